@@ -1,0 +1,1 @@
+"""Corpora: who said what, in which file, with which label, and which split of speakers."""

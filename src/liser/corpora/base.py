@@ -1,0 +1,75 @@
+"""The records that every corpus gives: utterances, what was skipped, and what the labels mean."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from liser.errors import InputError
+
+LabelKind = Literal["intended", "perceived", "given"]
+"""What a label is against: the emotion an actor was asked for (intended), the one that a crowd
+saw or heard (perceived), or what a manifest says without telling which (given)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One stretch of speech by one speaker.
+
+    `audio` and `video` are files; they may be the same file (a talking-head mp4), and either may
+    be missing. `start_s`/`end_s` cut both, in seconds; `end_s` None means to the end.
+    `aliases` are further names under which precomputed tables may know this clip.
+    """
+
+    id: str
+    speaker_id: str | None = None
+    label: str | None = None
+    audio: Path | None = None
+    video: Path | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    sex: Literal["female", "male"] | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A clip that could not be used: its name, a short stable reason, and the detail."""
+
+    id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Utterances with the label set that they are labelled in, and what was left out and why."""
+
+    name: str
+    labels: tuple[str, ...]
+    label_kind: LabelKind
+    utterances: tuple[Utterance, ...]
+    skipped: tuple[Skip, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        doubles = [i for i, n in Counter(u.id for u in self.utterances).items() if n > 1]
+        if doubles:
+            raise InputError(f"corpus {self.name!r} names {doubles[0]!r} more than once")
+        strangers = {u.label for u in self.utterances} - {None, *self.labels}
+        if strangers:
+            raise InputError(
+                f"corpus {self.name!r} has the label {min(map(str, strangers))!r}, "
+                f"which is not one of {', '.join(self.labels)}"
+            )
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The speaker ids, sorted."""
+        return tuple(sorted({u.speaker_id for u in self.utterances if u.speaker_id is not None}))
+
+    def only(self, speakers: Iterable[str]) -> "Corpus":
+        """Return the same corpus with these speakers' utterances alone."""
+        keep = set(speakers)
+        chosen = tuple(u for u in self.utterances if u.speaker_id in keep)
+        return replace(self, utterances=chosen)
