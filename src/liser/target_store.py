@@ -1,0 +1,281 @@
+"""Teacher outputs on disk: sharded SQLite files that survive a kill at any moment.
+
+A store is a folder: `media.sqlite` remembers the hashes of media files, and each teacher has a
+folder `<name>-<fingerprint>` of up to 16 shards, one for each first hex digit of a key. Shards are
+plain rollback-journal databases, which (unlike a write-ahead log) also work on a network share.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liser.corpora.base import Skip, Utterance
+from liser.errors import InputError, StorageError
+from liser.teachers.base import Modality, Target
+
+SCHEMA_VERSION = 1
+_ASKED_AT_ONCE = 500  # keys in a query; old builds of SQLite allow 999
+_REMEMBERED_AT_ONCE = 256  # hashes of media files in a transaction
+BUSY_S = 60.0  # how long to wait for another process that writes to the same shard
+
+Outcome = Target | Skip
+
+_MEDIA_TABLE = """CREATE TABLE media (
+    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT
+)"""
+_TARGET_TABLE = """CREATE TABLE target (
+    key TEXT PRIMARY KEY, reason TEXT, detail TEXT,
+    embedding BLOB, logits BLOB, confidence REAL, crc32 INTEGER
+)"""
+
+
+class TargetStore:
+    """A folder of teacher outputs; it is made when the first one is written.
+
+    Raises `InputError` where `folder` is a file.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser().resolve()
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"the target store {self.folder} is a file: give a folder")
+
+    @contextmanager
+    def keys(
+        self, corpus_name: str, modality: Modality
+    ) -> Iterator[Callable[[Utterance], str | Skip]]:
+        """Give a function from an utterance to its key, 64 hex digits.
+
+        The key is a hash of the bytes of the file that the modality needs and of the stretch
+        of it that is used; where there is no such file, of the corpus's name and the clip's id.
+        A file that can't be read gives a `Skip`. Hashes are remembered by path, size and time
+        of change, if the folder may be written to.
+        """
+        with _MediaHashes(self.folder) as media:
+
+            def key_of(utterance: Utterance) -> str | Skip:
+                path = utterance.audio if modality == "speech" else utterance.video
+                if path is None:
+                    return _hash("name", corpus_name, utterance.id)
+                try:
+                    content = media.sha256(path)
+                except OSError as error:
+                    missing = isinstance(error, FileNotFoundError)
+                    reason = "missing file" if missing else "unreadable"
+                    return Skip(utterance.id, reason, f"{path}: {error.strerror}")
+                return _hash("media", content, utterance.start_s, utterance.end_s)
+
+            yield key_of
+
+    def shelf(self, teacher_name: str, fingerprint: str) -> "Shelf":
+        """Open one teacher's outputs."""
+        plain = re.sub(r"[^A-Za-z0-9._=-]+", "_", teacher_name)
+        return Shelf(self.folder / f"{plain}-{fingerprint}")
+
+
+class Shelf:
+    """One teacher's outputs by key; a context manager that closes its files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writing: dict[str, sqlite3.Connection] = {}
+
+    def __enter__(self) -> "Shelf":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for connection in self._writing.values():
+            connection.close()
+
+    def read(self, keys: set[str]) -> dict[str, Outcome]:
+        """Return what is stored under these keys; a `Skip` bears no id here."""
+        found: dict[str, Outcome] = {}
+        for digit in sorted({key[0] for key in keys}):
+            path = self._path(digit)
+            if not path.exists():
+                continue
+            with _explained(path), closing(_open(path, _TARGET_TABLE)) as shard:
+                own = [key for key in keys if key[0] == digit]
+                for start in range(0, len(own), _ASKED_AT_ONCE):
+                    some = own[start : start + _ASKED_AT_ONCE]
+                    marks = ", ".join("?" * len(some))
+                    query = f"SELECT * FROM target WHERE key IN ({marks})"
+                    found |= {
+                        key: _unpacked(path, *row) for key, *row in shard.execute(query, some)
+                    }
+        return found
+
+    def write(self, key: str, outcome: Outcome) -> None:
+        """Store one outcome, in one transaction: afterwards it survives a kill."""
+        path = self._path(key[0])
+        with _explained(path):
+            if key[0] not in self._writing:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._writing[key[0]] = _open(path, _TARGET_TABLE)
+            self._writing[key[0]].execute(
+                "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (key, *_packed(outcome)),
+            )
+
+    def _path(self, digit: str) -> Path:
+        return self.folder / f"{digit}.sqlite"
+
+
+class _MediaHashes:
+    """SHA-256 of files, remembered by path, size and time of change; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "media.sqlite"
+        self._known: dict[str, tuple[int, int, str]] = {}
+        self._new: dict[str, tuple[int, int, str]] = {}
+
+    def __enter__(self) -> "_MediaHashes":
+        if self._path.exists():
+            with _explained(self._path), closing(_open(self._path, _MEDIA_TABLE)) as database:
+                rows = database.execute("SELECT path, size, mtime_ns, sha256 FROM media")
+                self._known = {path: (size, time, digest) for path, size, time, digest in rows}
+        return self
+
+    def sha256(self, path: Path) -> str:
+        """Return the hex hash of the file's bytes; raises OSError where it can't be read."""
+        path = path.resolve()
+        status = path.stat()
+        size, time, digest = self._known.get(str(path), (-1, -1, ""))
+        if (size, time) != (status.st_size, status.st_mtime_ns):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self._known[str(path)] = (status.st_size, status.st_mtime_ns, digest)
+            self._new[str(path)] = self._known[str(path)]
+            if len(self._new) >= _REMEMBERED_AT_ONCE:
+                self._remember()
+        return digest
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._remember()
+
+    def _remember(self) -> None:
+        """Write new hashes; a store that one may only read still serves, without memory."""
+        folder = self._path.parent
+        if not self._new or (folder.exists() and not os.access(folder, os.W_OK)):
+            return
+        with _explained(self._path):
+            folder.mkdir(parents=True, exist_ok=True)
+            with closing(_open(self._path, _MEDIA_TABLE)) as database:
+                database.execute("BEGIN IMMEDIATE")
+                rows = [(path, *row) for path, row in self._new.items()]
+                database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", rows)
+                database.execute("COMMIT")
+        self._new.clear()
+
+
+def _open(path: Path, table: str) -> sqlite3.Connection:
+    """Open a database of this version, making file and table where there are none."""
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        if _version(connection, path) is None:
+            connection.execute("BEGIN IMMEDIATE")
+            if _version(connection, path) is None:  # another process may have been quicker
+                connection.execute(table)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int | None:
+    """Return the schema version, None for an empty file; raises `InputError` for another one."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION:
+        return SCHEMA_VERSION
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version == 0 and tables == 0:
+        return None
+    raise InputError(
+        f"{path} is of version {version}, this liser writes version {SCHEMA_VERSION}: "
+        "delete that folder (its targets are computed again) or choose another store"
+    )
+
+
+def _packed(outcome: Outcome) -> tuple[object, ...]:
+    """Return an outcome as a row without its key."""
+    if isinstance(outcome, Skip):
+        return (outcome.reason, outcome.detail, None, None, None, 0)
+    embedding = np.ascontiguousarray(outcome.embedding, "<f4").tobytes()
+    logits = None
+    if outcome.logits is not None:
+        logits = np.ascontiguousarray(outcome.logits, "<f4").tobytes()
+    crc32 = zlib.crc32(embedding + (logits or b""))
+    return (None, None, embedding, logits, float(outcome.confidence), crc32)
+
+
+def _unpacked(
+    path: Path,
+    reason: str | None,
+    detail: str,
+    embedding: bytes,
+    logits: bytes | None,
+    confidence: float,
+    crc32: int,
+) -> Outcome:
+    if reason is not None:
+        return Skip("", reason, detail)
+    if zlib.crc32(embedding + (logits or b"")) != crc32:
+        raise StorageError(f"{path}: {_DAMAGED}")
+    return Target(_floats(embedding), None if logits is None else _floats(logits), confidence)
+
+
+def _floats(blob: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(blob, "<f4").astype(np.float32)
+
+
+def _hash(*parts: str | float | None) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+_DAMAGED = "this file is damaged: delete it, and what it held is computed again"
+_ADVICE = {
+    "SQLITE_NOTADB": _DAMAGED,
+    "SQLITE_CORRUPT": _DAMAGED,
+    "SQLITE_FULL": "the disk is full: make room and run again, nothing stored is lost",
+    "SQLITE_IOERR": "the disk refuses: see that it isn't full or failing, and run again",
+    "SQLITE_READONLY": "the store may only be read: choose another folder",
+    "SQLITE_CANTOPEN": "the file can't be opened or made: check the folder's permissions",
+    "SQLITE_BUSY": "another process holds this file: wait for it to end, and run again",
+}
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the database or the disk says into a `StorageError` that names the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), _DAMAGED)
+        raise StorageError(f"{path}: {error}: {advice}") from error
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{path}: {error.strerror}: choose another folder") from error
