@@ -1,0 +1,245 @@
+"""A results record in; one self-contained HTML page, a table for the terminal, or a sentence out.
+
+The record is what `liser benchmark` and `liser demo` write as JSON. Only `rows` is needed: parts
+of the page whose data are missing are left out.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liser.errors import InputError, MissingExtraError, StorageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Results = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+SYSTEMS = {
+    "distilled": "Distilled student",
+    "distilled_speech": "Distilled, speech only",
+    "distilled_face": "Distilled, face only",
+    "scratch": "Student from scratch",
+    "teacher_av": "Both teachers",
+    "teacher_speech": "Speech teacher",
+    "teacher_face": "Face teacher",
+}
+ABLATION = ("scratch", "distilled_face", "distilled_speech", "distilled")
+FEW_LABELS = 0.1  # the budget that the page shows in detail, where the record has it
+
+
+def report(results: Results, path: Path) -> None:
+    """Write a results record as one HTML page that needs nothing else: no script, font or image.
+
+    The same record always gives the same bytes. The page is written beside `path` and renamed.
+
+    Raises:
+        InputError: the record has no rows, or a row lacks `system`, `labels` or `uar`.
+        MissingExtraError: matplotlib or Jinja is not installed.
+        StorageError: the page cannot be written.
+    """
+    rows = checked_rows(results)
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("jinja2", "train") from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "share": share,
+        "scored": with_interval,
+        "system": system_name,
+        "count": lambda number: f"{number:,}".replace(",", "\u202f"),
+    }
+    page = environment.get_template("report.html.j2").render(
+        results=results,
+        title=title(results),
+        headline=headline(results).replace(" %", "\u00a0%"),
+        systems=[(name, list(group)) for name, group in groupby(rows, itemgetter("system"))],
+        figures=_figures(results),
+        focus=_focus(rows),
+        few=focus_budget(rows),
+        skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
+    )
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(page, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"the report cannot be written to {path}: {error.strerror}") from error
+
+
+def table(results: Results) -> "Table":
+    """Lay out a results record's scores for the terminal.
+
+    Raises:
+        InputError: as `report`.
+    """
+    from rich.table import Table
+
+    made = Table(title=title(results), caption="UAR with its 95 % interval over speakers")
+    made.add_column("System")
+    for name in ("Labels", "UAR", "WA", "Macro-F1", "ECE", "Parameters"):
+        made.add_column(name, justify="right", no_wrap=True)
+    before = None
+    for row in checked_rows(results):
+        if before not in (None, row["system"]):
+            made.add_section()
+        made.add_row(
+            system_name(row["system"]) if before != row["system"] else "",
+            share(row["labels"]),
+            with_interval(row, "uar"),
+            *(f"{row[key]:.3f}" if key in row else "–" for key in ("wa", "macro_f1", "ece")),
+            f"{row['params']:,}" if row.get("params") else "–",
+        )
+        before = row["system"]
+    return made
+
+
+def headline(results: Results) -> str:
+    """Say in a sentence or two, for a newcomer, what the figures come to.
+
+    >>> rows = [{"system": "distilled", "labels": 0.1, "uar": 0.6},
+    ...         {"system": "scratch", "labels": 0.1, "uar": 0.5},
+    ...         {"system": "scratch", "labels": 1.0, "uar": 0.625}]
+    >>> for sentence in headline({"rows": rows, "labels": ["sad", "calm"]}).split(". "):
+    ...     print(sentence)
+    With 10 % of the labels, the distilled student recognises 60.0 % of the clips of an average
+        emotion, from speakers that it has never heard
+    The same student without teachers recognises 50.0 % with the same labels and 62.5 % with all
+        of them
+    Guessing would recognise 50.0 %.
+    """
+    rows = checked_rows(results)
+    scores = {(row["system"], row["labels"]): f"{100 * row['uar']:.1f} %" for row in rows}
+    few, first = focus_budget(rows), rows[0]["system"]
+    if (first, few) not in scores:
+        few = rows[0]["labels"]
+    said = [
+        f"With {'all' if few == 1 else share(few)} of the labels, the "
+        f"{system_name(first).lower()} recognises {scores[first, few]} of the clips of an "
+        "average emotion, from speakers that it has never heard."
+    ]
+    plain = [(few, "with the same labels")] if few != 1 else []
+    plain.append((1.0, "with all of them"))
+    beside = [f"{scores['scratch', b]} {how}" for b, how in plain if ("scratch", b) in scores]
+    if first == "distilled" and beside:
+        said.append(f"The same student without teachers recognises {' and '.join(beside)}.")
+    if results.get("labels"):
+        said.append(f"Guessing would recognise {100 * chance(results):.1f} %.")
+    if results.get("synthetic"):
+        said.insert(0, "These data are synthetic: the figures say nothing about real people.")
+    return " ".join(said)
+
+
+def title(results: Results) -> str:
+    """Name the record: its corpus, and that it is synthetic where it is."""
+    corpus = str(results.get("corpus", "Results"))
+    if results.get("synthetic") and corpus != "synthetic":
+        return f"{corpus} (synthetic)"
+    return corpus
+
+
+def checked_rows(results: Results) -> list[Row]:
+    """Return the rows, systems in the order of `SYSTEMS` and budgets rising.
+
+    Raises:
+        InputError: there are none, or one lacks `system`, `labels` or `uar`.
+    """
+    rows = list(results.get("rows", ()))
+    if not rows:
+        raise InputError("the results hold no rows, so there is nothing to report")
+    for index, row in enumerate(rows):
+        missing = {"system", "labels", "uar"} - row.keys()
+        if missing:
+            raise InputError(f"row {index} of the results has no {sorted(missing)[0]!r}")
+    known = list(SYSTEMS)
+    known += sorted({row["system"] for row in rows} - SYSTEMS.keys())
+    return sorted(rows, key=lambda row: (known.index(row["system"]), row["labels"]))
+
+
+def system_name(system: str) -> str:
+    """Give what readers call a system: a known name, or its own with spaces."""
+    return SYSTEMS.get(system, system.replace("_", " ").capitalize())
+
+
+def share(labels: float) -> str:
+    """Write a fraction of the labels in percent.
+
+    >>> share(0.05), share(1)
+    ('5 %', '100 %')
+    """
+    return f"{100 * labels:g} %"
+
+
+def with_interval(record: Mapping[str, Any], key: str) -> str:
+    """Write a value with its interval where it has one.
+
+    >>> with_interval({"uar": 0.6123, "uar_low": 0.58, "uar_high": 0.6449}, "uar")
+    '0.612 (0.580–0.645)'
+    """
+    if record.get(key) is None:
+        return "–"
+    prefix = "" if key == "value" else f"{key}_"
+    low, high = record.get(f"{prefix}low"), record.get(f"{prefix}high")
+    if low is None or high is None:
+        return f"{record[key]:.3f}"
+    between = " to " if low < 0 else "–"
+    return f"{record[key]:.3f} ({low:.3f}{between}{high:.3f})"
+
+
+def chance(results: Results) -> float:
+    """Return the UAR of guessing: 1 / classes."""
+    return 1 / len(results["labels"])
+
+
+def focus_budget(rows: Sequence[Row]) -> float:
+    """Choose the budget to show in detail: most of the ablation has it, and it is near 10 %."""
+    have = Counter(row["labels"] for row in rows if row["system"] in ABLATION)
+    budgets = have or Counter(row["labels"] for row in rows)
+    return float(min(budgets, key=lambda b: (b == 1, -budgets[b], abs(b - FEW_LABELS))))
+
+
+def _at(rows: Iterable[Row], systems: Sequence[str], budget: float) -> list[Row]:
+    found = {row["system"]: row for row in rows if row["labels"] == budget}
+    return [found[system] for system in systems if system in found]
+
+
+def _focus(rows: Sequence[Row]) -> list[Row]:
+    """Choose the rows that are shown side by side in detail: with and without teachers."""
+    return _at(rows, ("distilled", "scratch"), focus_budget(rows)) or [rows[0]]
+
+
+def _figures(results: Results) -> dict[str, str]:
+    """Draw what the record has data for, as SVG text under the figure's name."""
+    try:
+        from markupsafe import Markup
+
+        from liser import figures
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "train") from error
+    rows = checked_rows(results)
+    names = {row["system"]: system_name(row["system"]) for row in rows}
+    guess = chance(results) if results.get("labels") else 0.0
+    drawn = {}
+    if len({row["labels"] for row in rows}) > 1:
+        full = _at(rows, ("scratch",), 1.0)
+        baseline = full[0]["uar"] if full else None
+        drawn["curve"] = figures.label_curve(rows, names, baseline, guess)
+    ablation = _at(rows, ABLATION, focus_budget(rows))
+    if len(ablation) > 1:
+        drawn["bars"] = figures.interval_bars(ablation, names, guess)
+    points = results.get("embedding_map")
+    if points:
+        labels = results.get("labels") or sorted(set(points["label"]))
+        drawn["map"] = figures.embedding_map(points, labels)
+    return {name: Markup(svg) for name, svg in drawn.items()}  # ours, and escaped by matplotlib

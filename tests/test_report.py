@@ -1,0 +1,262 @@
+import copy
+import functools
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from liser import metrics
+from liser.errors import InputError, StorageError
+from liser.labels import RAVDESS
+from liser.report import headline, report, table
+
+SKILL = {  # how often a system is right with 5, 10, 20 and 100 % of the labels; made up
+    "scratch": (0.34, 0.43, 0.52, 0.66),
+    "distilled": (0.55, 0.62, 0.66, 0.72),
+    "distilled_speech": (0.49, 0.56, 0.61, 0.70),
+    "distilled_face": (0.45, 0.52, 0.58, 0.68),
+    "teacher_speech": (0.49, 0.58, 0.66, 0.76),
+    "teacher_face": (0.46, 0.51, 0.55, 0.60),
+    "teacher_av": (0.62, 0.69, 0.77, 0.84),
+}
+BUDGETS = (0.05, 0.1, 0.2, 1.0)
+SPEAKERS = [f"{i:02d}" for i in range(1, 21)]
+
+
+@functools.cache
+def _made_up() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    classes = len(RAVDESS)
+    speakers = np.repeat(SPEAKERS, 56)
+    truth = np.tile(np.arange(56) % classes, len(SPEAKERS))
+    ease = rng.normal(0, 0.06, len(SPEAKERS)).repeat(56)
+    rows = []
+    for system, skills in SKILL.items():
+        for budget, skill in zip(BUDGETS, skills, strict=True):
+            right = rng.random((3, len(truth))) < skill + ease
+            guess = rng.integers(0, classes, (3, len(truth)))
+            posteriors = np.eye(classes)[np.where(right, truth, guess)] * 0.6 + 0.05
+            scores = metrics.summary(posteriors, truth, speakers, rng=rng, resamples=100)
+            scores |= {"system": system, "labels": budget, "params": 312_456, "seeds": [0, 1, 2]}
+            scores["by_sex"] = {"female": scores["uar"] + 0.01, "male": scores["uar"] - 0.01}
+            rows.append(scores)
+    shown = truth[:400]
+    return {
+        "corpus": "ravdess",
+        "label_kind": "intended",
+        "labels": list(RAVDESS),
+        "synthetic": False,
+        "command": "liser benchmark ravdess --data DIR",
+        "date": "2025-01-02",
+        "versions": {"liser": "0.1.0", "numpy": "2.0"},
+        "settings": {"student": "small", "temperature": 2.0, "losses": {"kd": 1.0, "ce": 1.0}},
+        "wall_time_s": 2520.4,
+        "peak_memory_mb": 1801.2,
+        "folds": [
+            {"index": i, "test": SPEAKERS[4 * i : 4 * i + 4], "valid": ["x"], "train": ["y"]}
+            for i in range(5)
+        ],
+        "clips": 1200,
+        "speakers": 20,
+        "skipped": [{"id": "01-01<b>", "reason": "no face", "detail": "none in 30 frames"}],
+        "rows": rows,
+        "comparisons": [
+            {
+                "name": "Are 10 % of the labels enough?",
+                "system_a": "distilled",
+                "labels_a": 0.1,
+                "system_b": "scratch",
+                "labels_b": 1.0,
+                "kind": "ratio",
+                "value": 0.947,
+                "low": 0.91,
+                "high": 0.985,
+                "bar": 0.95,
+            },
+            {
+                "name": "Does the face help?",
+                "system_a": "distilled",
+                "labels_a": 0.1,
+                "system_b": "distilled_speech",
+                "labels_b": 0.1,
+                "kind": "difference",
+                "value": 0.058,
+                "low": -0.002,
+                "high": 0.081,
+            },
+        ],
+        "embedding_map": {
+            "x": (np.cos(shown) * 4 + rng.normal(0, 1, 400)).tolist(),
+            "y": (np.sin(shown) * 4 + rng.normal(0, 1, 400)).tolist(),
+            "label": [RAVDESS[i] for i in shown],
+            "speaker": speakers[:400].tolist(),
+            "system": "distilled",
+        },
+    }
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return copy.deepcopy(_made_up())
+
+
+class Page(HTMLParser):
+    """What a reader's machine would make of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.opened.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.opened if name == tag]
+
+
+def page_of(results: dict[str, Any], folder: Path) -> Page:
+    report(results, folder / "report.html")
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_shows_every_part(results: dict[str, Any], tmp_path: Path) -> None:
+    page = page_of(results, tmp_path)
+    assert len(page.all("svg")) == 3
+    for row in results["rows"]:
+        assert f"{row['uar']:.3f} ({row['uar_low']:.3f}–{row['uar_high']:.3f})" in page.words
+    for words in ("0.947 (0.910–0.985)", "≥ 0.95: not reached", "0.058 (-0.002 to 0.081)"):
+        assert words in page.words
+    for words in ("no face", "01-01<b>", "--data DIR", "temperature", "intended", "2025-01-02"):
+        assert words in page.words
+    assert "synthetic" not in page.words.lower()
+
+
+def test_the_page_needs_nothing_else(results: dict[str, Any], tmp_path: Path) -> None:
+    page = page_of(results, tmp_path)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    namespaces = ("http://www.w3.org/1999/xlink", "http://www.w3.org/2000/svg")
+    assert set(re.findall(r"https?://[^\s\"'<]+", text)) <= set(namespaces)
+    assert not page.all("script") and not page.all("img")
+    for tag, attributes in page.opened:
+        for name in ("src", "href", "xlink:href"):
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:")), (tag, target)
+
+
+def test_the_page_can_be_read_aloud(results: dict[str, Any], tmp_path: Path) -> None:
+    page = page_of(results, tmp_path)
+    ids = [attributes["id"] for _, attributes in page.opened if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.opened:
+        if "aria-labelledby" in attributes:
+            assert attributes["aria-labelledby"] in ids, tag
+    assert all(svg["role"] == "img" for svg in page.all("svg"))
+    assert all("scope" in heading for heading in page.all("th"))
+    assert page.all("html") == [{"lang": "en"}]
+
+
+def test_the_same_results_give_the_same_page(results: dict[str, Any], tmp_path: Path) -> None:
+    report(results, tmp_path / "a.html")
+    report(copy.deepcopy(results), tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def test_synthetic_data_are_called_so_in_every_title_and_caption(
+    results: dict[str, Any], tmp_path: Path
+) -> None:
+    page_of(results | {"synthetic": True}, tmp_path)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    captions = re.findall(r"<(?:caption|figcaption|title|h1)\b.*?</", text, flags=re.S)
+    captions = [words for words in captions if "id=" not in words]  # figures' titles repeat them
+    assert len(captions) > 8
+    assert all("synthetic" in words.lower() for words in captions)
+    assert "synthetic" in str(table(results | {"synthetic": True}).title)
+    assert "synthetic" in headline(results | {"synthetic": True})
+
+
+def test_missing_parts_are_left_out(tmp_path: Path) -> None:
+    few = {"rows": [{"system": "my_model", "labels": 0.25, "uar": 0.5}], "labels": ["a", "b"]}
+    page = page_of(few, tmp_path)
+    assert not page.all("svg")
+    assert "My model" in page.words
+    assert "None" not in page.words and "nan" not in page.words
+    report({"rows": few["rows"]}, tmp_path / "less.html")
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["comparisons", "embedding_map", "folds", "skipped", "settings", "versions", "labels", "date"],
+)
+def test_any_part_may_be_missing(results: dict[str, Any], part: str, tmp_path: Path) -> None:
+    del results[part]
+    assert "None" not in page_of(results, tmp_path).words
+
+
+def test_a_class_without_clips_and_one_budget(results: dict[str, Any], tmp_path: Path) -> None:
+    rows = [row for row in results["rows"] if row["labels"] == 0.1]
+    for row in rows:
+        row["recalls"][0] = None
+        row["confusion"][0] = [0] * len(RAVDESS)
+    page = page_of(results | {"rows": rows}, tmp_path)
+    assert len(page.all("svg")) == 2, "no curve through one point"
+    assert "nan" not in page.words
+
+
+def test_odd_names_do_no_harm(results: dict[str, Any], tmp_path: Path) -> None:
+    odd = '<script>alert("x")</script> $\\frac$'
+    results["labels"][0] = results["corpus"] = odd
+    results["embedding_map"]["label"] = [odd] * len(results["embedding_map"]["x"])
+    page = page_of(results, tmp_path)
+    assert not page.all("script")
+    assert odd in page.words
+
+
+def test_headline_says_what_a_newcomer_wants_to_know(results: dict[str, Any]) -> None:
+    said = headline(results)
+    uar = {(row["system"], row["labels"]): row["uar"] for row in results["rows"]}
+    assert f"With 10 % of the labels, the distilled student recognises {uar['distilled', 0.1]:.1%}"[
+        :-1
+    ] in said.replace(" %", "%").replace("10%", "10 %")
+    assert "12.5 %" in said
+    alone = {"rows": [{"system": "teacher_face", "labels": 1.0, "uar": 0.5}]}
+    assert headline(alone).startswith("With all of the labels, the face teacher recognises 50.0 %")
+
+
+def test_the_terminal_table_has_every_row(results: dict[str, Any]) -> None:
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(table(results))
+    text = console.export_text()
+    for row in results["rows"]:
+        assert f"{row['uar']:.3f} ({row['uar_low']:.3f}–{row['uar_high']:.3f})" in text
+    assert "Distilled student" in text and "312,456" in text
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({}, "no rows"),
+        ({"rows": []}, "no rows"),
+        ({"rows": [{"system": "scratch", "uar": 0.5}]}, "row 0 of the results has no 'labels'"),
+    ],
+)
+def test_a_broken_record_is_refused(broken: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says):
+        report(broken, tmp_path / "report.html")
+    with pytest.raises(InputError, match=says):
+        table(broken)
+
+
+def test_a_page_that_cannot_be_written(results: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot be written"):
+        report(results, tmp_path / "file" / "report.html")
