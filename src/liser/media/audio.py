@@ -15,7 +15,14 @@ import soxr
 from numpy.typing import NDArray
 
 from liser.errors import InputError, MediaError
-from liser.media.container import check_stretch, falls_short, open_container, stated_length_s
+from liser.media.container import (
+    check_length,
+    check_stretch,
+    open_container,
+    packet_end_s,
+    seek,
+    time_of,
+)
 
 # Decoders that lean on earlier packets (AAC, MP3, Opus) are right again after this much.
 PREROLL_S = 1.0
@@ -80,9 +87,9 @@ def load_audio(
     check_stretch(start_s, end_s)
     if sample_rate <= 0:
         raise InputError(f"a sample rate must be positive, not {sample_rate} Hz")
-    piece = _decode(path, start_s, end_s, sample_rate, seek=start_s > 2 * PREROLL_S)
+    piece = _decode(path, start_s, end_s, sample_rate, seeking=start_s > 2 * PREROLL_S)
     if piece is None:  # the file's own index led past the start: read it from the beginning
-        piece = _decode(path, start_s, end_s, sample_rate, seek=False)
+        piece = _decode(path, start_s, end_s, sample_rate, seeking=False)
     if piece is None or piece.samples.size == 0:
         raise MediaError("empty", f"{path} holds no sound{_after(start_s)}")
     if not np.isfinite(piece.samples).all():
@@ -108,7 +115,7 @@ class _Piece:
 
 
 def _decode(
-    path: Path, start_s: float, end_s: float | None, sample_rate: int, seek: bool
+    path: Path, start_s: float, end_s: float | None, sample_rate: int, seeking: bool
 ) -> _Piece | None:
     """Decode a little more than the stretch; None if the seek didn't land before it."""
     with open_container(path) as container:
@@ -119,15 +126,15 @@ def _decode(
         step = rate // gcd(rate, sample_rate)
         first = max(0, int((start_s - CONTEXT_S) * rate) // step * step)
         stop = None if end_s is None else int((end_s + CONTEXT_S) * rate) + 1
-        if seek:
-            _seek(container, stream, first / rate - PREROLL_S)
+        if seeking:
+            seek(container, stream, first / rate - PREROLL_S)
         chunks: list[NDArray[np.float32]] = []
-        for index, chunk in _chunks(container, stream, path, stop, seek):
+        for index, chunk in _chunks(container, stream, path, stop, seeking):
             if not chunks and index > first:
                 return None
             if index + len(chunk) > first:
                 chunks.append(chunk[max(0, first - index) :])
-        if seek and not chunks:
+        if seeking and not chunks:
             return None
         samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
         return _Piece(samples if stop is None else samples[: stop - first], first, rate)
@@ -148,7 +155,7 @@ def _chunks(
         # All packets are looked at, not the sound's alone: where only the file as a whole has a
         # stated length, its end may belong to the picture.
         for packet in container.demux():
-            reached_s = max(reached_s, _end_s(packet))
+            reached_s = max(reached_s, packet_end_s(packet))
             if packet.stream.index != stream.index:
                 continue
             try:
@@ -175,25 +182,7 @@ def _chunks(
         ) from None
     if broken and not position:
         raise MediaError("not media", f"nothing in the sound track of {path} can be decoded")
-    _check_length(container, stream, path, (position or 0) / stream.rate, reached_s)
-
-
-def _check_length(
-    container: av.container.InputContainer,
-    stream: av.AudioStream,
-    path: Path,
-    sound_s: float,
-    reached_s: float,
-) -> None:
-    promised_s = stated_length_s(container)
-    if promised_s is None:
-        return
-    if stream.duration is not None and stream.time_base is not None:
-        promised_s, reached_s = float(stream.duration * stream.time_base), sound_s
-    if falls_short(reached_s, promised_s):
-        raise MediaError(
-            "truncated", f"{path} promises {promised_s:.2f} s and ends after {reached_s:.2f} s"
-        )
+    check_length(container, stream, path, (position or 0) / stream.rate, reached_s)
 
 
 def _sound_track(container: av.container.InputContainer, path: Path) -> av.AudioStream:
@@ -205,24 +194,11 @@ def _sound_track(container: av.container.InputContainer, path: Path) -> av.Audio
     return stream
 
 
-def _seek(container: av.container.InputContainer, stream: av.AudioStream, time_s: float) -> None:
-    assert stream.time_base is not None
-    offset = int(max(0.0, time_s) / stream.time_base) + (stream.start_time or 0)
-    try:
-        container.seek(offset, stream=stream, backward=True)
-    except av.error.FFmpegError:
-        container.seek(0)  # some files cannot be sought; reading on from the start is right too
-
-
 def _number(frame: av.AudioFrame, stream: av.AudioStream) -> int:
     """Return which sample of the track a frame begins with, by its time stamp."""
-    if frame.pts is None or frame.time_base is None:
-        return sys.maxsize  # lands "behind the start", and so is read from 0
-    ticks = frame.pts * frame.time_base
-    if stream.start_time is not None and stream.time_base is not None:
-        ticks -= stream.start_time * stream.time_base
-    number: int = round(ticks * stream.rate)
-    return number
+    time = time_of(frame, stream)
+    # Without a stamp it counts as behind any start, and so the file is read from 0.
+    return sys.maxsize if time is None else round(time * stream.rate)
 
 
 def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
@@ -237,14 +213,8 @@ def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
     return np.asarray(samples.mean(axis=0, dtype=np.float64) / scale, np.float32)
 
 
-def _end_s(packet: av.Packet) -> float:
-    if packet.pts is None or packet.time_base is None:
-        return 0.0
-    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
-
-
 def _last_packet_end_s(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    return max((_end_s(packet) for packet in container.demux(stream)), default=0.0)
+    return max((packet_end_s(packet) for packet in container.demux(stream)), default=0.0)
 
 
 def _after(start_s: float) -> str:

@@ -6,11 +6,14 @@ further down the road `"no sound"`, `"no video"`, `"not finite"` and `"no face"`
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.container
 import av.error
+import av.frame
+import av.stream
 
 from liser.errors import InputError, MediaError
 
@@ -62,16 +65,50 @@ def _cannot_open(path: Path, head: bytes, error: OSError) -> MediaError:
     return MediaError("not media", f"FFmpeg cannot open {path} ({error.strerror})")
 
 
-def stated_length_s(container: av.container.InputContainer) -> float | None:
-    """Return the length that the header promises, in seconds, None where it promises nothing."""
-    if container.duration is None or not _STATES_ITS_LENGTH & set(container.format.name.split(",")):
+def seek(container: av.container.InputContainer, stream: av.stream.Stream, time_s: float) -> None:
+    """Go to the last point at or before `time_s` from which the stream can be decoded."""
+    offset = int(max(0.0, time_s) / stream.time_base) + (stream.start_time or 0)
+    try:
+        container.seek(offset, stream=stream, backward=True)
+    except av.error.FFmpegError:
+        container.seek(0)  # some files cannot be sought; reading on from the start is right too
+
+
+def time_of(item: av.Packet | av.frame.Frame, stream: av.stream.Stream) -> Fraction | None:
+    """Return the time stamp in seconds from the stream's start, None where there is none."""
+    if item.pts is None or item.time_base is None:
         return None
-    return float(container.duration) / float(av.time_base)
+    return Fraction(item.pts * item.time_base - (stream.start_time or 0) * stream.time_base)
 
 
-def falls_short(reached_s: float, wanted_s: float) -> bool:
-    """Whether the data ended clearly before the promise: more than 0.25 s and 2 % too early."""
-    return reached_s < wanted_s - max(SLACK_S, SLACK_RATIO * wanted_s)
+def packet_end_s(packet: av.Packet) -> float:
+    """Return the end of a packet on the file's clock, in seconds; 0 where it doesn't say."""
+    if packet.pts is None or packet.time_base is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+
+
+def check_length(
+    container: av.container.InputContainer,
+    stream: av.stream.Stream,
+    path: Path,
+    decoded_s: float,
+    reached_s: float,
+) -> None:
+    """Compare what was there with what the header promises; raises `MediaError` "truncated".
+
+    Where the track states its own length, `decoded_s` (the end of what was decoded) counts. Else
+    only the file as a whole states one, and `reached_s` (the end of the last packet of any track)
+    counts. Up to 0.25 s or 2 % may be missing: headers round, and encoders pad.
+    """
+    if container.duration is None or not _STATES_ITS_LENGTH & set(container.format.name.split(",")):
+        return
+    promised_s = container.duration / av.time_base
+    if stream.duration is not None:
+        promised_s, reached_s = float(stream.duration * stream.time_base), decoded_s
+    if reached_s < promised_s - max(SLACK_S, SLACK_RATIO * promised_s):
+        detail = f"{path} promises {promised_s:.2f} s and ends after {reached_s:.2f} s"
+        raise MediaError("truncated", detail)
 
 
 def check_stretch(start_s: float, end_s: float | None) -> None:
