@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from liser import __version__
 from liser.errors import LiserError
@@ -36,5 +37,5 @@ def main() -> None:
     try:
         app()
     except LiserError as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(error.exit_status)
