@@ -1,0 +1,103 @@
+"""`liser corpus`: what a corpus holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from liser.corpora.base import Corpus
+    from liser.corpora.check import CorpusReport
+
+_NAMED = 3  # clips named a problem in the table; --json names all of them
+_ROWS = 100  # more speakers than this are for --json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("corpus")(corpus)
+
+
+def corpus(
+    path: Path = typer.Argument(metavar="DIR", help="The corpus's folder, or a manifest."),
+    kind: str | None = typer.Option(
+        None, help="ravdess, cremad, folder or synthetic; guessed from file names if left out."
+    ),
+    json: bool = typer.Option(False, "--json", help="Print JSON, with every clip named."),
+    decode: bool = typer.Option(
+        True, "--decode/--no-decode", help="Look at every sample, or at the headers alone."
+    ),
+) -> None:
+    """Print what a corpus holds, and what is wrong with it.
+
+    Example: `liser corpus recordings/ --kind folder`
+    """
+    from liser.cli.app import console, print_json
+    from liser.corpora.registry import guess_corpus, load_corpus
+
+    chosen = kind or guess_corpus(path)
+    if kind is None:
+        console.print(f"kind: {chosen} (guessed from the file names; --kind says otherwise)")
+    source = load_corpus(chosen, path)
+    report = _check(source, decode)
+    if json:
+        print_json({"kind": chosen, "guessed": kind is None, **asdict(report)})
+    else:
+        _print(report)
+
+
+def _check(source: Corpus, decode: bool) -> CorpusReport:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from liser.cli.app import console
+    from liser.corpora import check
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("listening", total=len(source.utterances))
+        return check.corpus(source, decode, lambda: progress.advance(task))
+
+
+def _print(report: CorpusReport) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = Console()  # the tables are the output itself: stdout
+    rates = ", ".join(f"{rate} Hz ({n})" for rate, n in report.sample_rates.items()) or "unknown"
+    speakers = len(set(report.by_speaker) - {"(none)"})
+    out.print(
+        f"[bold]{escape(report.name)}[/]: {report.utterances} utterances "
+        f"({report.with_video} with video) of {speakers} speakers, "
+        f"{report.duration_s / 60:.1f} minutes; sample rates: {rates}",
+        highlight=False,
+    )
+    everyone = [counts for group in (report.by_speaker, report.by_sex) for counts in group.values()]
+    labels = [x for x in (*report.labels, "(none)") if any(x in counts for counts in everyone)]
+    table = Table(title=f"{report.label_kind} labels", box=SIMPLE, padding=0)
+    table.add_column("speaker")
+    for label in (*labels, "all"):
+        table.add_column(escape(label), justify="right")
+    if len(report.by_speaker) > _ROWS:
+        out.print(f"speakers: --json counts each of the {speakers}")
+    for group in (report.by_speaker, report.by_sex):
+        for name, counts in group.items() if len(group) <= _ROWS else ():
+            cells = [str(counts.get(label, 0)) for label in labels]
+            table.add_row(escape(name), *cells, str(sum(counts.values())))
+        table.add_section()
+    out.print(table)
+    if not report.problems:
+        out.print("nothing wrong" + ("" if report.decoded else " (as far as headers tell)"))
+        return
+    wrong = Table(title="what is wrong", box=SIMPLE)
+    for column in ("reason", "clips", "such as"):
+        wrong.add_column(column, justify="right" if column == "clips" else "left")
+    for problem in report.problems:
+        some = [f"{clip}: {detail}" for clip, detail in problem.clips.items()][:_NAMED]
+        wrong.add_row(escape(problem.reason), str(len(problem.clips)), escape("\n".join(some)))
+    out.print(wrong)

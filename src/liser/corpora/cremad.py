@@ -1,0 +1,190 @@
+"""CREMA-D: 91 actors, twelve sentences, six emotions, and a crowd that rated every clip.
+
+Cao et al. 2014, doi:10.1109/TAFFC.2014.2336244. A file name is Actor_Sentence_Emotion_Level.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from liser.corpora.base import Corpus, Skip, Utterance
+from liser.corpora.files import (
+    AUDIO_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Takes,
+    first_of,
+    group_takes,
+    media_files,
+)
+from liser.corpora.tables import Row, read_rows, text
+from liser.errors import InputError, NotFoundError
+from liser.labels import CREMAD, canonical
+
+Labels = Literal["intended", "perceived"]
+Votes = Literal["voice", "face", "audiovisual"]
+"""What the crowd was shown: the sound alone, the picture alone, or both."""
+
+_NAME = re.compile(r"(?P<actor>\d{4})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(HI|MD|LO|XX)")
+# One name lost a letter upstream, but only in some of the tables.
+_MISSPELT = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}
+_BAD_UPSTREAM = {
+    "1076_MTI_NEU_XX": "the recording has no sound",
+    "1076_MTI_SAD_XX": "the recording has no sound",
+    "1064_TIE_SAD_XX": "the recording is damaged",
+    "1064_IEO_DIS_MD": "the recording is damaged",
+}
+_CLIP_LISTS = ("logmel_clips.parquet",)
+_VOTE_TABLES = ("votes.parquet", "processedResults/summaryTable.csv", "summaryTable.csv")
+_ACTOR_TABLES = ("actors.parquet", "VideoDemographics.csv")
+_SUMMARY_COLUMNS = {"voice": "VoiceVote", "face": "FaceVote", "audiovisual": "MultiModalVote"}
+_VOTED = {word: canonical(word) for word in ("anger", "disgust", "fear", "happy", "neutral", "sad")}
+_INITIALS = {word[0].upper(): label for word, label in _VOTED.items()}
+
+
+def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") -> Corpus:
+    """Read CREMA-D, in whatever folders its files lie, as one utterance a clip.
+
+    Clips are the media files by their names, and the rows of ``logmel_clips.parquet`` where that
+    stands in `path` (those utterances have no file). Where a clip exists in several formats the
+    lossless one is taken. `labels` are the *intended* emotions of the names, or the *perceived*
+    ones: the plurality of the crowd's votes on what `votes` says, None on a tie or without votes.
+    Votes come from ``votes.parquet`` (clip, modality, and a count for each emotion) or upstream's
+    ``summaryTable.csv``; sexes from ``actors.parquet`` or upstream's ``VideoDemographics.csv``,
+    and stay None without. Upstream's four bad clips, second copies, and names that are not
+    understood are skipped.
+
+    Raises `NotFoundError` if `path` holds no CREMA-D clip, or no votes where they are needed;
+    `InputError` for an unknown `labels` or `votes`, or a table without the columns named above.
+    """
+    path = Path(path)
+    _one_of("labels", labels, get_args(Labels))
+    _one_of("votes", votes, get_args(Votes))
+    takes, skipped = _clips(path)
+    perceived = _perceived(path, votes) if labels == "perceived" else None
+    sexes = _sexes(path)
+    misspelt = {right: wrong for wrong, right in _MISSPELT.items()}
+    utterances = []
+    for name, formats in sorted(takes.items()):
+        actor, _, emotion, _ = name.split("_")
+        utterances.append(
+            Utterance(
+                id=name,
+                speaker_id=actor,
+                label=canonical(emotion) if perceived is None else perceived.get(name),
+                audio=first_of(formats, AUDIO_SUFFIXES + VIDEO_SUFFIXES),
+                video=first_of(formats, VIDEO_SUFFIXES),
+                sex=sexes.get(actor),
+                aliases=(misspelt[name],) if name in misspelt else (),
+            )
+        )
+    return Corpus("cremad", CREMAD, labels, tuple(utterances), tuple(skipped))
+
+
+def is_name(stem: str) -> bool:
+    """Tell whether a file name without its suffix is one of CREMA-D's.
+
+    >>> is_name("1001_DFA_ANG_XX"), is_name("1001_DFA_ANGRY")
+    (True, False)
+    """
+    return _NAME.fullmatch(_spelt(stem)) is not None
+
+
+def _spelt(name: str) -> str:
+    return _MISSPELT.get(name, name)
+
+
+def _clips(path: Path) -> tuple[Takes, list[Skip]]:
+    """Gather the files of each clip, and the clips without a file."""
+    clip_list = _find(path, _CLIP_LISTS)
+    try:
+        files = media_files(path)
+    except NotFoundError:
+        if clip_list is None:
+            raise
+        files = ()
+    understood, skipped = [], []
+    for file in files:
+        name = file.relative_to(path).as_posix()
+        if is_name(file.stem):
+            understood.append(file)
+        else:
+            skipped.append(Skip(name, "name not understood", "not like 1001_DFA_ANG_XX"))
+    takes, copies = group_takes(understood, path, lambda f: _spelt(f.stem))
+    if clip_list is not None:
+        for row in _rows(clip_list, ("clip",)):
+            clip = text(row["clip"]) or ""
+            if is_name(clip):
+                takes.setdefault(_spelt(clip), {})
+            else:
+                skipped.append(Skip(clip, "name not understood", f"in {clip_list.name}"))
+    bad = [Skip(name, "bad upstream", why) for name, why in _BAD_UPSTREAM.items() if name in takes]
+    for skip in bad:
+        del takes[skip.id]
+    if not takes:
+        raise NotFoundError(
+            f"{str(path)!r} holds no CREMA-D clip: none of its {len(files)} media files is named "
+            "like 1001_DFA_ANG_XX"
+        )
+    return takes, [*skipped, *copies, *bad]
+
+
+def _perceived(path: Path, votes: Votes) -> dict[str, str | None]:
+    """Return each voted clip's winner, None on a tie."""
+    table = _find(path, _VOTE_TABLES)
+    if table is None:
+        raise NotFoundError(
+            f"perceived labels need the crowd's votes, but {str(path)!r} has none of "
+            f"{', '.join(_VOTE_TABLES)}; put one there or use labels='intended'"
+        )
+    if table.suffix == ".parquet":
+        rows = _rows(table, ("clip", "modality", *_VOTED))
+        return {
+            _spelt(row["clip"]): _plurality(
+                {label: int(row[word] or 0) for word, label in _VOTED.items()}
+            )
+            for row in rows
+            if row["modality"] == votes
+        }
+    column = _SUMMARY_COLUMNS[votes]
+    winners = {}
+    for row in _rows(table, ("FileName", column)):
+        # Upstream writes ties as initials with colons between them.
+        winners[_spelt(row["FileName"])] = _INITIALS.get(row[column])
+    return winners
+
+
+def _plurality(counts: dict[str, int]) -> str | None:
+    most = max(counts.values())
+    winners = [label for label, count in counts.items() if count == most]
+    return winners[0] if most and len(winners) == 1 else None
+
+
+def _sexes(path: Path) -> dict[str, Literal["female", "male"]]:
+    table = _find(path, _ACTOR_TABLES)
+    if table is None:
+        return {}
+    actor, sex = ("actor", "sex") if table.suffix == ".parquet" else ("ActorID", "Sex")
+    sexes: dict[str, Literal["female", "male"]] = {}
+    for row in _rows(table, (actor, sex)):
+        match (text(row[sex]) or "").lower():
+            case "female" | "male" as word:
+                sexes[text(row[actor]) or ""] = word
+    return sexes
+
+
+def _find(path: Path, names: Iterable[str]) -> Path | None:
+    return next((path / name for name in names if (path / name).is_file()), None)
+
+
+def _rows(table: Path, columns: Iterable[str]) -> list[Row]:
+    rows = read_rows(table)
+    missing = [column for column in columns if rows and column not in rows[0]]
+    if missing:
+        raise InputError(f"{str(table)!r} has no column {missing[0]!r}, only {', '.join(rows[0])}")
+    return rows
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name}={value!r} is not one of {', '.join(choices)}")

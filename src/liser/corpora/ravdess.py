@@ -1,0 +1,113 @@
+"""RAVDESS: 24 actors speaking two sentences in eight intended emotions.
+
+Livingstone & Russo 2018, doi:10.1371/journal.pone.0196391. A file name is seven two-digit
+numbers: modality, vocal channel, emotion, intensity, statement, repetition, actor.
+"""
+
+from pathlib import Path
+
+from liser.corpora.base import Corpus, Skip, Utterance
+from liser.corpora.files import (
+    AUDIO_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Takes,
+    first_of,
+    group_takes,
+    media_files,
+)
+from liser.errors import NotFoundError
+from liser.labels import RAVDESS
+
+_AUDIO_VISUAL, _VIDEO_ONLY, _AUDIO_ONLY = "01", "02", "03"
+_SONG = "02"
+# How many values each number of the name may take; actors are not counted on.
+_FIELDS = (
+    ("modality", 3),
+    ("vocal channel", 2),
+    ("emotion", len(RAVDESS)),
+    ("intensity", 2),
+    ("statement", 2),
+    ("repetition", 2),
+    ("actor", 99),
+)
+
+
+def load(path: Path) -> Corpus:
+    """Read the speech of RAVDESS, in whatever folders its files lie, as one utterance a take.
+
+    The audio-visual (01-…), video-only (02-…) and audio-only (03-…) files of one performance
+    become one utterance. Its sound is the 03 file, else the 01; its picture the 01 file, else the
+    02. Its id is the 03 name where that file exists, else the 01 name; all three names are
+    aliases. Where a file exists in several formats the lossless one is taken. Labels are the
+    *intended* emotions. Songs, second copies, and names that are not understood are skipped.
+
+    Raises `NotFoundError` if `path` is no folder, or holds no RAVDESS speech.
+    """
+    path = Path(path)
+    understood: list[Path] = []
+    skipped: list[Skip] = []
+    for file in media_files(path):
+        refusal = _refusal(file)
+        if refusal is None:
+            understood.append(file)
+        else:
+            skipped.append(Skip(file.relative_to(path).as_posix(), *refusal))
+    takes, copies = group_takes(understood, path, lambda file: file.stem)
+    performances = sorted({name[2:] for name in takes})
+    if not performances:
+        example = skipped[0]
+        raise NotFoundError(
+            f"{str(path)!r} holds no RAVDESS speech: {len(skipped)} media files, the first "
+            f"{example.id!r} ({example.reason}: {example.detail})"
+        )
+    utterances = tuple(_utterance(performance, takes) for performance in performances)
+    return Corpus("ravdess", RAVDESS, "intended", utterances, (*skipped, *copies))
+
+
+def is_name(stem: str) -> bool:
+    """Tell whether a file name without its suffix is one of RAVDESS's.
+
+    >>> is_name("03-01-06-01-02-01-12"), is_name("03-01-09-01-02-01-12")
+    (True, False)
+    """
+    return _name_fault(stem) is None
+
+
+def _name_fault(stem: str) -> str | None:
+    numbers = stem.split("-")
+    if len(numbers) != len(_FIELDS) or not all(len(n) == 2 and n.isdecimal() for n in numbers):
+        return "not seven two-digit numbers like 03-01-06-01-02-01-12"
+    for number, (field, most) in zip(numbers, _FIELDS, strict=True):
+        if not 1 <= int(number) <= most:
+            return f"{field} {number} is not one of 01 to {most:02d}"
+    return None
+
+
+def _refusal(file: Path) -> tuple[str, str] | None:
+    """Return why a file is no speech of RAVDESS (reason, detail), None if it is."""
+    fault = _name_fault(file.stem)
+    if fault is not None:
+        return "name not understood", fault
+    modality, channel = file.stem.split("-")[:2]
+    if channel == _SONG:
+        return "song", f"vocal channel {_SONG}: sung, not spoken"
+    if modality == _VIDEO_ONLY and file.suffix.lower() in AUDIO_SUFFIXES:
+        return "name not understood", f"modality {_VIDEO_ONLY} has no sound, yet this is audio"
+    return None
+
+
+def _utterance(performance: str, takes: Takes) -> Utterance:
+    """Join the files of one performance; `performance` is a name without its modality."""
+    aliases = tuple(m + performance for m in (_AUDIO_VISUAL, _VIDEO_ONLY, _AUDIO_ONLY))
+    audio_visual, video_only, audio_only = (takes.get(name, {}) for name in aliases)
+    either = AUDIO_SUFFIXES + VIDEO_SUFFIXES
+    emotion, actor = performance.split("-")[2], performance.split("-")[-1]
+    return Utterance(
+        id=aliases[2] if audio_only else aliases[0],
+        speaker_id=actor,
+        label=RAVDESS[int(emotion) - 1],
+        audio=first_of(audio_only, either) or first_of(audio_visual, either),
+        video=first_of(audio_visual, VIDEO_SUFFIXES) or first_of(video_only, VIDEO_SUFFIXES),
+        sex="male" if int(actor) % 2 else "female",
+        aliases=aliases,
+    )

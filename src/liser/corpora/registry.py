@@ -1,0 +1,61 @@
+"""The corpora by name: where a loader is added, and found."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from liser.corpora import cremad, folder, ravdess
+from liser.corpora.base import Corpus
+from liser.corpora.files import media_files
+from liser.errors import InputError, NotFoundError
+
+
+def _synthetic(path: Path) -> Corpus:
+    # Imported here: the generator beside the loader needs packages that reading needs not.
+    from liser.corpora import synthetic
+
+    return synthetic.load(path)
+
+
+CORPORA: dict[str, Callable[..., Corpus]] = {
+    "ravdess": ravdess.load,
+    "cremad": cremad.load,
+    "folder": folder.load,
+    "synthetic": _synthetic,
+}
+
+
+def load_corpus(name: str, path: Path, **options: Any) -> Corpus:
+    """Read the corpus at `path` with the loader called `name`, passing it `options`.
+
+    Raises `InputError` for a name or an option that does not exist, and what the loader raises.
+    """
+    if name not in CORPORA:
+        raise InputError(f"there is no corpus {name!r}; choose from {', '.join(CORPORA)}")
+    loader = CORPORA[name]
+    allowed = [option for option in inspect.signature(loader).parameters if option != "path"]
+    for option in options:
+        if option not in allowed:
+            raise InputError(
+                f"corpus {name!r} has no option {option!r}; "
+                + (f"it has {', '.join(allowed)}" if allowed else "it has none")
+            )
+    return loader(Path(path), **options)
+
+
+def guess_corpus(path: Path) -> str:
+    """Guess from file names which corpus lies at `path`: that of most media, else ``folder``.
+
+    Raises `NotFoundError` if there is nothing at `path`, or no media in it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NotFoundError(f"there is no folder or manifest {str(path)!r}; check the path")
+    if path.is_file():
+        return "folder"
+    stems = [file.stem for file in media_files(path)]
+    for name, is_name in (("ravdess", ravdess.is_name), ("cremad", cremad.is_name)):
+        if sum(map(is_name, stems)) > len(stems) / 2:
+            return name
+    return "folder"
