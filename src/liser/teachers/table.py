@@ -161,8 +161,7 @@ def _rows_where(table: Any, where: str, path: Path) -> Any:
 
 def _index(table: Any, key: str, path: Path) -> dict[str, int]:
     """Return the row of each clip name."""
-    if key not in table.column_names:
-        raise InputError(f"{path} has no column {key!r}; it has {_some(table.column_names)}")
+    _check_columns(table, [key], path)
     if table.num_rows == 0:
         raise InputError(f"{path} has no rows")
     rows: dict[str, int] = {}
@@ -173,6 +172,12 @@ def _index(table: Any, key: str, path: Path) -> dict[str, int]:
             raise InputError(f"{path} has two rows for {name!r}: keep one, or choose rows by where")
         rows[name] = row
     return rows
+
+
+def _check_columns(table: Any, columns: Sequence[str], path: Path) -> None:
+    for column in columns:
+        if column not in table.column_names:
+            raise InputError(f"{path} has no column {column!r}; it has {_some(table.column_names)}")
 
 
 def _value_columns(table: Any, key: str) -> list[str]:
@@ -186,6 +191,7 @@ def _class_columns(
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the table with canonical class names, and the classes in order."""
     columns = list(columns or _value_columns(table, key))
+    _check_columns(table, columns, path)
     classes = [canonical(column) for column in columns]
     wanted = tuple(map(canonical, labels)) if labels is not None else tuple(classes)
     missing = [label for label in wanted if label not in classes]
@@ -198,9 +204,7 @@ def _class_columns(
 
 def _matrix(table: Any, columns: Sequence[str], path: Path) -> NDArray[np.float32]:
     """Return (rows, dim) float32 of these columns; what is missing is NaN."""
-    for column in columns:
-        if column not in table.column_names:
-            raise InputError(f"{path} has no column {column!r}; it has {_some(table.column_names)}")
+    _check_columns(table, columns, path)
     types = [table.schema.field(column).type for column in columns]
     if len(columns) == 1 and _is_list(types[0]):
         return _list_matrix(table[columns[0]], columns[0], path)
