@@ -1,0 +1,155 @@
+"""One face followed through a clip, and cut out of every frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liser.errors import InputError, MediaError
+from liser.media.detectors import Detections, FaceDetector, import_cv2
+from liser.media.video import Frames, Image
+
+LOST_S = 1.0
+"""A face that appears elsewhere is taken for the track only after this long without the old."""
+
+SAME_FACE = 0.2  # overlap (IoU) from which two boxes of neighbouring frames are one face
+_SMOOTHING = (1.0, 2.0, 3.0, 2.0, 1.0)  # frames before and after that steady a box
+
+Boxes = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTrack:
+    """A face in n frames.
+
+    `crops` (n, size, size, 3) uint8 RGB; `scores` (n,) the detector's score, 0 where the face was
+    not found and its box is interpolated between its neighbours; `boxes` (n, 4) x, y, width,
+    height in the frame's pixels, steadied; `times_s` (n,).
+    """
+
+    crops: Image
+    scores: NDArray[np.float32]
+    boxes: Boxes
+    times_s: NDArray[np.float64]
+
+    @property
+    def found(self) -> int:
+        """The number of frames in which the face was found."""
+        return int(np.count_nonzero(self.scores))
+
+    @property
+    def steadiness(self) -> float:
+        """Mean overlap (IoU, 0…1) of each box with the next; 1 for a face that doesn't move."""
+        return float(iou(self.boxes[:-1], self.boxes[1:]).mean()) if len(self.boxes) > 1 else 1.0
+
+
+def face_track(
+    frames: Frames, detector: FaceDetector, size: int = 112, margin: float = 0.2
+) -> FaceTrack:
+    """Find the main face of a clip, follow it, and cut it out square in every frame.
+
+    The main face is the surest, largest and most central one of any frame; from there the track
+    goes on with the face that overlaps the last box, and changes to another only after `LOST_S`.
+    The square is the box's longer side and `margin` of that on each side. Beyond the picture's
+    border its edge is repeated, so that a crop never changes its shape.
+
+    Raises `MediaError` "no face" if no frame has one, `InputError` for a size or margin that
+    makes no sense.
+    """
+    if size < 1 or not 0 <= margin <= 10:
+        raise InputError(f"cannot cut faces of {size} pixels with a margin of {margin}")
+    detections = [detector.detect(image) for image in frames.images]
+    chosen = _follow(detections, frames)
+    seen = np.array([index is not None for index in chosen])
+    if not seen.any():
+        raise MediaError("no face", f"{detector.name} found none in {len(seen)} frames")
+    scores = np.zeros(len(seen), np.float32)
+    boxes = np.zeros((len(seen), 4), np.float32)
+    for row, (found, index) in enumerate(zip(detections, chosen, strict=True)):
+        if index is not None:
+            boxes[row], scores[row] = found.boxes[index], found.scores[index]
+    for column in range(4):  # at both ends the nearest box stays
+        boxes[~seen, column] = np.interp(
+            frames.times_s[~seen], frames.times_s[seen], boxes[seen, column]
+        )
+    boxes = _steady(boxes)
+    crops = [crop(i, b, size, margin) for i, b in zip(frames.images, boxes, strict=True)]
+    return FaceTrack(np.stack(crops), scores, boxes, frames.times_s)
+
+
+def crop(image: Image, box: NDArray[np.float32], size: int, margin: float) -> Image:
+    """Cut a square around a box (x, y, width, height) and resize it to (size, size, 3)."""
+    cv2 = import_cv2()
+    side = max(1, round(float(max(box[2:])) * (1 + 2 * margin)))
+    left, top = (round(float(box[i] + box[i + 2] / 2 - side / 2)) for i in (0, 1))
+    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
+    square = image[rows[:, None], columns[None, :]]
+    method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (size, size), interpolation=method), np.uint8)
+
+
+def iou(one: Boxes, other: Boxes) -> NDArray[np.float32]:
+    """Return the intersection over union of boxes (…, 4) as x, y, width, height; 0…1."""
+    low = np.maximum(one[..., :2], other[..., :2])
+    high = np.minimum(one[..., :2] + one[..., 2:], other[..., :2] + other[..., 2:])
+    shared = np.clip(high - low, 0, None).prod(-1)
+    union = one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - shared
+    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+
+
+def _follow(detections: list[Detections], frames: Frames) -> list[int | None]:
+    """Choose one face of each frame, or none, starting both ways from the clip's clearest."""
+    clarity = [_clarity(found, frames.images.shape[1:3]) for found in detections]
+    chosen: list[int | None] = [None] * len(detections)
+    best = [float(c.max(initial=0.0)) for c in clarity]
+    if not any(best):
+        return chosen
+    anchor = int(np.argmax(best))
+    for order in (range(anchor, len(chosen)), range(anchor, -1, -1)):
+        last, last_s = None, frames.times_s[anchor]
+        for row in order:
+            if len(clarity[row]) == 0:
+                continue
+            index, overlap = _next(detections[row], clarity[row], last)
+            lost = abs(frames.times_s[row] - last_s) > LOST_S
+            if last is None or overlap >= SAME_FACE or lost:
+                chosen[row] = index
+                last, last_s = detections[row].boxes[index], frames.times_s[row]
+    return chosen
+
+
+def _next(found: Detections, clarity: NDArray[np.float32], last: Boxes | None) -> tuple[int, float]:
+    """Return the face that continues the track best, and how much it overlaps the last box."""
+    if last is None:
+        return int(clarity.argmax()), 1.0
+    overlaps = iou(found.boxes, last[None])
+    if overlaps.max() < SAME_FACE:
+        return int(clarity.argmax()), 0.0
+    index = int((overlaps * np.sqrt(found.scores)).argmax())
+    return index, float(overlaps[index])
+
+
+def _clarity(found: Detections, picture: tuple[int, ...]) -> NDArray[np.float32]:
+    """Rate each face by score, size and nearness to the middle; 0…1."""
+    height, width = picture
+    middle = found.boxes[:, :2] + found.boxes[:, 2:] / 2
+    off = np.abs(middle / (width, height) - 0.5).max(axis=1, initial=0.0)  # 0 centre … 0.5 border
+    size = np.sqrt(found.boxes[:, 2:].prod(axis=1) / (width * height))
+    return np.asarray(found.scores * np.clip(size, 0, 1) * np.clip(1 - off, 0, 1), np.float32)
+
+
+def _steady(boxes: Boxes) -> Boxes:
+    """Average each box with its neighbours, as far as they overlap it: a cut stays a cut."""
+    reach = len(_SMOOTHING) // 2
+    total = np.zeros_like(boxes)
+    weight = np.zeros((len(boxes), 1), np.float32)
+    for offset in range(-reach, reach + 1):
+        own = slice(max(0, -offset), len(boxes) - max(0, offset))
+        other = slice(max(0, offset), len(boxes) + min(0, offset))
+        if own.start >= own.stop:
+            continue
+        share = _SMOOTHING[offset + reach] * iou(boxes[own], boxes[other])[:, None]
+        total[own] += share * boxes[other]
+        weight[own] += share
+    return np.asarray(total / np.maximum(weight, 1e-9), np.float32)
