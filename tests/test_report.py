@@ -133,7 +133,7 @@ def test_the_page_shows_every_part(results: dict[str, Any], tmp_path: Path) -> N
     assert len(page.all("svg")) == 3
     for row in results["rows"]:
         assert f"{row['uar']:.3f} ({row['uar_low']:.3f}–{row['uar_high']:.3f})" in page.words
-    for words in ("0.947 (0.910–0.985)", "≥ 0.95: not reached", "0.058 (-0.002 to 0.081)"):
+    for words in ("0.947 (0.910–0.985)", "≥ 0.95: not reached", "0.058 (−0.002 to 0.081)"):
         assert words in page.words
     for words in ("no face", "01-01<b>", "--data DIR", "temperature", "intended", "2025-01-02"):
         assert words in page.words

@@ -48,7 +48,7 @@ STYLES = {
 PLAIN_STYLE = ("grey", "o", "-")
 LABEL_COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky", "ink", "brown")
 MARKERS = "os^DvPX*"
-WIDTH_IN = 6.0
+WIDTH_IN = 5.0  # narrow, so that text stays readable on a phone
 
 
 def label_curve(
@@ -59,7 +59,7 @@ def label_curve(
     `names` gives what each system is called; `baseline` is the fully supervised student's UAR.
     """
     with _style():
-        figure, axes = _axes(height=4.4)
+        figure, axes = _axes(height=5.0)
         for system in names:
             points = sorted((r for r in rows if r["system"] == system), key=lambda r: r["labels"])
             colour, marker, line = STYLES.get(system, PLAIN_STYLE)
@@ -82,12 +82,17 @@ def label_curve(
                 axes.fill_between(shares, low, high, color=COLOURS[colour], alpha=0.10, lw=0)
                 axes.vlines(shares, low, high, color=COLOURS[colour], lw=1, alpha=0.55)
         if baseline is not None:
-            axes.axhline(baseline, color=COLOURS["vermilion"], ls=(0, (6, 4)), lw=1.2)
-            _beside(axes, baseline, "from scratch, all labels")
-        axes.axhline(chance, color=COLOURS["muted"], ls=":", lw=1.2)
-        _beside(axes, chance, "guessing")
+            axes.axhline(
+                baseline,
+                color=COLOURS["vermilion"],
+                ls=(0, (5, 3)),
+                lw=1.2,
+                label="From scratch, all labels",
+            )
+        axes.axhline(chance, color=COLOURS["muted"], ls=":", lw=1.4, label="Guessing")
         _label_axis(axes, sorted({100 * row["labels"] for row in rows}))
-        axes.set_ylim(0, 1)
+        highest = max(row.get("uar_high") or row["uar"] for row in rows)
+        axes.set_ylim(0, min(1.0, highest + 0.06))
         axes.set_ylabel("UAR")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         return _svg(figure, "curve", "UAR against the share of labels used, one line a system")
@@ -96,11 +101,11 @@ def label_curve(
 def interval_bars(rows: Sequence[Row], names: Mapping[str, str], chance: float) -> str:
     """Draw one horizontal bar of UAR with its interval for each row, in the order given."""
     with _style():
-        figure, axes = _axes(height=0.9 + 0.42 * len(rows))
+        figure, axes = _axes(height=0.8 + 0.4 * len(rows))
         for at, row in enumerate(rows):
             colour = COLOURS[STYLES.get(row["system"], PLAIN_STYLE)[0]]
             axes.barh(at, row["uar"], height=0.62, color=colour, alpha=0.85)
-            low, high = row.get("uar_low", row["uar"]), row.get("uar_high", row["uar"])
+            low, high = row.get("uar_low") or row["uar"], row.get("uar_high") or row["uar"]
             axes.hlines(at, low, high, color=COLOURS["ink"], lw=1.6)
             axes.vlines([low, high], at - 0.13, at + 0.13, color=COLOURS["ink"], lw=1.6)
             axes.annotate(
@@ -111,7 +116,7 @@ def interval_bars(rows: Sequence[Row], names: Mapping[str, str], chance: float) 
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-        top = max(row.get("uar_high", row["uar"]) for row in rows)
+        top = max(row.get("uar_high") or row["uar"] for row in rows)
         axes.set_xlim(0, min(1.12, 1.18 * top))
         axes.set_xticks([tick for tick in np.arange(0, 1.01, 0.2) if tick <= axes.get_xlim()[1]])
         axes.set_xlabel("UAR (dotted: guessing)")
@@ -121,7 +126,7 @@ def interval_bars(rows: Sequence[Row], names: Mapping[str, str], chance: float) 
 def embedding_map(points: Mapping[str, Sequence[Any]], labels: Sequence[str]) -> str:
     """Draw clips at their two coordinates, with a colour and a marker for each label."""
     with _style():
-        figure, axes = _axes(height=5.4)
+        figure, axes = _axes(height=5.0)
         x, y = np.asarray(points["x"], float), np.asarray(points["y"], float)
         said = np.asarray(points["label"], dtype=object)
         for index, label in enumerate(labels):
@@ -179,20 +184,6 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.patch.set_visible(False)
     return figure, axes
-
-
-def _beside(axes: Axes, height: float, words: str) -> None:
-    """Name a horizontal line at its right end, just above it."""
-    axes.annotate(
-        words,
-        (1, height),
-        (-2, 3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9.5,
-        color=COLOURS["muted"],
-    )
 
 
 def _label_axis(axes: Axes, shares: Sequence[float]) -> None:

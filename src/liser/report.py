@@ -28,6 +28,7 @@ SYSTEMS = {
     "teacher_speech": "Speech teacher",
     "teacher_face": "Face teacher",
 }
+CORPORA = {"ravdess": "RAVDESS", "cremad": "CREMA-D"}
 ABLATION = ("scratch", "distilled_face", "distilled_speech", "distilled")
 FEW_LABELS = 0.1  # the budget that the page shows in detail, where the record has it
 
@@ -54,15 +55,15 @@ def report(results: Results, path: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "share": share,
-        "scored": with_interval,
+        "share": lambda labels: _unbroken(share(labels)),
+        "scored": _scored,
         "system": system_name,
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
     }
     page = environment.get_template("report.html.j2").render(
         results=results,
         title=title(results),
-        headline=headline(results).replace(" %", "\u00a0%"),
+        headline=_unbroken(headline(results)),
         systems=[(name, list(group)) for name, group in groupby(rows, itemgetter("system"))],
         figures=_figures(results),
         focus=_focus(rows),
@@ -144,6 +145,7 @@ def headline(results: Results) -> str:
 def title(results: Results) -> str:
     """Name the record: its corpus, and that it is synthetic where it is."""
     corpus = str(results.get("corpus", "Results"))
+    corpus = CORPORA.get(corpus, corpus)
     if results.get("synthetic") and corpus != "synthetic":
         return f"{corpus} (synthetic)"
     return corpus
@@ -194,7 +196,7 @@ def with_interval(record: Mapping[str, Any], key: str) -> str:
     if low is None or high is None:
         return f"{record[key]:.3f}"
     between = " to " if low < 0 else "–"
-    return f"{record[key]:.3f} ({low:.3f}{between}{high:.3f})"
+    return f"{record[key]:.3f} ({low:.3f}{between}{high:.3f})".replace("-", "−")
 
 
 def chance(results: Results) -> float:
@@ -207,6 +209,19 @@ def focus_budget(rows: Sequence[Row]) -> float:
     have = Counter(row["labels"] for row in rows if row["system"] in ABLATION)
     budgets = have or Counter(row["labels"] for row in rows)
     return float(min(budgets, key=lambda b: (b == 1, -budgets[b], abs(b - FEW_LABELS))))
+
+
+def _unbroken(words: str) -> str:
+    """Keep a number and its percent sign on one line of the page."""
+    return words.replace(" %", "\u00a0%")
+
+
+def _scored(record: Mapping[str, Any], key: str) -> str:
+    """Mark up `with_interval`, so that a narrow table breaks before the interval, not in it."""
+    from markupsafe import Markup
+
+    value, _, ends = with_interval(record, key).partition(" ")
+    return value + Markup(' <span class="range">{}</span>').format(ends) if ends else value
 
 
 def _at(rows: Iterable[Row], systems: Sequence[str], budget: float) -> list[Row]:
