@@ -129,20 +129,22 @@ def embedding_map(points: Mapping[str, Sequence[Any]], labels: Sequence[str]) ->
         figure, axes = _axes(height=5.0)
         x, y = np.asarray(points["x"], float), np.asarray(points["y"], float)
         said = np.asarray(points["label"], dtype=object)
-        for index, label in enumerate(labels):
-            chosen = said == label
-            if chosen.any():
-                axes.scatter(
-                    x[chosen],
-                    y[chosen],
-                    s=18,
-                    color=COLOURS[LABEL_COLOURS[index % len(LABEL_COLOURS)]],
-                    # A second round of colours comes with other markers.
-                    marker=MARKERS[(index + index // len(MARKERS)) % len(MARKERS)],
-                    alpha=0.75,
-                    linewidths=0,
-                    label=label,
-                )
+        for index, label in enumerate([*labels, None]):
+            chosen = said == label if label is not None else ~np.isin(said, list(labels))
+            if not chosen.any():
+                continue
+            colour = LABEL_COLOURS[index % len(LABEL_COLOURS)] if label is not None else "grey"
+            axes.scatter(
+                x[chosen],
+                y[chosen],
+                s=18,
+                color=COLOURS[colour],
+                # A second round of colours comes with other markers.
+                marker=MARKERS[(index + index // len(MARKERS)) % len(MARKERS)],
+                alpha=0.75,
+                linewidths=0,
+                label=label if label is not None else "no label",
+            )
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)

@@ -6,6 +6,7 @@ of the page whose data are missing are left out.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -76,6 +77,8 @@ def report(results: Results, path: Path) -> None:
         part.write_text(page, encoding="utf-8")
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise StorageError(f"the report cannot be written to {path}: {error.strerror}") from error
 
 
@@ -85,9 +88,10 @@ def table(results: Results) -> "Table":
     Raises:
         InputError: as `report`.
     """
+    from rich.markup import escape
     from rich.table import Table
 
-    made = Table(title=title(results), caption="UAR with its 95 % interval over speakers")
+    made = Table(title=escape(title(results)), caption="UAR with its 95 % interval over speakers")
     made.add_column("System")
     for name in ("Labels", "UAR", "WA", "Macro-F1", "ECE", "Parameters"):
         made.add_column(name, justify="right", no_wrap=True)
@@ -96,10 +100,13 @@ def table(results: Results) -> "Table":
         if before not in (None, row["system"]):
             made.add_section()
         made.add_row(
-            system_name(row["system"]) if before != row["system"] else "",
+            escape(system_name(row["system"])) if before != row["system"] else "",
             share(row["labels"]),
             with_interval(row, "uar"),
-            *(f"{row[key]:.3f}" if key in row else "–" for key in ("wa", "macro_f1", "ece")),
+            *(
+                "–" if row.get(key) is None else f"{row[key]:.3f}"
+                for key in ("wa", "macro_f1", "ece")
+            ),
             f"{row['params']:,}" if row.get("params") else "–",
         )
         before = row["system"]

@@ -33,14 +33,16 @@ def test_the_interval_holds_the_score(seed: int, speakers: int, clips: int) -> N
     assert 0 <= low <= point <= high <= 1
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize(("speakers", "least"), [(20, 0.88), (5, 0.78)])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(speakers, least) -> None:
+    """With few speakers it is too narrow; docs/protocol.md says by how much."""
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(300):
-        truth, predicted, names = simulate(rng, 20, 30)
+        truth, predicted, names = simulate(rng, speakers, 30)
         low, high = metrics.uar_interval(truth, predicted, names, CLASSES, rng=rng, resamples=300)
         hits += low <= 0.6 <= high
-    assert 0.88 <= hits / 300 <= 0.99
+    assert least <= hits / 300 <= 0.98
 
 
 def test_speakers_who_differ_make_a_wider_interval_than_clips_do() -> None:
