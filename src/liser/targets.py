@@ -1,7 +1,7 @@
 """What a teacher said of every clip of a corpus: computed once, kept, and read back in order."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -92,11 +92,10 @@ def teach(
     """
     if not corpus.utterances:
         raise InputError(f"corpus {corpus.name!r} has no utterances: there is nothing to look at")
-    with _bar(progress) as bar:
-        if isinstance(teacher, Precomputed):
-            outcomes = _ask(teacher, corpus.utterances)
-        else:
-            outcomes = _ask_once(corpus, teacher, store, bar)
+    if isinstance(teacher, Precomputed):
+        outcomes = _ask(teacher, corpus.utterances)
+    else:
+        outcomes = _ask_once(corpus, teacher, store, progress)
     return _collect(corpus, teacher, outcomes)
 
 
@@ -106,21 +105,22 @@ def _ask(teacher: Teacher, utterances: tuple[Utterance, ...]) -> dict[str, Outco
 
 
 def _ask_once(
-    corpus: Corpus, teacher: Teacher, store: TargetStore, bar: Progress
+    corpus: Corpus, teacher: Teacher, store: TargetStore, progress: bool | None
 ) -> dict[str, Outcome]:
     """Return the outcome of each utterance id: from the store, or asked and stored now."""
     outcomes: dict[str, Outcome] = {}
     keys: dict[str, str] = {}
-    with store.keys(corpus.name, teacher.modality) as key_of:
-        task = bar.add_task("reading clips", total=len(corpus.utterances))
+    with (
+        store.keys(corpus.name, teacher.modality) as key_of,
+        _bar("hashing media", len(corpus.utterances), progress, transient=True) as advance,
+    ):
         for utterance in corpus.utterances:
             answer = key_of(utterance)
             if isinstance(answer, Skip):
                 outcomes[utterance.id] = answer
             else:
                 keys[utterance.id] = answer
-            bar.advance(task)
-        bar.remove_task(task)
+            advance()
     with store.shelf(teacher.name, teacher.fingerprint) as shelf:
         known = shelf.read(set(keys.values()))
         missing: dict[str, Utterance] = {}
@@ -130,12 +130,13 @@ def _ask_once(
                 missing.setdefault(key, utterance)
         if missing:
             # the total counts what is stored too, so that a resumed bar goes on where it was
-            task = bar.add_task(teacher.name, total=len(known) + len(missing), completed=len(known))
-            for utterance, outcome in teacher.observe(list(missing.values())):
-                key = keys[utterance.id]
-                known[key] = _checked(teacher, utterance, outcome)
-                shelf.write(key, known[key])
-                bar.advance(task)
+            total = len(known) + len(missing)
+            with _bar(teacher.name, total, progress, done=len(known)) as advance:
+                for utterance, outcome in teacher.observe(list(missing.values())):
+                    key = keys[utterance.id]
+                    known[key] = _checked(teacher, utterance, outcome)
+                    shelf.write(key, known[key])
+                    advance()
     return outcomes | {i: _renamed(known[key], i) for i, key in keys.items() if key in known}
 
 
@@ -226,7 +227,10 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def _bar(show: bool | None) -> Iterator[Progress]:
+def _bar(
+    what: str, total: int, show: bool | None, done: int = 0, transient: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on stderr; gives what to call after each clip."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -238,5 +242,6 @@ def _bar(show: bool | None) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     hidden = not console.is_terminal if show is None else not show
-    with Progress(*columns, console=console, disable=hidden) as progress:
-        yield progress
+    with Progress(*columns, console=console, disable=hidden, transient=transient) as progress:
+        task = progress.add_task(what, total=total, completed=done)
+        yield lambda: progress.advance(task)

@@ -1,5 +1,6 @@
 """Speech encoders: right layers, true length, the same result in any batch, errors that help."""
 
+import shutil
 import wave
 from pathlib import Path
 
@@ -238,6 +239,28 @@ def test_a_missing_model_says_how_to_put_it_in_place(
         HuggingFaceSpeech("./nowhere")
     with pytest.raises(NotFoundError, match=r"config\.json"):
         HuggingFaceSpeech(tmp_path)
+
+
+def test_a_hub_id_is_taken_from_the_cache_and_pinned_to_its_commit(
+    models: dict[str, Path],
+    clips: list[Utterance],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--some--tiny"
+    (repository / "refs").mkdir(parents=True)
+    for branch, commit, family in (("main", "a" * 40, "whisper"), ("v2", "b" * 40, "wavlm-base")):
+        (repository / "refs" / branch).write_text(commit)
+        shutil.copytree(models[family], repository / "snapshots" / commit)
+    teacher = HuggingFaceSpeech("some/tiny", device="cpu")
+    other = HuggingFaceSpeech("some/tiny", device="cpu", revision="v2")
+    assert teacher.name == "tiny"
+    assert teacher.fingerprint != other.fingerprint
+    for hub, family in ((teacher, "whisper"), (other, "wavlm-base")):
+        folder = HuggingFaceSpeech(models[family], device="cpu")
+        np.testing.assert_array_equal(_embeddings(hub, clips), _embeddings(folder, clips))
 
 
 def test_a_broken_model_folder_is_an_error_that_names_it(

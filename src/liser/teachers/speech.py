@@ -23,6 +23,8 @@ from liser.teachers.base import Modality, Target
 
 try:
     import torch
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
     from transformers.utils import logging as hf_logging
 except ImportError as error:
@@ -74,10 +76,9 @@ class HuggingFaceSpeech:
             raise InputError(f"batch_size {batch_size} is not a positive number")
         self.model = str(model)
         self._folder = _local_folder(model)
-        self._config = self._load(AutoConfig, revision)
-        # a hub's branch may move between two calls; weights are loaded at the config's commit
-        self._commit = None if self._folder else _commit(self._config, self.model)
-        self._extractor = self._load(AutoFeatureExtractor, self._commit)
+        self._commit = None if self._folder else _commit(self.model, revision)
+        self._config = self._load(AutoConfig)
+        self._extractor = self._load(AutoFeatureExtractor)
         self.sample_rate = int(self._extractor.sampling_rate)
         self.layers = _layer_indices(layers, int(self._config.num_hidden_layers), self.model)
         self.pooling = pooling
@@ -185,7 +186,7 @@ class HuggingFaceSpeech:
 
     @cached_property
     def _encoder(self) -> Any:
-        model = self._load(AutoModel, self._commit)
+        model = self._load(AutoModel)
         if self._config.model_type == "whisper":
             model = model.get_encoder()
         else:
@@ -196,20 +197,22 @@ class HuggingFaceSpeech:
                 del layers[max(self.layers) + 1 :]
         return model.float().eval().to(self.device)
 
-    def _load(self, kind: Any, revision: str | None) -> Any:
+    def _load(self, kind: Any) -> Any:
         """Load a configuration, feature extractor or model: folder, then cache, then the hub."""
         source = self._folder or self.model
         try:
             try:
                 with _no_loading_bar():
-                    return kind.from_pretrained(source, revision=revision, local_files_only=True)
+                    return kind.from_pretrained(
+                        source, revision=self._commit, local_files_only=True
+                    )
             except OSError:
                 if self._folder:
                     raise
             if kind is AutoModel:
                 where = f"https://huggingface.co/{self.model}"
                 Console(stderr=True).print(f"downloading the weights of {where}")
-            return kind.from_pretrained(source, revision=revision)
+            return kind.from_pretrained(source, revision=self._commit)
         except OSError as error:
             raise NotFoundError(_how_to_place(self.model, self._folder, error)) from error
         except Exception as error:  # transformers, safetensors and json each raise their own
@@ -296,11 +299,19 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     return (*weights, *(path for path in settings if path.is_file()))
 
 
-def _commit(config: Any, model: str) -> str:
-    commit = getattr(config, "_commit_hash", None)
-    if commit is None:
-        raise InputError(f"cannot tell which revision of {model} this is: give a local folder")
-    return str(commit)
+def _commit(model: str, revision: str | None) -> str:
+    """Return the commit that a hub's branch or tag means, of the cache if it is there.
+
+    A branch may move between two downloads; all files are then loaded at this one commit.
+    """
+    try:
+        try:
+            path = hf_hub_download(model, "config.json", revision=revision, local_files_only=True)
+        except OSError:
+            path = hf_hub_download(model, "config.json", revision=revision)
+    except (OSError, HFValidationError) as error:
+        raise NotFoundError(_how_to_place(model, None, error)) from error
+    return Path(path).parent.name
 
 
 def _layer_indices(layers: Sequence[int], count: int, model: str) -> tuple[int, ...]:
