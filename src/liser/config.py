@@ -1,0 +1,140 @@
+"""Every setting of training and of the protocol, typed, frozen and with its default.
+
+A TOML file of the same names does what the flags do. An unknown key or a value out of range is
+an error that names its path, such as ``training.epochs``.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from liser.errors import InputError, NotFoundError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Frozen settings; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> Self:
+        """Check a plain record; raises `InputError` that names each wrong key and its value."""
+        try:
+            return cls.model_validate(record)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'settings'} = {e['input']!r}: {e['msg']}"
+                for e in error.errors()
+            )
+            raise InputError(f"settings that can't be used: {faults}") from None
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a TOML file.
+
+        Raises:
+            NotFoundError: there is no such file.
+            InputError: it is not TOML, or names something unknown or out of range.
+        """
+        try:
+            record = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise NotFoundError(f"no settings file {path}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise InputError(f"settings file {path} can't be read: {error}") from None
+        return cls.read(record)
+
+
+class Frontend(Settings):
+    """Log-mel front end of a student."""
+
+    sample_rate: Annotated[int, Field(ge=8_000, le=48_000)] = 16_000
+    mels: Annotated[int, Field(ge=16, le=256)] = 64
+    window_ms: Positive = 25.0
+    hop_ms: Positive = 16.0
+    low_hz: Annotated[float, Field(ge=0.0)] = 50.0
+    trim_db: Positive = 35.0
+    """Leading and trailing sound this far below the loudest frame is cut off."""
+    floor_db: Annotated[float, Field(lt=0.0)] = -30.0
+    """What is quieter than this, against the clip's mean power, is flattened."""
+
+
+class Heads(Settings):
+    """Emotion heads on the teachers' representations, and their fusion."""
+
+    speaker_normalisation: bool = True
+    """Z-norm each representation by speaker, with statistics of all clips, labelled or not."""
+    components: Count = 200
+    shrinkage: Fraction = 0.4
+    self_training_rounds: Annotated[int, Field(ge=0, le=10)] = 1
+    self_training_keep: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    """Share of the clips, the surest ones, whose pseudo-labels a round of self-training uses."""
+    self_training_shrinkage: Fraction = 0.2
+
+
+class Loss(Settings):
+    """Weights of the terms that a student learns from; 0 switches a term off."""
+
+    posterior: Annotated[float, Field(ge=0.0)] = 1.0
+    speech_alignment: Annotated[float, Field(ge=0.0)] = 1.0
+    face_alignment: Annotated[float, Field(ge=0.0)] = 1.0
+    temperature: Positive = 1.0
+    confidence_power: Annotated[float, Field(ge=0.0)] = 1.0
+
+
+class Training(Settings):
+    """The loop: how long, how fast, and with what augmentation."""
+
+    updates: Count = 1500
+    """Weight updates in all; the same for every system that is compared."""
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    learning_rate: Positive = 2e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
+    mixup: Annotated[float, Field(ge=0.0)] = 0.3
+    """Both parameters of the Beta distribution that mixing weights are drawn from; 0: none."""
+    mixup_share: Fraction = 0.5
+    """Share of the batches that are mixed."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    crop_s: Positive = 2.0
+    augment: bool = True
+    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Decay of the moving average of the weights; the average is what is kept."""
+    updates_a_round: Count = 50
+    """Updates between two looks at the validation speakers (and two checkpoints)."""
+    patience: Count = 15
+    """Stop after this many rounds without a better score on the validation speakers."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Arithmetic of the convolutions while training; the weights stay float32."""
+
+
+class Distillation(Settings):
+    """All that decides a student, given clips, targets and labels."""
+
+    student: str = "small"
+    frontend: Frontend = Frontend()
+    heads: Heads = Heads()
+    loss: Loss = Loss()
+    training: Training = Training()
+
+
+class Protocol(Settings):
+    """The benchmark: folds of whole speakers, label budgets, draws, and which systems run."""
+
+    speakers_per_fold: Count = 4
+    valid_speakers: Count = 2
+    budgets: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.05, 0.1, 0.2, 1.0)
+    draws: Count = 3
+    """Label draws (and seeds of the student) for each fold, system and budget."""
+    ablation_budgets: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1,)
+    """Budgets at which one teacher alone teaches the student."""
+    seed: int = 0
+    distillation: Distillation = Distillation()
+    supervised: Training = Training()
+    """Training of the student from scratch, tuned for itself."""

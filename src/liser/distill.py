@@ -1,0 +1,231 @@
+"""From targets and a few labels to a student: the step that `liser` exists for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from liser import __version__
+from liser.config import Distillation, Training
+from liser.corpora.base import Corpus
+from liser.errors import InputError
+from liser.students.hearing import Clips, hear
+from liser.students.registry import build_student
+from liser.students.student import Student, load_student, save_student
+from liser.targets import Targets
+from liser.teachers.fusion import View, posteriors, views
+from liser.train import Lessons, Trained, lessons_from, train
+
+Watch = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which rows of a corpus a student trains on and validates on; none of them is a test row."""
+
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+
+    def mask(self, size: int) -> NDArray[np.bool_]:
+        """Return (size,) True for every row of either part."""
+        rows = np.zeros(size, np.bool_)
+        rows[self.train] = rows[self.valid] = True
+        return rows
+
+
+def distill(
+    corpus: Corpus,
+    targets: Sequence[Targets],
+    folder: Path,
+    settings: Distillation | None = None,
+    *,
+    seed: int = 0,
+    valid_speakers: int = 2,
+    watch: Watch = lambda done, total, score: None,
+) -> Student:
+    """Distil teachers into an audio-only student that `folder` then holds.
+
+    Every utterance of the corpus is trained on (unlabelled ones through the targets), but for
+    those of `valid_speakers` speakers, who decide when to stop and how sure the student may be.
+    Without targets this is plain supervised training. A run that was killed goes on from its
+    checkpoint in `folder`; a finished one is read back.
+
+    Raises:
+        InputError: nothing or one class labelled, targets of another corpus, or other settings
+            than those that the folder was begun with.
+        StorageError: the folder can't be written.
+    """
+    settings = settings or Distillation()
+    for t in targets:
+        if t.ids != tuple(u.id for u in corpus.utterances):
+            raise InputError(f"the targets of {t.teacher!r} are not of corpus {corpus.name!r}")
+    provenance = _provenance(corpus, targets, settings, seed)
+    if (folder / "student.json").exists():
+        found = load_student(folder)
+        if found.provenance != provenance:
+            raise InputError(
+                f"{folder} holds a student made from other data or settings; "
+                "choose another folder, or delete this one"
+            )
+        return found
+    labels = label_indices(corpus)
+    clips = hear(corpus.utterances, settings.frontend)
+    split = split_rows(corpus, clips.heard, valid_speakers, seed)
+    speakers = [u.speaker_id for u in corpus.utterances]
+    seen = views(targets, speakers, split.mask(len(labels)), settings.heads) if targets else ()
+    student, _ = learn(
+        clips,
+        dict(zip((t.modality for t in targets), seen, strict=True)),
+        labels,
+        corpus.labels,
+        split,
+        settings,
+        seed,
+        folder / "checkpoint.pt",
+        watch,
+    )
+    kept = Student(
+        student.module,
+        student.name,
+        student.labels,
+        student.frontend,
+        student.temperature,
+        provenance,
+    )
+    save_student(kept, folder)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return kept
+
+
+def learn(
+    clips: Clips,
+    seen: dict[str, View],
+    labels: NDArray[np.int64],
+    names: tuple[str, ...],
+    split: Split,
+    settings: Distillation,
+    seed: int,
+    checkpoint: Path | None = None,
+    watch: Watch = lambda done, total, score: None,
+) -> tuple[Student, Trained]:
+    """Train one student on what is heard, what the teachers saw, and the labels (-1: unknown).
+
+    `seen` holds the teachers' views by modality, empty for supervised training. Heads are fitted
+    on the labels given here alone.
+    """
+    classes = len(names)
+    taught = None
+    if seen:
+        rows = split.mask(len(labels))
+        own = np.where(rows, labels, -1)
+        taught = posteriors(list(seen.values()), own, classes, rows, settings.heads)
+    aligned = {
+        name: (view.features, view.valid, weight)
+        for name, view in seen.items()
+        if (weight := getattr(settings.loss, f"{name}_alignment")) > 0
+    }
+    lessons = lessons_from(taught, labels, classes, settings.loss, aligned)
+    torch.manual_seed(seed)
+    fresh = build_student(settings.student, classes, settings.frontend.mels)
+    rows_of = (split.train, split.valid)
+    trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
+    student = Student(trained.student, settings.student, names, settings.frontend, 1.0, {})
+    return _calibrated(student, clips, lessons, split.valid), trained
+
+
+def finetune(
+    student: Student,
+    corpus: Corpus,
+    folder: Path,
+    training: Training | None = None,
+    *,
+    seed: int = 0,
+    valid_speakers: int = 0,
+    watch: Watch = lambda done, total, score: None,
+) -> Student:
+    """Adapt a student to new voices from their labelled clips, and keep it in `folder`.
+
+    The corpus's labels must be among the student's. By default a tenth of the learning rate and
+    a fifth of the updates of a training from scratch. With few speakers nobody is held out
+    (`valid_speakers` 0), and the temperature stays as it was.
+    """
+    training = training or Training(learning_rate=2e-4, updates=300)
+    strangers = set(corpus.labels) - set(student.labels)
+    if strangers:
+        raise InputError(
+            f"the student knows {', '.join(student.labels)}; "
+            f"it can't learn {', '.join(sorted(strangers))}"
+        )
+    labels = label_indices(corpus, student.labels)
+    if len(np.unique(labels[labels >= 0])) < 2:
+        raise InputError("fine-tuning needs labelled clips of at least two emotions")
+    clips = hear(corpus.utterances, student.frontend)
+    split = split_rows(corpus, clips.heard & (labels >= 0), valid_speakers, seed)
+    lessons = lessons_from(None, labels, len(student.labels), Distillation().loss)
+    checkpoint = folder / "checkpoint.pt"
+    rows_of = (split.train, split.valid)
+    trained = train(student.module, clips, lessons, rows_of, training, seed, checkpoint, watch)
+    provenance = {
+        **student.provenance,
+        "finetuned": {"corpus": corpus.name, "clips": len(split.train)},
+    }
+    tuned = Student(
+        trained.student,
+        student.name,
+        student.labels,
+        student.frontend,
+        student.temperature,
+        provenance,
+    )
+    tuned = _calibrated(tuned, clips, lessons, split.valid)
+    save_student(tuned, folder)
+    checkpoint.unlink(missing_ok=True)
+    return tuned
+
+
+def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
+    """Return the class index of every utterance (n,), -1 where it has no label."""
+    order = names or corpus.labels
+    return np.array([-1 if u.label is None else order.index(u.label) for u in corpus.utterances])
+
+
+def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, seed: int) -> Split:
+    """Hold out whole speakers for validation; none if fewer than two were left to train on."""
+    rng = np.random.default_rng(seed)
+    speakers = corpus.speakers
+    held: set[str] = set()
+    if len(speakers) >= valid_speakers + 2:
+        held = {str(s) for s in rng.choice(speakers, valid_speakers, replace=False)}
+    is_held = np.array([u.speaker_id in held for u in corpus.utterances])
+    return Split(np.flatnonzero(usable & ~is_held), np.flatnonzero(usable & is_held))
+
+
+def _calibrated(
+    student: Student, clips: Clips, lessons: Lessons, valid: NDArray[np.int64]
+) -> Student:
+    """Fit the temperature on validation speakers: their labels or the teachers' posteriors."""
+    rows = valid[lessons.posterior_weight.numpy()[valid] > 0]
+    if len(rows) < 2 * len(student.labels):  # too few to say anything
+        return student
+    logits, _ = clips.predict(student.module, rows)
+    return student.calibrated(logits, lessons.posterior.numpy()[rows].astype(np.float64))
+
+
+def _provenance(
+    corpus: Corpus, targets: Sequence[Targets], settings: Distillation, seed: int
+) -> dict[str, Any]:
+    labelled = sum(u.label is not None for u in corpus.utterances)
+    return {
+        "liser": __version__,
+        "corpus": corpus.name,
+        "label_kind": corpus.label_kind,
+        "clips": len(corpus.utterances),
+        "labelled": labelled,
+        "teachers": [{"name": t.teacher, "fingerprint": t.fingerprint} for t in targets],
+        "settings": settings.model_dump(),
+        "seed": seed,
+    }

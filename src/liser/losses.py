@@ -1,0 +1,70 @@
+"""What a student learns from, term by term; each term is a mean over the clips that have it."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def soften(posterior: Tensor, temperature: float) -> Tensor:
+    """Return posteriors (…, classes) at another temperature; above 1 is flatter.
+
+    .. math:: q_i = p_i^{1/T} / \\sum_j p_j^{1/T}
+
+    (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, written for probabilities.)
+
+    >>> soften(torch.tensor([0.9, 0.1]), 1.0)
+    tensor([0.9000, 0.1000])
+    """
+    powered = posterior.clamp_min(1e-8) ** (1.0 / temperature)
+    return powered / powered.sum(-1, keepdim=True)
+
+
+def smooth(posterior: Tensor, amount: float) -> Tensor:
+    """Mix posteriors (…, classes) with the uniform one (Szegedy et al. 2016, label smoothing).
+
+    >>> smooth(torch.tensor([1.0, 0.0]), 0.2)
+    tensor([0.9000, 0.1000])
+    """
+    return posterior * (1.0 - amount) + amount / posterior.shape[-1]
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy against soft targets, a weighted mean over the clips; 0 if no clip counts.
+
+    .. math:: L = \\sum_n w_n \\, (-\\sum_i q_{ni} \\log p_{ni}) / \\sum_n w_n
+
+    `logits` and `target` are (batch, classes), `weight` is (batch,) ≥ 0. Up to the target's own
+    entropy this is the KL divergence of distillation (Hinton et al. 2015, eq. 2); for one-hot
+    targets it is the supervised loss.
+    """
+    losses = -(target * logits.log_softmax(-1)).sum(-1)
+    return (losses * weight).sum() / weight.sum().clamp_min(1e-8)
+
+
+def alignment(projected: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """One minus the cosine between student and teacher embeddings; 0 if no clip counts.
+
+    .. math:: L = \\sum_n w_n (1 - \\cos(e_n, t_n)) / \\sum_n w_n
+
+    `projected` and `target` are (batch, dim), `weight` is (batch,) ≥ 0; the result is in 0…2.
+    (Representation matching after Romero et al. 2015, arXiv 1412.6550; cosine as in LiSER's
+    alignment of speech and face representations, arXiv 2507.00055.)
+
+    >>> alignment(torch.ones(1, 3), torch.ones(1, 3) * 2, torch.ones(1)).item() < 1e-6
+    True
+    """
+    losses = 1.0 - functional.cosine_similarity(projected, target, dim=-1)
+    return (losses * weight).sum() / weight.sum().clamp_min(1e-8)
+
+
+def confidence(posterior: Tensor, power: float) -> Tensor:
+    """Return (batch,) weights in 0…1 from how sure posteriors (batch, classes) are.
+
+    .. math:: w_n = (1 - H(p_n) / \\log C)^{power}
+
+    >>> confidence(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), 1.0)
+    tensor([1., 0.])
+    """
+    entropy = -torch.xlogy(posterior, posterior).sum(-1)
+    top = torch.log(torch.tensor(float(posterior.shape[-1])))
+    return (1.0 - entropy / top).clamp(0.0, 1.0) ** power

@@ -1,0 +1,27 @@
+"""The students by name: how many parameters, and how to build one."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from liser.errors import InputError
+from liser.students.cnn import Cnn
+
+STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {
+    "tiny": lambda classes, mels: Cnn(classes, mels, (8, 12, 16, 24, 32), 64),
+    "small": lambda classes, mels: Cnn(classes, mels, (16, 32, 40, 56, 80), 96),
+    "base": lambda classes, mels: Cnn(classes, mels, (24, 48, 96, 144, 192), 192),
+}
+"""Builders that take (classes, mels): about 50 k, 300 k and 1.5 M parameters."""
+
+
+def build_student(name: str, classes: int, mels: int) -> nn.Module:
+    """Return a student with fresh weights; raises `InputError` for a name that isn't known."""
+    if name not in STUDENTS:
+        raise InputError(f"no student is called {name!r}; there are {', '.join(STUDENTS)}")
+    return STUDENTS[name](classes, mels)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return how many numbers a module learns."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

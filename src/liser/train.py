@@ -1,0 +1,289 @@
+"""The training loop: read `train` from top to bottom.
+
+Rounds of a fixed number of updates; after each the moving average of the weights is scored on
+the validation speakers and everything is written to a checkpoint. All randomness of a round is
+seeded by (seed, round), so that a resumed run needs no generator's state to end where an
+unbroken one would.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from liser.checkpoint import load_checkpoint, save_checkpoint
+from liser.config import Loss, Training
+from liser.errors import InputError
+from liser.losses import alignment, confidence, smooth, soft_cross_entropy, soften
+from liser.metrics import confusion, uar
+from liser.students.augment import augment, crop
+from liser.students.hearing import Clips
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What there is to learn from each clip.
+
+    `posterior` (n, classes) and `posterior_weight` (n,): soft or one-hot emotions, weight 0 where
+    there are none. `embeddings`: by teacher, (n, dim) to be aligned with, weight (n,) 0 where the
+    teacher could not use the clip, and the weight of the term.
+    """
+
+    posterior: Tensor
+    posterior_weight: Tensor
+    embeddings: Mapping[str, tuple[Tensor, Tensor, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A student with its averaged weights, and the course of its training."""
+
+    student: nn.Module
+    history: tuple[dict[str, float], ...]
+    best_round: int
+    stopped_early: bool
+
+
+def lessons_from(
+    posteriors: NDArray[np.float64] | None,
+    labels: NDArray[np.int64],
+    classes: int,
+    loss: Loss,
+    embeddings: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_], float]] | None = None,
+) -> Lessons:
+    """Put labels (n,), -1 unknown, and teachers' posteriors (n, classes) into one lesson a clip.
+
+    A labelled clip is taught its label with weight 1, any other one the teachers' posterior at
+    the temperature of `loss`, with a weight that grows with how sure they are.
+    """
+    known = torch.from_numpy(labels >= 0)
+    one_hot = torch.from_numpy(np.eye(classes, dtype=np.float32)[np.maximum(labels, 0)])
+    if posteriors is None or loss.posterior == 0:
+        target, weight = one_hot, known.float()
+    else:
+        taught = torch.from_numpy(posteriors.astype(np.float32))
+        sure = confidence(taught, loss.confidence_power) * loss.posterior
+        target = torch.where(known[:, None], one_hot, soften(taught, loss.temperature))
+        weight = torch.where(known, 1.0, sure)
+    aligned = {
+        name: (torch.from_numpy(e.astype(np.float32)), torch.from_numpy(v).float(), w)
+        for name, (e, v, w) in (embeddings or {}).items()
+        if w > 0
+    }
+    return Lessons(target, weight, aligned)
+
+
+def train(
+    student: nn.Module,
+    clips: Clips,
+    lessons: Lessons,
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    settings: Training,
+    seed: int,
+    checkpoint: Path | None = None,
+    watch: Callable[[int, int, float], None] = lambda done, total, score: None,
+) -> Trained:
+    """Teach a student its lessons; deterministic for a seed, resumable, stops early.
+
+    `rows` are the clips to train on and those to validate on (may be none: the last weights are
+    kept then). `checkpoint` is a file that a killed run goes on from. `watch` is told after each
+    round: rounds done, rounds in all, best validation score.
+
+    Raises:
+        InputError: nothing to learn from, or the checkpoint is of another run.
+    """
+    learn, valid = rows
+    has_lesson = lessons.posterior_weight > 0
+    for _, weight, _ in lessons.embeddings.values():
+        has_lesson = has_lesson | (weight > 0)
+    learn = learn[has_lesson.numpy()[learn]]
+    if len(learn) < 2:
+        raise InputError(f"{len(learn)} clips to learn from: at least 2 are needed")
+    device = pick_device(settings.device)
+    rounds = math.ceil(settings.updates / settings.updates_a_round)
+    state = _State(student, lessons, settings, device, seed)
+    if checkpoint is not None and checkpoint.exists():
+        state.restore(load_checkpoint(checkpoint))
+    while state.round < rounds and not state.out_of_patience:
+        torch.manual_seed(_seed_of(seed, state.round))  # dropout's generator
+        rng = torch.Generator().manual_seed(_seed_of(seed, state.round, 1))
+        order = _order(learn, settings, _seed_of(seed, state.round, 2))
+        state.student.train()
+        for batch in order:
+            state.update(clips, batch, rng)
+        state.end_round(_validation_score(state.average, clips, lessons, valid, device))
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, state.snapshot())
+        watch(state.round, rounds, state.best_score)
+    best = copy.deepcopy(state.average)
+    best.load_state_dict(state.best)
+    early = state.round < rounds
+    return Trained(best.cpu().eval(), tuple(state.history), state.best_round, early)
+
+
+class _State:
+    """All that changes while training: weights, their average, the optimiser, the best so far."""
+
+    def __init__(
+        self, student: nn.Module, lessons: Lessons, settings: Training, device: str, seed: int
+    ) -> None:
+        self.settings, self.lessons, self.device = settings, lessons, device
+        self.recipe = f"{settings.model_dump_json()} seed={seed}"
+        # channels_last: mkldnn and cuDNN convolve it without reordering
+        self.student: nn.Module = student.to(device)
+        for parameter in self.student.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.student).eval()
+        self.projections = _projections(self.student, lessons, seed).to(device)
+        parameters = [*self.student.parameters(), *self.projections.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            parameters, settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.step = self.round = self.best_round = 0
+        self.best_score = -1.0
+        self.best = copy.deepcopy(self.average.state_dict())
+        self.history: list[dict[str, float]] = []
+        self.losses: list[float] = []
+
+    def update(self, clips: Clips, batch: NDArray[np.int64], rng: torch.Generator) -> None:
+        """One step: crop, augment, mix, all terms of the loss, AdamW, moving average."""
+        s = self.settings
+        picked = torch.from_numpy(batch)
+        x = crop(clips.logmel[picked].float(), clips.frames[picked], clips.crop_frames(s), rng)
+        if s.augment:
+            x = augment(x, rng)
+        share, partner = _mixing(len(batch), s, rng)
+        x = (share * x + (1 - share) * x[partner]).to(self.device)
+
+        def mixed(rows: Tensor) -> Tensor:
+            part = rows[picked]
+            return (share * part + (1 - share) * part[partner]).to(self.device)
+
+        with torch.autocast(self.device, torch.bfloat16, enabled=s.precision == "bfloat16"):
+            logits, embedding = self.student(x)
+        logits, embedding = logits.float(), embedding.float()
+        weight = mixed(self.lessons.posterior_weight)
+        target = smooth(mixed(self.lessons.posterior), s.label_smoothing)
+        loss = soft_cross_entropy(logits, target, weight)
+        for name, (target, valid, scale) in self.lessons.embeddings.items():
+            projected = self.projections[name](embedding)
+            loss = loss + scale * alignment(projected, mixed(target), mixed(valid))
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = s.learning_rate * _schedule(self.step, s.updates)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
+        self.optimizer.step()
+        self.step += 1
+        self._follow()
+        self.losses.append(loss.item())
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        # a short memory at first, so that the average doesn't drag the initial weights along
+        keep = min(self.settings.average, (self.step + 1) / (self.step + 10))
+        ours, theirs = self.average.state_dict(), self.student.state_dict()
+        floats = [name for name, value in ours.items() if value.is_floating_point()]
+        torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], 1 - keep)
+
+    def end_round(self, score: float) -> None:
+        """Keep the average if it is at least as good as the best: of equals the later one."""
+        self.round += 1
+        self.history.append({"loss": float(np.mean(self.losses)), "valid_uar": score})
+        self.losses = []
+        if score >= self.best_score:
+            self.best_score, self.best_round = score, self.round
+            self.best = copy.deepcopy(self.average.state_dict())
+
+    @property
+    def out_of_patience(self) -> bool:
+        return self.round - self.best_round >= self.settings.patience
+
+    _KEPT = ("step", "round", "best_round", "best_score", "best", "history", "recipe")
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that `restore` needs."""
+        return {
+            **{name: getattr(self, name) for name in self._KEPT},
+            **{name: getattr(self, name).state_dict() for name in self._MODULES},
+        }
+
+    _MODULES = ("student", "average", "projections", "optimizer")
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot; raises `InputError` if it is of another run."""
+        if snapshot["recipe"] != self.recipe:
+            raise InputError(
+                "the checkpoint was made with other settings or another seed; "
+                "give them again, or delete the run's folder to start afresh"
+            )
+        for name in self._KEPT:
+            setattr(self, name, snapshot[name])
+        for name in self._MODULES:
+            getattr(self, name).load_state_dict(snapshot[name])
+
+
+def pick_device(name: str) -> str:
+    """Return `name`, or for ``"auto"`` the best that this machine has."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _projections(student: nn.Module, lessons: Lessons, seed: int) -> nn.ModuleDict:
+    """One linear map from the student's embedding to each teacher's; only training uses them."""
+    torch.manual_seed(_seed_of(seed, 0, 3))
+    width = int(student.classify[-1].in_features)  # type: ignore[index, union-attr]
+    dims = {name: target.shape[1] for name, (target, _, _) in lessons.embeddings.items()}
+    return nn.ModuleDict({name: nn.Linear(width, dim) for name, dim in dims.items()})
+
+
+def _order(learn: NDArray[np.int64], settings: Training, seed: int) -> list[NDArray[np.int64]]:
+    """Shuffled batches of one round; every clip is used once before any is used again."""
+    rng = np.random.default_rng(seed)
+    size = min(settings.batch_size, len(learn))
+    needed = size * settings.updates_a_round
+    passes = math.ceil(needed / len(learn))
+    queue = np.concatenate([rng.permutation(learn) for _ in range(passes)])[:needed]
+    return np.split(queue, settings.updates_a_round)
+
+
+def _mixing(batch: int, settings: Training, rng: torch.Generator) -> tuple[float, Tensor]:
+    """Mixup (Zhang et al. 2018): how much of itself each clip keeps, and with whom it is mixed."""
+    partner = torch.randperm(batch, generator=rng)
+    if settings.mixup == 0 or torch.rand(1, generator=rng).item() >= settings.mixup_share:
+        return 1.0, partner
+    seed = int(torch.randint(2**31, (1,), generator=rng))
+    return float(np.random.default_rng(seed).beta(settings.mixup, settings.mixup)), partner
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Linear warm-up over a twentieth of the updates, then half a cosine down to 0."""
+    return min(1.0, (step + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _validation_score(
+    student: nn.Module, clips: Clips, lessons: Lessons, valid: NDArray[np.int64], device: str
+) -> float:
+    """UAR against the label or, where there is none, what the teachers say; 0 if nothing is."""
+    rows = valid[lessons.posterior_weight.numpy()[valid] > 0]
+    if len(rows) == 0:
+        return 0.0
+    logits, _ = clips.predict(student, rows, device)
+    truth = lessons.posterior[torch.from_numpy(rows)].argmax(-1).numpy()
+    return float(uar(confusion(truth, logits.argmax(-1), logits.shape[1])))
+
+
+def _seed_of(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
