@@ -1,0 +1,38 @@
+"""`liser demo`: the whole road on a synthetic corpus."""
+
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(demo)
+
+
+def demo(
+    out: Path = typer.Option(Path("liser-demo"), help="Folder for all that the demo makes."),
+    seed: int = typer.Option(0, help="Of the corpus, the label draws and the students."),
+    jobs: int = typer.Option(2, min=1, help="Processes that train at the same time."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results record instead."),
+) -> None:
+    """Generate **synthetic** talking faces, distil students from teachers, and report.
+
+    Needs no data and no download; a run that was stopped goes on where it was.
+
+    Example: `liser demo --out liser-demo`
+    """
+    from rich.console import Console
+
+    from liser.cli.app import console, print_json
+    from liser.demo import demo as run
+    from liser.report import headline, table
+
+    console.print("A [b]synthetic[/] corpus: nothing below says anything about real speech.")
+    results = run(out, seed=seed, jobs=jobs)
+    if as_json:
+        print_json(results)
+        return
+    Console().print(table(results))
+    console.print(headline(results))
+    console.print(f"Report: {out / 'report.html'}   Record: {out / 'results.json'}")
