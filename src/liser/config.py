@@ -42,13 +42,17 @@ class Settings(BaseModel):
             NotFoundError: there is no such file.
             InputError: it is not TOML, or names something unknown or out of range.
         """
-        try:
-            record = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise NotFoundError(f"no settings file {path}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise InputError(f"settings file {path} can't be read: {error}") from None
-        return cls.read(record)
+        return cls.read(read_toml(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a TOML file's tables; raises as `Settings.from_toml`."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFoundError(f"no settings file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"settings file {path} can't be read: {error}") from None
 
 
 class Frontend(Settings):

@@ -1,7 +1,9 @@
 """From targets and a few labels to a student: the step that `liser` exists for."""
 
+import copy
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 from liser import __version__
 from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
-from liser.errors import InputError
+from liser.errors import InputError, StorageError
+from liser.fingerprint import fingerprint
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
@@ -21,6 +24,9 @@ from liser.teachers.fusion import View, posteriors, views
 from liser.train import Lessons, Trained, lessons_from, train
 
 Watch = Callable[[int, int, float], None]
+
+FINETUNING = Training(learning_rate=2e-4, updates=300)
+"""A tenth of the learning rate and a fifth of the updates of a training from scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +58,29 @@ def distill(
     Every utterance of the corpus is trained on (unlabelled ones through the targets), but for
     those of `valid_speakers` speakers, who decide when to stop and how sure the student may be.
     Without targets this is plain supervised training. A run that was killed goes on from its
-    checkpoint in `folder`; a finished one is read back.
+    checkpoint in `folder`; a finished one is read back. The student's provenance says what it was
+    made from, its training speakers too, and under ``result`` what came of it: the validation
+    speakers, the best UAR on them (None without any), and the clips that could not be heard.
 
     Raises:
-        InputError: nothing or one class labelled, targets of another corpus, or other settings
-            than those that the folder was begun with.
+        InputError: nothing or one class labelled, targets of another corpus, or other data or
+            settings than those that the folder was begun with.
         StorageError: the folder can't be written.
     """
     settings = settings or Distillation()
     for t in targets:
         if t.ids != tuple(u.id for u in corpus.utterances):
             raise InputError(f"the targets of {t.teacher!r} are not of corpus {corpus.name!r}")
-    provenance = _provenance(corpus, targets, settings, seed)
-    if (folder / "student.json").exists():
-        found = load_student(folder)
-        if found.provenance != provenance:
-            raise InputError(
-                f"{folder} holds a student made from other data or settings; "
-                "choose another folder, or delete this one"
-            )
-        return found
     labels = label_indices(corpus)
+    _refuse_one_class(labels)
+    provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
+    if _begin(folder, provenance):
+        return load_student(folder)
     clips = hear(corpus.utterances, settings.frontend)
     split = split_rows(corpus, clips.heard, valid_speakers, seed)
     speakers = [u.speaker_id for u in corpus.utterances]
     seen = views(targets, speakers, split.mask(len(labels)), settings.heads) if targets else ()
-    student, _ = learn(
+    student, trained = learn(
         clips,
         dict(zip((t.modality for t in targets), seen, strict=True)),
         labels,
@@ -88,17 +91,8 @@ def distill(
         folder / "checkpoint.pt",
         watch,
     )
-    kept = Student(
-        student.module,
-        student.name,
-        student.labels,
-        student.frontend,
-        student.temperature,
-        provenance,
-    )
-    save_student(kept, folder)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-    return kept
+    result = _result(corpus, clips, split, trained)
+    return _keep(replace(student, provenance={**provenance, "result": result}), folder)
 
 
 def learn(
@@ -149,11 +143,16 @@ def finetune(
 ) -> Student:
     """Adapt a student to new voices from their labelled clips, and keep it in `folder`.
 
-    The corpus's labels must be among the student's. By default a tenth of the learning rate and
-    a fifth of the updates of a training from scratch. With few speakers nobody is held out
-    (`valid_speakers` 0), and the temperature stays as it was.
+    The corpus's labels must be among the student's. `training` is `FINETUNING` by default. With
+    few speakers nobody is held out (`valid_speakers` 0), and the temperature stays as it was. A
+    run that was killed goes on from its checkpoint in `folder`; a finished one is read back.
+
+    Raises:
+        InputError: nothing or one class labelled, labels that the student doesn't know, or other
+            data or settings than those that the folder was begun with.
+        StorageError: the folder can't be written.
     """
-    training = training or Training(learning_rate=2e-4, updates=300)
+    training = training or FINETUNING
     strangers = set(corpus.labels) - set(student.labels)
     if strangers:
         raise InputError(
@@ -161,30 +160,27 @@ def finetune(
             f"it can't learn {', '.join(sorted(strangers))}"
         )
     labels = label_indices(corpus, student.labels)
-    if len(np.unique(labels[labels >= 0])) < 2:
-        raise InputError("fine-tuning needs labelled clips of at least two emotions")
+    _refuse_one_class(labels)
+    settings = {"training": training.model_dump(), "valid_speakers": valid_speakers, "seed": seed}
+    tuning = {**_data(corpus), **settings}
+    before = student.provenance.get("finetuned", [])
+    provenance = {**student.provenance, "finetuned": [*before, tuning]}
+    if _begin(folder, provenance):
+        return load_student(folder)
     clips = hear(corpus.utterances, student.frontend)
     split = split_rows(corpus, clips.heard & (labels >= 0), valid_speakers, seed)
     lessons = lessons_from(None, labels, len(student.labels), Distillation().loss)
     checkpoint = folder / "checkpoint.pt"
     rows_of = (split.train, split.valid)
-    trained = train(student.module, clips, lessons, rows_of, training, seed, checkpoint, watch)
-    provenance = {
-        **student.provenance,
-        "finetuned": {"corpus": corpus.name, "clips": len(split.train)},
-    }
-    tuned = Student(
-        trained.student,
-        student.name,
-        student.labels,
-        student.frontend,
-        student.temperature,
-        provenance,
+    fresh = copy.deepcopy(student.module)  # the caller keeps the student as it was
+    trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
+    result = _result(corpus, clips, split, trained)
+    tuned = replace(
+        student,
+        module=trained.student,
+        provenance={**provenance, "finetuned": [*before, {**tuning, "result": result}]},
     )
-    tuned = _calibrated(tuned, clips, lessons, split.valid)
-    save_student(tuned, folder)
-    checkpoint.unlink(missing_ok=True)
-    return tuned
+    return _keep(_calibrated(tuned, clips, lessons, split.valid), folder)
 
 
 def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
@@ -215,17 +211,83 @@ def _calibrated(
     return student.calibrated(logits, lessons.posterior.numpy()[rows].astype(np.float64))
 
 
-def _provenance(
-    corpus: Corpus, targets: Sequence[Targets], settings: Distillation, seed: int
-) -> dict[str, Any]:
-    labelled = sum(u.label is not None for u in corpus.utterances)
+def _refuse_one_class(labels: NDArray[np.int64]) -> None:
+    known = np.unique(labels[labels >= 0])
+    if len(known) < 2:
+        raise InputError(
+            f"there is nothing to tell apart: the labelled clips are of {len(known)} "
+            f"emotion{'' if len(known) == 1 else 's'}, and at least two are needed"
+        )
+
+
+def _begin(folder: Path, provenance: dict[str, Any]) -> bool:
+    """Note in the folder what it is for; tell whether a finished student is there already.
+
+    Raises `InputError` if the folder was begun with anything else: its checkpoint, or its
+    student, would be taken for what it isn't.
+    """
+    begun, wanted = folder / "begun.json", json.loads(json.dumps(provenance))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        finished = (folder / "student.json").exists()
+        if begun.exists() or finished:
+            if not begun.exists() or json.loads(begun.read_text("utf-8")) != wanted:
+                raise InputError(
+                    f"{folder} holds a student made from other data or settings; "
+                    "choose another folder, or delete this one"
+                )
+            return finished
+        part = folder / "begun.json.part"
+        part.write_text(json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        part.replace(begun)
+    except json.JSONDecodeError as error:
+        raise StorageError(f"{begun} is damaged, delete {folder}: {error}") from error
+    except OSError as error:
+        raise StorageError(f"can't use the folder {folder}: {error}") from error
+    return False
+
+
+def _keep(student: Student, folder: Path) -> Student:
+    save_student(student, folder)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return student
+
+
+def _result(corpus: Corpus, clips: Clips, split: Split, trained: Trained) -> dict[str, Any]:
+    held = {corpus.utterances[row].speaker_id for row in split.valid}
+    best = trained.history[trained.best_round - 1] if len(split.valid) else None
     return {
-        "liser": __version__,
+        "valid_speakers": sorted(map(str, held)),
+        "valid_uar": best and best["valid_uar"],
+        "stopped_early": trained.stopped_early,
+        "skipped": [{"id": s.id, "reason": s.reason} for s in clips.skipped],
+    }
+
+
+def _data(corpus: Corpus) -> dict[str, Any]:
+    """Say which clips, speakers and labels these are; the hash tells other labels apart."""
+    return {
         "corpus": corpus.name,
         "label_kind": corpus.label_kind,
         "clips": len(corpus.utterances),
-        "labelled": labelled,
+        "labelled": sum(u.label is not None for u in corpus.utterances),
+        "speakers": list(corpus.speakers),
+        "data": fingerprint([(u.id, u.speaker_id, u.label) for u in corpus.utterances]),
+    }
+
+
+def _provenance(
+    corpus: Corpus,
+    targets: Sequence[Targets],
+    settings: Distillation,
+    seed: int,
+    valid_speakers: int,
+) -> dict[str, Any]:
+    return {
+        "liser": __version__,
+        **_data(corpus),
         "teachers": [{"name": t.teacher, "fingerprint": t.fingerprint} for t in targets],
         "settings": settings.model_dump(),
+        "valid_speakers": valid_speakers,
         "seed": seed,
     }

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -47,7 +47,8 @@ class Targets:
     `ids` are the utterances' (n,). `embeddings` (n, dim) float32 and `logits` (n, classes)
     float32 in the order of `labels` (both None if the teacher names no emotions) are zero where
     `valid` (n,) is False: mask them, never average them in. `confidence` (n,) float32 in 0…1 is
-    0 there too. `skipped` says why, once for each row that isn't valid.
+    0 there too. `skipped` says why, once for each row that isn't valid. `computed` counts the
+    clips that the teacher was asked about just now; what the store knew was read.
     """
 
     teacher: str
@@ -60,6 +61,7 @@ class Targets:
     logits: NDArray[np.float32] | None
     confidence: NDArray[np.float32]
     skipped: tuple[Skip, ...]
+    computed: int = 0
 
 
 def teach(
@@ -93,10 +95,10 @@ def teach(
     if not corpus.utterances:
         raise InputError(f"corpus {corpus.name!r} has no utterances: there is nothing to look at")
     if isinstance(teacher, Precomputed):
-        outcomes = _ask(teacher, corpus.utterances)
+        outcomes, computed = _ask(teacher, corpus.utterances), len(corpus.utterances)
     else:
-        outcomes = _ask_once(corpus, teacher, store, progress)
-    return _collect(corpus, teacher, outcomes)
+        outcomes, computed = _ask_once(corpus, teacher, store, progress)
+    return replace(_collect(corpus, teacher, outcomes), computed=computed)
 
 
 def _ask(teacher: Teacher, utterances: tuple[Utterance, ...]) -> dict[str, Outcome]:
@@ -106,8 +108,10 @@ def _ask(teacher: Teacher, utterances: tuple[Utterance, ...]) -> dict[str, Outco
 
 def _ask_once(
     corpus: Corpus, teacher: Teacher, store: TargetStore, progress: bool | None
-) -> dict[str, Outcome]:
-    """Return the outcome of each utterance id: from the store, or asked and stored now."""
+) -> tuple[dict[str, Outcome], int]:
+    """Return each utterance id's outcome, from the store or asked and stored now, and how many
+    were asked.
+    """
     outcomes: dict[str, Outcome] = {}
     keys: dict[str, str] = {}
     with (
@@ -137,7 +141,8 @@ def _ask_once(
                     known[key] = _checked(teacher, utterance, outcome)
                     shelf.write(key, known[key])
                     advance()
-    return outcomes | {i: _renamed(known[key], i) for i, key in keys.items() if key in known}
+    outcomes |= {i: _renamed(known[key], i) for i, key in keys.items() if key in known}
+    return outcomes, len(missing)
 
 
 def _renamed(outcome: Outcome, utterance_id: str) -> Outcome:
