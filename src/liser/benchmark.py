@@ -173,12 +173,30 @@ def benchmark(
     }
 
 
+def development(
+    corpus: Corpus, targets: Sequence[Targets], protocol: Protocol
+) -> tuple[Corpus, tuple[Targets, ...]]:
+    """Leave out the first fold's test speakers: what remains is for choosing settings.
+
+    A benchmark of what is returned makes its folds inside those speakers. Settings that are
+    chosen by it have never seen the first fold's test speakers.
+    """
+    fold = speaker_folds(
+        corpus, protocol.speakers_per_fold, None, protocol.valid_speakers, protocol.seed
+    )[0]
+    kept = corpus.only({*fold.train, *fold.valid})
+    ids = {u.id for u in kept.utterances}
+    rows = np.array([i in ids for i in targets[0].ids])
+    return kept, tuple(t.only(rows) for t in targets)
+
+
 def _cells(bench: Bench) -> list[Cell]:
     p = bench.protocol
     budgets = {"scratch": p.budgets, "distilled": p.budgets}
     return [
         Cell(system, budget, draw, fold.index)
         for system in TEACHES
+        if system in p.systems
         for budget in budgets.get(system, p.ablation_budgets)
         for draw in range(p.draws)
         for fold in bench.folds
@@ -261,13 +279,14 @@ def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
     """Fit the heads of every fold, budget and draw; posteriors (draws, clips, classes)."""
     parts: dict[tuple[str, float, int], list[NDArray[np.float64]]] = {}
     classes, heads = len(bench.corpus.labels), bench.protocol.distillation.heads
+    listeners = {name: m for name, m in LISTENS.items() if name in bench.protocol.systems}
     for fold in bench.folds:
         seen, fit = bench.views(fold), bench.split(fold).mask(len(bench.labels))
         test = bench.rows(fold.test)
         for budget in bench.protocol.budgets:
             for draw in range(bench.protocol.draws):
                 labels = bench.budgeted(fold, budget, draw)
-                for name, modalities in LISTENS.items():
+                for name, modalities in listeners.items():
                     own = [seen[m] for m in modalities]
                     said = posteriors(own, labels, classes, fit, heads)[test]
                     parts.setdefault((name, budget, draw), []).append(said)
@@ -275,7 +294,7 @@ def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
         (name, budget): np.stack(
             [np.concatenate(parts[name, budget, d]) for d in range(bench.protocol.draws)]
         )
-        for name in LISTENS
+        for name in listeners
         for budget in bench.protocol.budgets
     }
 
@@ -335,10 +354,11 @@ def _comparisons(
         ("difference", ("distilled", b), (alone, b))
         for b in bench.protocol.ablation_budgets
         for alone in ("distilled_speech", "distilled_face")
-        if ("distilled", b) in point
     ]
     found = []
     for kind, a, b in pairs:
+        if a not in point or b not in point:
+            continue
         interval = uar_ratio_interval if kind == "ratio" else uar_difference_interval
         rng = np.random.default_rng(bench.protocol.seed)
         low, high = interval(
@@ -362,10 +382,12 @@ def _comparisons(
     return found
 
 
-def _embedding_map(bench: Bench) -> dict[str, Any]:
+def _embedding_map(bench: Bench) -> dict[str, Any] | None:
     """Lay the first fold's test clips out in two dimensions, as the distilled student hears."""
     from sklearn.manifold import TSNE
 
+    if "distilled" not in bench.protocol.systems:
+        return None
     budget = min(bench.protocol.budgets, key=lambda b: abs(b - 0.1))
     kept = _load(bench, Cell("distilled", budget, 0, 0))
     embeddings = kept["embeddings"].astype(np.float32)

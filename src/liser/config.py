@@ -6,7 +6,7 @@ an error that names its path, such as ``training.epochs``.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -128,9 +128,21 @@ class Distillation(Settings):
     training: Training = Training()
 
 
+System = Literal[
+    "scratch",
+    "distilled",
+    "distilled_speech",
+    "distilled_face",
+    "teacher_speech",
+    "teacher_face",
+    "teacher_av",
+]
+
+
 class Protocol(Settings):
     """The benchmark: folds of whole speakers, label budgets, draws, and which systems run."""
 
+    systems: tuple[System, ...] = get_args(System)
     speakers_per_fold: Count = 4
     valid_speakers: Count = 2
     budgets: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.05, 0.1, 0.2, 1.0)

@@ -145,7 +145,7 @@ class _State:
         self.projections = _projections(self.student, lessons, seed).to(device)
         parameters = [*self.student.parameters(), *self.projections.parameters()]
         self.optimizer = torch.optim.AdamW(
-            parameters, settings.learning_rate, weight_decay=settings.weight_decay
+            parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.step = self.round = self.best_round = 0
         self.best_score = -1.0

@@ -70,21 +70,17 @@ class Block(nn.Module):
             nn.BatchNorm2d(width),
         )
         self.gate = nn.Sequential(
-            nn.Conv2d(width, width // 4, 1),
-            nn.ReLU(),
-            nn.Conv2d(width // 4, width, 1),
-            nn.Sigmoid(),
+            nn.Linear(width, width // 4), nn.ReLU(), nn.Linear(width // 4, width), nn.Sigmoid()
         )
         self.shortcut = nn.Sequential(
-            nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity(),
-            nn.Conv2d(before, width, 1, bias=False),
-            nn.BatchNorm2d(width),
+            nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return maps (batch, width, bands / stride, frames / stride), rounded up."""
         y = self.body(x)
-        return functional.relu(y * self.gate(y.mean((2, 3), keepdim=True)) + self.shortcut(x))
+        gate = self.gate(y.mean((2, 3)))[:, :, None, None]
+        return functional.relu(torch.addcmul(self.shortcut(x), y, gate))
 
 
 class AttentivePool(nn.Module):
