@@ -1,22 +1,43 @@
 """The `liser` command: collects the verbs, and turns errors into messages and exit statuses."""
 
+import errno
 import json
+import os
 import sys
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from liser import __version__
+from liser.cli import benchmark, corpus, demo, distill, evaluate, finetune, teach
 from liser.errors import LiserError
 
+_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class _Verbs(TyperGroup):
+    """Says how to go on where Ctrl-C stopped a verb."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            console.print("stopped; what was done is kept: give the same command again to go on")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Verbs,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out.",
 )
+for verb in (corpus, teach, distill, finetune, evaluate, benchmark, demo):
+    verb.register(app)
 console = Console(stderr=True)  # people read stderr; stdout carries tables and --json
 
 
@@ -33,9 +54,27 @@ def print_json(record: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line; every foreseen error ends in a sentence, not in a traceback."""
+    """Run the command line; every foreseen error ends in a sentence, not in a traceback.
+
+    Exit statuses: 2 where the user can mend it, 1 where the fault is ours or the machine's, 130
+    after Ctrl-C.
+    """
     try:
         app()
     except LiserError as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(error.exit_status)
+        _end(str(error), error.exit_status)
+    except MemoryError:
+        _end("out of memory; try a smaller corpus, student or batch size, or fewer --jobs", 1)
+    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _end(f"{where}{error.strerror}; make room or choose another place, then go on", 1)
+
+
+def _end(message: str, status: int) -> None:
+    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    sys.exit(status)

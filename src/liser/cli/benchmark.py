@@ -1,0 +1,144 @@
+"""`liser benchmark`: the protocol on a corpus, as a record and a page."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from liser.cli.options import (
+    Detector,
+    FaceTeacher,
+    Json,
+    Layers,
+    SettingsFile,
+    SpeechTeacher,
+    Store,
+    StudentSize,
+    TableWhere,
+    Updates,
+)
+from liser.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("benchmark")(benchmark)
+
+
+def benchmark(
+    context: typer.Context,
+    corpus: Annotated[str, typer.Argument(help="ravdess, cremad, folder or synthetic.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="The corpus's folder, or a manifest.")],
+    speech_teacher: SpeechTeacher = None,
+    face_teacher: FaceTeacher = None,
+    store: Store = Path("targets"),
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keeps every trained student's predictions. [runs/benchmark-CORPUS]"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="The record. [benchmarks/results/CORPUS.json]"),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
+    ] = None,
+    budgets: Annotated[
+        str | None, typer.Option(metavar="0.1,1", help="Shares of the labels.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws of labels, and seeds.")] = None,
+    speakers_per_fold: Annotated[
+        int | None, typer.Option(help="Speakers tested in a fold.")
+    ] = None,
+    student: StudentSize = None,
+    updates: Updates = None,
+    layers: Layers = None,
+    detector: Detector = None,
+    table_where: TableWhere = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 2,
+    seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
+    settings: SettingsFile = None,
+    as_json: Json = False,
+) -> None:
+    """Compare students with and without teachers, by folds of whole speakers and label budgets.
+
+    A run that was stopped goes on where it was.
+
+    Example: `liser benchmark ravdess --data ravdess/ --speech-teacher openai/whisper-base
+    --face-teacher openface_aus.parquet --report page.html`
+    """
+    from liser.cli.app import console, print_json
+    from liser.cli.options import ask_teachers, numbers, relative, settings_from, show
+    from liser.config import Protocol
+    from liser.corpora.registry import load_corpus
+
+    if speech_teacher is None or face_teacher is None:
+        raise InputError(
+            "a benchmark compares two teachers: give --speech-teacher and --face-teacher"
+        )
+    flags = {
+        "budgets": numbers(budgets, "--budgets", float),
+        "draws": draws,
+        "speakers_per_fold": speakers_per_fold,
+        "seed": seed,
+        "distillation.student": student,
+        "distillation.training.updates": updates,
+        "supervised.updates": updates,
+    }
+    protocol = settings_from(Protocol, settings, flags, {})
+    loaded = load_corpus(corpus, data)
+    folder = runs or Path("runs") / f"benchmark-{corpus}"
+    record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
+    teachers = (speech_teacher, face_teacher)
+    targets = ask_teachers(loaded, store, *teachers, layers, detector, table_where)
+
+    from liser import benchmark as stage
+    from liser.report import headline, table
+    from liser.results import write_results
+
+    command = _command(context)
+    results = stage.benchmark(loaded, targets, folder, protocol, jobs=jobs, command=command)
+    for skip in results["skipped"]:
+        skip["detail"] = relative(skip["detail"], data)
+    write_results(results, record_file, report)
+    if as_json:
+        print_json(results)
+        return
+    show(table(results))
+    console.print(headline(results), highlight=False)
+    pages = f"   Report: {report}" if report else ""
+    console.print(f"Record: {record_file}{pages}", highlight=False, markup=False)
+
+
+def _command(context: typer.Context) -> str:
+    """Return the command as it was given, but without folders that only this machine has."""
+    words = ["liser", str(context.info_name)]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value: Any = context.params[str(parameter.name)]
+        if parameter.param_type_name == "argument":
+            words.insert(2, shlex.quote(str(value)))
+        elif value is True:
+            words.append(parameter.opts[0])
+        else:
+            words += [parameter.opts[0], shlex.quote(_portable(str(value)))]
+    return " ".join(words)
+
+
+def _portable(value: str) -> str:
+    """Keep of an absolute path its last two parts.
+
+    >>> _portable("/home/me/data/ravdess"), _portable("../data/ravdess"), _portable("hog")
+    ('data/ravdess', '../data/ravdess', 'hog')
+    """
+    prefix, colon, path = value.rpartition(":")
+    if not Path(path).is_absolute():
+        return value
+    return prefix + colon + "/".join(Path(path).parts[-2:])

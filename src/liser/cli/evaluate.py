@@ -1,0 +1,120 @@
+"""`liser evaluate`: how good a student is on a corpus, and what it says of each clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from liser.cli.options import Data, Json, Kind, Seed, SettingsFile
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
+    data: Data,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write what it says of each clip.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
+    ] = None,
+    allow_seen_speakers: Annotated[
+        bool, typer.Option("--allow-seen-speakers", help="Score speakers it was trained on, too.")
+    ] = False,
+    kind: Kind = None,
+    settings: SettingsFile = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a student on speakers that it has never heard, and say what it hears in each clip.
+
+    Without labels there are predictions only.
+
+    Example: `liser evaluate student/ other-speakers/ --report page.html --predictions clips.csv`
+    """
+    from liser.cli.app import print_json
+    from liser.cli.options import open_corpus, progress
+    from liser.corpora.labelled import label_from
+    from liser.errors import InputError
+
+    corpus = open_corpus(data, kind)
+    if labels is not None:
+        corpus = label_from(corpus, labels)
+    if report is not None and all(u.label is None for u in corpus.utterances):
+        raise InputError("without labels there is nothing to report: leave --report out")
+
+    from liser import evaluate as stage
+    from liser import report as page
+    from liser.students.student import load_student
+
+    with progress("listening", len(corpus.utterances)) as update:
+        count = iter(range(1, len(corpus.utterances) + 1))
+        record = stage.evaluate(
+            load_student(student),
+            corpus,
+            allow_seen_speakers=allow_seen_speakers,
+            seed=seed,
+            advance=lambda: update(next(count), None, "listening"),
+        )
+    if predictions is not None:
+        stage.write_predictions(record["predictions"], predictions)
+    if report is not None:
+        page.report(record, report)
+    if as_json:
+        print_json(record)
+    else:
+        _print(record)
+
+
+def _print(record: dict[str, Any]) -> None:
+    from collections import Counter
+
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from liser.cli.options import show
+    from liser.report import table
+
+    if record["rows"]:
+        (row,) = record["rows"]
+        show(table(record))
+        recalls = Table(title="recall", box=SIMPLE)
+        for label in record["labels"]:
+            recalls.add_column(escape(label), justify="right")
+        recalls.add_row(*("–" if r is None else f"{r:.2f}" for r in row["recalls"]))
+        show(recalls)
+        if row["by_sex"]:
+            by_sex = ", ".join(f"{sex} {uar:.3f}" for sex, uar in row["by_sex"].items())
+            show(f"UAR by sex: {by_sex}")
+    else:
+        said = Counter(p["predicted"] for p in record["predictions"])
+        heard = Table(title=f"what it hears in {record['clips']} clips", box=SIMPLE)
+        heard.add_column("emotion")
+        heard.add_column("clips", justify="right")
+        for label, n in said.most_common():
+            heard.add_row(escape(label), str(n))
+        show(heard)
+    for note in record["notes"]:
+        show(f"note: {escape(note)}")
+    if record["skipped"]:
+        from liser.cli.options import skips_table
+
+        show(skips_table(_counted(record["skipped"])))
+
+
+def _counted(skipped: list[dict[str, str]]) -> list[dict[str, Any]]:
+    from liser.cli.options import skips
+    from liser.corpora.base import Skip
+
+    return skips([Skip(**skip) for skip in skipped])

@@ -1,0 +1,250 @@
+"""What several verbs share: their options, and how they read and tell."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from liser.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from liser.config import Settings
+    from liser.corpora.base import Corpus, Skip
+    from liser.targets import Targets
+
+    SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def _command_table(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the settings file's table ``[command]`` as the command's defaults: flags win over it."""
+    if path is None or context.resilient_parsing:
+        return path
+    from liser.config import read_toml
+
+    known = {
+        opt.lstrip("-").replace("-", "_"): parameter.name
+        for parameter in context.command.params
+        for opt in (*parameter.opts, *parameter.secondary_opts)
+    }
+    table = read_toml(path).get("command", {})
+    if not isinstance(table, dict):
+        raise InputError(f"settings file {path}: command = {table!r} is not a table of flags")
+    defaults = {}
+    for key, value in table.items():
+        name = known.get(key.replace("-", "_"))
+        if name is None:
+            raise InputError(
+                f"settings file {path}: command.{key} is no flag of `{context.command_path}`, "
+                f"which has {', '.join(sorted(known))}"
+            )
+        defaults[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+    context.default_map = defaults
+    return path
+
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="The corpus's folder, or a manifest.")]
+Kind = Annotated[
+    str | None,
+    typer.Option(help="ravdess, cremad, folder or synthetic; guessed from names if left out."),
+]
+SpeechTeacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEACHER",
+        help="opensmile[:SET], a Hugging Face id or folder, or a .parquet/.csv of embeddings.",
+    ),
+]
+FaceTeacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEACHER",
+        help="hog, an expression net (name or .onnx), a Hugging Face image classifier, "
+        "a folder of OpenFace CSVs, or a .parquet/.csv of embeddings.",
+    ),
+]
+Layers = Annotated[
+    str | None, typer.Option(metavar="2,3", help="Hidden layers of a Hugging Face speech encoder.")
+]
+Detector = Annotated[
+    str | None, typer.Option(metavar="yunet|lbp", help="Face detector; yunet:FILE for own weights.")
+]
+TableWhere = Annotated[
+    str | None, typer.Option(metavar="COLUMN=VALUE", help="Rows of a table that teach.")
+]
+Store = Annotated[
+    Path, typer.Option(metavar="DIR", help="Target store: what teachers said, kept for next time.")
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE.toml",
+        is_eager=True,
+        callback=_command_table,
+        help="Settings; its table [command] stands for flags. Flags win.",
+    ),
+]
+Updates = Annotated[int | None, typer.Option(help="Weight updates of a training.")]
+StudentSize = Annotated[str | None, typer.Option(help="tiny, small or base.")]
+Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def settings_from(
+    kind: type[SettingsT], path: Path | None, flags: dict[str, Any], base: dict[str, Any]
+) -> SettingsT:
+    """Return settings: `base`, then the file's, then the flags that were given, by dotted names."""
+    from liser.config import read_toml
+
+    record = dict(base)
+    if path is not None:
+        record |= {key: value for key, value in read_toml(path).items() if key != "command"}
+    for dotted, value in flags.items():
+        if value is None:
+            continue
+        *tables, name = dotted.split(".")
+        place = record
+        for table in tables:
+            inner = place.get(table, {})
+            if not isinstance(inner, dict):  # the reader names it
+                break
+            place[table] = place = dict(inner)
+        else:
+            place[name] = value
+    return kind.read(record)
+
+
+def numbers(text: str | None, flag: str, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
+    """Read a comma-separated list of numbers; raises `InputError` that names the flag."""
+    if text is None:
+        return None
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        noun = "whole numbers" if kind is int else "numbers"
+        raise InputError(f"{flag} {text!r} is not a list of {noun} such as 2,3") from None
+
+
+def open_corpus(path: Path, kind: str | None) -> Corpus:
+    """Load a corpus; where its kind is guessed, say so."""
+    from liser.cli.app import console
+    from liser.corpora.registry import guess_corpus, load_corpus
+
+    chosen = kind or guess_corpus(path)
+    if kind is None:
+        console.print(f"kind: {chosen} (guessed from the file names; --kind says otherwise)")
+    return load_corpus(chosen, path)
+
+
+def ask_teachers(
+    corpus: Corpus,
+    store: Path,
+    speech: str | None,
+    face: str | None,
+    layers: str | None = None,
+    detector: str | None = None,
+    where: str | None = None,
+) -> list[Targets]:
+    """Let the teachers that are named look at a corpus; targets come from the store if it can."""
+    from liser.targets import TargetStore, teach
+    from liser.teachers.registry import TeacherOptions, teachers
+
+    options = TeacherOptions(numbers(layers, "--layers", int), detector, where)
+    shelves = TargetStore(store)
+    return [teach(corpus, teacher, shelves) for teacher in teachers(speech, face, options)]
+
+
+def taught(targets: Sequence[Targets]) -> list[dict[str, Any]]:
+    """Sum up, in plain values, what teachers said."""
+    return [
+        {
+            "teacher": t.teacher,
+            "modality": t.modality,
+            "fingerprint": t.fingerprint,
+            "clips": int(t.valid.sum()),
+            "computed": t.computed,
+            "read": max(0, len(t.ids) - t.computed),
+            "skipped": skips(t.skipped),
+        }
+        for t in targets
+    ]
+
+
+def skips(skipped: Sequence[Skip]) -> list[dict[str, Any]]:
+    """Count skipped clips by reason, the commonest first, each with an example."""
+    first = {skip.reason: skip for skip in reversed(skipped)}
+    return [
+        {"reason": reason, "clips": n, "example": f"{first[reason].id}: {first[reason].detail}"}
+        for reason, n in Counter(skip.reason for skip in skipped).most_common()
+    ]
+
+
+def skips_table(records: Sequence[dict[str, Any]], title: str = "skipped") -> Table:
+    """Lay `skips` out for people."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), box=SIMPLE)
+    for column in ("reason", "clips", "such as"):
+        table.add_column(column, justify="right" if column == "clips" else "left")
+    for record in records:
+        table.add_row(escape(record["reason"]), str(record["clips"]), escape(record["example"]))
+    return table
+
+
+def facts(rows: dict[str, str]) -> Table:
+    """Lay out names and values in two columns."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        grid.add_row(f"[bold]{name}[/]", escape(value))
+    return grid
+
+
+def show(*parts: RenderableType) -> None:
+    """Print for people, on stdout."""
+    from rich.console import Console
+
+    out = Console()
+    for part in parts:
+        out.print(part, highlight=False)
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int, int | None, str], None]]:
+    """Show a bar on stderr; gives what tells it how much is done, of how many, and what is done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from liser.cli.app import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done, of, now: bar.update(task, completed=done, total=of, description=now)
+
+
+@contextmanager
+def training(what: str) -> Iterator[Callable[[int, int, float], None]]:
+    """Show a training's rounds and its best score on the validation speakers, on stderr."""
+    with progress("listening to the clips", None) as update:
+        yield lambda done, total, best: update(
+            done, total, f"{what}, best UAR {best:.3f}" if best > 0 else what
+        )
+
+
+def relative(text: str, base: Path) -> str:
+    """Take a folder's own path out of a message, so that it reads the same on any machine."""
+    return text.replace(f"{base}{os.sep}", "").replace(f"{base.absolute()}{os.sep}", "")

@@ -1,0 +1,90 @@
+"""`liser teach`: let teachers look at a corpus, and keep what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from liser.cli.options import (
+    Data,
+    Detector,
+    FaceTeacher,
+    Json,
+    Kind,
+    Layers,
+    SettingsFile,
+    SpeechTeacher,
+    Store,
+    TableWhere,
+)
+from liser.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("teach")(teach)
+
+
+def teach(
+    data: Data,
+    speech_teacher: SpeechTeacher = None,
+    face_teacher: FaceTeacher = None,
+    store: Store = Path("targets"),
+    kind: Kind = None,
+    layers: Layers = None,
+    detector: Detector = None,
+    table_where: TableWhere = None,
+    settings: SettingsFile = None,
+    as_json: Json = False,
+) -> None:
+    """Let teachers look at every clip once, and keep what they say in a target store.
+
+    A run that was stopped goes on where it was; a second one only reads.
+
+    Example: `liser teach recordings/ --speech-teacher openai/whisper-base --face-teacher hog`
+    """
+    from liser.cli.app import print_json
+    from liser.cli.options import ask_teachers, open_corpus, taught
+
+    if speech_teacher is None and face_teacher is None:
+        raise InputError("nobody is to teach: give --speech-teacher, --face-teacher, or both")
+    corpus = open_corpus(data, kind)
+    teachers = (speech_teacher, face_teacher)
+    targets = ask_teachers(corpus, store, *teachers, layers, detector, table_where)
+    record = {
+        "corpus": corpus.name,
+        "clips": len(corpus.utterances),
+        "left_out": len(corpus.skipped),
+        "store": str(store),
+        "teachers": taught(targets),
+    }
+    if as_json:
+        print_json(record)
+    else:
+        _print(record)
+
+
+def _print(record: dict[str, Any]) -> None:
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from liser.cli.options import show, skips_table
+
+    table = Table(title=escape(f"{record['corpus']}: {record['clips']} clips"), box=SIMPLE)
+    table.add_column("teacher")
+    for column in ("usable", "computed now", "read from the store", "skipped"):
+        table.add_column(column, justify="right")
+    for t in record["teachers"]:
+        skipped = sum(s["clips"] for s in t["skipped"])
+        counts = (t["clips"], t["computed"], t["read"], skipped)
+        table.add_row(escape(f"{t['modality']}: {t['teacher']}"), *map(str, counts))
+    show(table)
+    for t in record["teachers"]:
+        if t["skipped"]:
+            show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
+    if record["left_out"]:
+        show(f"{record['left_out']} files are no clip of the corpus: see `liser corpus`")
+    show(f"kept in {escape(record['store'])}")

@@ -1,0 +1,207 @@
+"""A student and a corpus in; what it says of each clip, and how good that is, out."""
+
+import csv
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liser import __version__
+from liser.corpora.base import Corpus, Skip, Utterance
+from liser.errors import InputError, StorageError
+from liser.metrics import score, summary, uar_by_group
+from liser.students.hearing import hear
+from liser.students.student import Student
+
+Floats = NDArray[np.float64]
+
+
+def evaluate(
+    student: Student,
+    corpus: Corpus,
+    trained_on: Corpus | None = None,
+    *,
+    allow_seen_speakers: bool = False,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Let a student hear a corpus; return a results record that `liser.report` can show.
+
+    Labelled clips are scored (UAR, WA, macro-F1, ECE, with 95 % bootstrap intervals over speakers
+    seeded by `seed`, unless there is one speaker or a clip has none) on the classes that corpus
+    and student share, posteriors renormalised over them. The record holds `rows` (one, with the
+    system ``student``; none where nothing is labelled), `predictions` (a plain row a clip),
+    `classes`, `skipped`, `seen_speakers`, and `notes` that say what a reader must know.
+
+    Args:
+        student: what `liser.students.student.load_student` gives.
+        corpus: what it hears; labels may be missing.
+        trained_on: a corpus it was trained on, beside those that its provenance names.
+        allow_seen_speakers: score speakers that it was trained on, too; the record says so.
+        seed: of the bootstrap.
+        advance: called after each clip, for a progress bar.
+
+    Raises:
+        InputError: a speaker was trained on, the clips are labelled with fewer than two classes
+            that the student knows, or none could be heard.
+    """
+    seen = _seen_speakers(student, corpus, trained_on)
+    if seen and not allow_seen_speakers:
+        raise InputError(
+            f"the student was trained on {len(seen)} of the {len(corpus.speakers)} speakers of "
+            f"{corpus.name!r} ({', '.join(seen[:5])}{', …' if len(seen) > 5 else ''}): a score on "
+            "them says nothing about new voices. Leave them out, or pass --allow-seen-speakers "
+            "(also if they are other people of the same names)"
+        )
+    classes = _classes(student, corpus)
+    clips = hear(corpus.utterances, student.frontend, advance)
+    heard = np.flatnonzero(clips.heard)
+    columns = [student.labels.index(name) for name in classes]
+    posteriors = student.posteriors(clips, heard)[:, columns]
+    posteriors /= posteriors.sum(1, keepdims=True)
+    people = [corpus.utterances[row] for row in heard]
+    foreign = [u for u in people if u.label is not None and u.label not in classes]
+    detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
+    skipped = [
+        *corpus.skipped,
+        *clips.skipped,
+        *(Skip(u.id, f"label {u.label!r} not scored", detail) for u in foreign),
+    ]
+    known = np.array([u.label in classes for u in people], np.bool_)
+    rows = []
+    if known.any():
+        own = [u for u in people if u.label in classes]
+        rows.append(_row(student, own, posteriors[known], classes, seed))
+    return {
+        "corpus": corpus.name,
+        "synthetic": corpus.name == "synthetic",
+        "label_kind": corpus.label_kind,
+        "labels": list(classes),
+        "date": time.strftime("%Y-%m-%d"),
+        "clips": int(known.sum()) if rows else len(people),
+        "speakers": len({u.speaker_id for u in people} - {None}),
+        "student": {
+            "labels": list(student.labels),
+            "parameters": student.parameters,
+            "temperature": student.temperature,
+            "provenance": student.provenance,
+        },
+        "seen_speakers": list(seen),
+        "notes": _notes(student, people, classes, seen, bool(rows)),
+        "skipped": [asdict(skip) for skip in skipped],
+        "versions": {"liser": __version__},
+        "rows": rows,
+        "predictions": [
+            _prediction(u, classes, said) for u, said in zip(people, posteriors, strict=True)
+        ],
+    }
+
+
+def write_predictions(predictions: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the record's predictions as CSV, beside `path` and then renamed.
+
+    Raises:
+        StorageError: the file can't be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(predictions[0]))
+            writer.writeheader()
+            writer.writerows(predictions)
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"can't write the predictions to {path}: {error}") from error
+
+
+def _seen_speakers(student: Student, corpus: Corpus, trained_on: Corpus | None) -> tuple[str, ...]:
+    """Return the speakers of the corpus that any training or fine-tuning of the student heard."""
+    trainings = [student.provenance, *student.provenance.get("finetuned", [])]
+    known = {who for training in trainings for who in training.get("speakers", [])}
+    known |= set(trained_on.speakers) if trained_on is not None else set()
+    return tuple(who for who in corpus.speakers if who in known)
+
+
+def _classes(student: Student, corpus: Corpus) -> tuple[str, ...]:
+    """Return the classes to score, in the student's order: all of them where none is labelled."""
+    used = {u.label for u in corpus.utterances} - {None}
+    if not used:
+        return student.labels
+    shared = tuple(name for name in student.labels if name in corpus.labels)
+    if len(used & set(shared)) < 2:
+        raise InputError(
+            f"the clips are labelled {', '.join(sorted(map(str, used)))} and the student knows "
+            f"{', '.join(student.labels)}: a score needs clips of at least two classes in common"
+        )
+    return shared
+
+
+def _row(
+    student: Student, people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], seed: int
+) -> dict[str, Any]:
+    truth = np.array([classes.index(str(u.label)) for u in people])
+    speakers = [u.speaker_id for u in people]
+    if None in speakers or len(set(speakers)) < 2:
+        scores = asdict(score(said, truth))
+        recalls = [None if np.isnan(r) else float(r) for r in scores["recalls"]]
+        scores |= {"recalls": recalls, "confusion": scores["confusion"].tolist()}
+    else:
+        rng = np.random.default_rng(seed)
+        scores = summary(said, truth, [str(who) for who in speakers], rng=rng)
+    made_from = student.provenance
+    return {
+        "system": "student",
+        "labels": round(made_from.get("labelled", 1) / max(made_from.get("clips", 1), 1), 3),
+        **scores,
+        "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], len(classes)),
+        "params": student.parameters,
+        "hears": ["speech"],
+        "speaker_normalised": False,
+    }
+
+
+def _notes(
+    student: Student,
+    people: Sequence[Utterance],
+    classes: tuple[str, ...],
+    seen: Sequence[str],
+    scored: bool,
+) -> list[str]:
+    notes = []
+    if seen:
+        notes.append(f"the student was trained on {len(seen)} of these speakers: {', '.join(seen)}")
+    if scored and classes != student.labels:
+        others = [name for name in student.labels if name not in classes]
+        notes.append(
+            f"scored on the {len(classes)} shared classes ({', '.join(classes)}), posteriors "
+            f"renormalised over them; the student also knows {', '.join(others)}"
+        )
+    nameless = sum(u.speaker_id is None for u in people)
+    if nameless:
+        notes.append(
+            f"{nameless} clips name no speaker: nobody can tell whether the student was trained "
+            "on them, and there are no intervals over speakers"
+        )
+    elif scored and len({u.speaker_id for u in people}) == 1:
+        notes.append("one speaker only: there are no intervals over speakers")
+    if not scored:
+        notes.append("no clip is labelled: there are predictions only")
+    return notes
+
+
+def _prediction(u: Utterance, classes: tuple[str, ...], said: Floats) -> dict[str, Any]:
+    best = int(said.argmax())
+    return {
+        "id": u.id,
+        "speaker": u.speaker_id,
+        "sex": u.sex,
+        "label": u.label,
+        "predicted": classes[best],
+        "confidence": round(float(said[best]), 4),
+        **{f"p_{name}": round(float(p), 4) for name, p in zip(classes, said, strict=True)},
+    }

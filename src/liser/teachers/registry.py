@@ -1,0 +1,144 @@
+"""The teachers by name, and the short forms by which the command line asks for one.
+
+A spec is ``NAME`` or ``NAME:ARGUMENT`` with a name of `SPEECH_TEACHERS` or `FACE_TEACHERS`, such
+as ``opensmile:ComParE_2016`` or ``table:votes.parquet``, or an argument alone where its form tells
+which teacher it is for.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from liser.errors import InputError
+from liser.teachers.base import Modality, Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherOptions:
+    """What a spec leaves open; None where the teacher's own default will do.
+
+    `layers`: of a Hugging Face speech encoder. `detector`: of faces, a name or ``yunet:FILE``.
+    `where`: the rows of a table that teach, ``COLUMN=VALUE``.
+    """
+
+    layers: tuple[int, ...] | None = None
+    detector: str | None = None
+    where: str | None = None
+
+
+Build = Callable[[str, TeacherOptions], Teacher]
+
+
+def _opensmile(argument: str, _: TeacherOptions) -> Teacher:
+    from liser.teachers.opensmile import OpenSmileSpeech
+
+    return OpenSmileSpeech(argument) if argument else OpenSmileSpeech()
+
+
+def _speech_encoder(argument: str, options: TeacherOptions) -> Teacher:
+    from liser.teachers.speech import HuggingFaceSpeech
+
+    if options.layers is None:
+        return HuggingFaceSpeech(argument)
+    return HuggingFaceSpeech(argument, options.layers)
+
+
+def _table(modality: Modality) -> Build:
+    def build(argument: str, options: TeacherOptions) -> Teacher:
+        from liser.teachers.table import TableTeacher
+
+        return TableTeacher(argument, modality, where=options.where)
+
+    return build
+
+
+SPEECH_TEACHERS: dict[str, Build] = {
+    "opensmile": _opensmile,
+    "huggingface": _speech_encoder,
+    "table": _table("speech"),
+}
+FACE_TEACHERS: dict[str, Build] = {
+    "table": _table("face"),
+}
+
+_FORMS: dict[Modality, str] = {
+    "speech": "opensmile or opensmile:FEATURE_SET, a Hugging Face id such as openai/whisper-base, "
+    "a local folder with a config.json, or a .parquet or .csv table of embeddings",
+    "face": "a .parquet or .csv table of embeddings",
+}
+_TABLES = (".parquet", ".pq", ".csv")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+_TAKES: dict[str, set[tuple[Modality, str]]] = {
+    "layers": {("speech", "huggingface")},
+    "detector": set(),
+    "where": {("speech", "table"), ("face", "table")},
+}
+"""Which teachers take each of `TeacherOptions`."""
+
+
+def speech_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
+    """Make the speech teacher that a spec asks for; its weights are loaded when it first hears.
+
+    Forms: ``opensmile``, ``opensmile:eGeMAPSv02``; a hub id or a local folder with a
+    ``config.json`` (`HuggingFaceSpeech`); a ``.parquet`` or ``.csv`` (`TableTeacher`).
+
+    Raises `InputError` for a spec of no such form or an option that the teacher doesn't take, and
+    whatever the teacher raises.
+    """
+    return teachers(spec, None, options or TeacherOptions())[0]
+
+
+def face_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
+    """Make the face teacher that a spec asks for.
+
+    Raises as `speech_teacher`.
+    """
+    return teachers(None, spec, options or TeacherOptions())[0]
+
+
+def teachers(speech: str | None, face: str | None, options: TeacherOptions) -> list[Teacher]:
+    """Make those teachers that are asked for, speech first; each takes the options meant for it.
+
+    Raises `InputError` for an option that none of them takes, and as `speech_teacher`.
+    """
+    asked: list[tuple[Modality, str, str]] = []
+    if speech is not None:
+        asked.append(("speech", *_parsed(speech, "speech")))
+    if face is not None:
+        asked.append(("face", *_parsed(face, "face")))
+    for option, takers in _TAKES.items():
+        value = getattr(options, option)
+        if value is not None and not takers & {(modality, name) for modality, name, _ in asked}:
+            whose = " and ".join(sorted(f"the {m} teacher {name!r}" for m, name in takers))
+            raise InputError(f"{option} {value!r} is for {whose}, and none such is asked for")
+    return [_BUILDS[modality][name](argument, options) for modality, name, argument in asked]
+
+
+_BUILDS: dict[Modality, dict[str, Build]] = {"speech": SPEECH_TEACHERS, "face": FACE_TEACHERS}
+
+
+def _parsed(spec: str, modality: Modality) -> tuple[str, str]:
+    """Return a teacher's name and its argument."""
+    name, _, argument = spec.partition(":")
+    if name in _BUILDS[modality]:
+        return name, argument
+    guess = (_guess_speech if modality == "speech" else _guess_face)(spec, Path(spec).expanduser())
+    if guess is None:
+        raise InputError(f"{spec!r} names no {modality} teacher: give {_FORMS[modality]}")
+    return guess, spec
+
+
+def _guess_speech(spec: str, path: Path) -> str | None:
+    if path.suffix.lower() in _TABLES:
+        return "table"
+    is_model = (path / "config.json").is_file() or (not path.exists() and _HUB_ID.fullmatch(spec))
+    return "huggingface" if is_model else None
+
+
+def _guess_face(spec: str, path: Path) -> str | None:
+    if path.suffix.lower() in _TABLES:
+        return "table"
+    return None
