@@ -60,9 +60,9 @@ class Frontend(Settings):
 
     sample_rate: Annotated[int, Field(ge=8_000, le=48_000)] = 16_000
     mels: Annotated[int, Field(ge=16, le=256)] = 64
-    window_ms: Positive = 25.0
-    hop_ms: Positive = 16.0
-    low_hz: Annotated[float, Field(ge=0.0)] = 50.0
+    window_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 25.0
+    hop_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 16.0
+    low_hz: Annotated[float, Field(ge=0.0, lt=4_000)] = 50.0
     trim_db: Positive = 35.0
     """Leading and trailing sound this far below the loudest frame is cut off."""
     floor_db: Annotated[float, Field(lt=0.0)] = -30.0
@@ -150,7 +150,7 @@ class Protocol(Settings):
     """Label draws (and seeds of the student) for each fold, system and budget."""
     ablation_budgets: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1,)
     """Budgets at which one teacher alone teaches the student."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     distillation: Distillation = Distillation()
     supervised: Training = Training()
     """Training of the student from scratch, tuned for itself."""

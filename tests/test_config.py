@@ -1,0 +1,87 @@
+"""Settings say which key is wrong and what was there; nothing changes after reading."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from liser.config import Distillation, Frontend, Protocol, Training, read_toml
+from liser.errors import InputError, NotFoundError
+
+
+def test_the_defaults_survive_being_written_and_read() -> None:
+    for settings in (Distillation(), Protocol()):
+        assert type(settings).read(settings.model_dump()) == settings
+        assert type(settings).read(settings.model_dump(mode="json")) == settings
+
+
+def test_a_toml_file_says_what_the_flags_say(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('student = "tiny"\n[training]\nupdates = 10\n[loss]\nface_alignment = 0\n')
+    settings = Distillation.from_toml(path)
+    assert settings.student == "tiny"
+    assert settings.training == Training(updates=10)
+    assert settings.loss.face_alignment == 0
+    assert settings.frontend == Frontend()
+
+
+@pytest.mark.parametrize(
+    ("record", "path", "value"),
+    [
+        ({"epochs": 3}, "epochs", "3"),
+        ({"training": {"epochs": 3}}, "training.epochs", "3"),
+        ({"training": {"updates": 0}}, "training.updates", "0"),
+        ({"training": {"batch_size": 1}}, "training.batch_size", "1"),
+        ({"training": {"average": 1.0}}, "training.average", "1.0"),
+        ({"training": {"device": "tpu"}}, "training.device", "'tpu'"),
+        ({"frontend": {"sample_rate": 100}}, "frontend.sample_rate", "100"),
+        ({"heads": {"shrinkage": 1.5}}, "heads.shrinkage", "1.5"),
+        ({"loss": {"temperature": 0}}, "loss.temperature", "0"),
+        ({"loss": {"temperature": "warm"}}, "loss.temperature", "'warm'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_path_and_value(record, path: str, value: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Distillation.read(record)
+    assert f"{path} = {value}: " in str(caught.value)
+
+
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(InputError, match=r"loss\.posterior = .*; training\.updates = "):
+        Distillation.read({"training": {"updates": 0}, "loss": {"posterior": -1}})
+
+
+def test_a_budget_out_of_range_is_named_by_its_place() -> None:
+    with pytest.raises(InputError, match=r"budgets\.1 = 1\.5"):
+        Protocol.read({"budgets": [0.1, 1.5]})
+    with pytest.raises(InputError, match="seed = -1"):
+        Protocol.read({"seed": -1})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"hop_ms": 0.01},  # would be no sample at all
+        {"window_ms": 0.01},
+        {"sample_rate": 8000, "low_hz": 4000.0},  # no band is left above it
+    ],
+)
+def test_a_front_end_that_hears_nothing_is_refused(record) -> None:
+    with pytest.raises(InputError, match=next(reversed(record))):
+        Frontend.read(record)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Distillation().training.updates = 3  # type: ignore[misc]
+
+
+def test_files_that_are_missing_or_not_toml_are_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"nowhere\.toml"):
+        read_toml(tmp_path / "nowhere.toml")
+    for content in (b"student = ", b"\xff\xfe\x00"):
+        (tmp_path / "odd.toml").write_bytes(content)
+        with pytest.raises(InputError, match=r"odd\.toml"):
+            read_toml(tmp_path / "odd.toml")
+    with pytest.raises(InputError, match="can't be read"):
+        read_toml(tmp_path)
