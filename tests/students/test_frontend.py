@@ -1,0 +1,122 @@
+"""The front end is its formula, and hears the same whatever the recording's gain."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from transformers.audio_utils import mel_filter_bank
+
+from liser.config import Frontend
+from liser.students.frontend import SCALE, LogMel, mel_filters, trim
+
+
+def noise(samples: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+def by_hand(waveform: NDArray[np.float32], s: Frontend) -> NDArray[np.float64]:
+    """The documented log-mel of one waveform, in NumPy and frame by frame."""
+    window = round(s.window_ms * s.sample_rate / 1000)
+    hop = round(s.hop_ms * s.sample_rate / 1000)
+    size = 1
+    while size < window:
+        size *= 2
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    left = (size - window) // 2
+    padded = np.pad(waveform.astype(np.float64), size // 2)
+    filters = mel_filter_bank(
+        size // 2 + 1, s.mels, s.low_hz, s.sample_rate / 2, s.sample_rate, "slaney", "slaney"
+    )
+    frames = []
+    for k in range(len(waveform) // hop + 1):
+        piece = padded[k * hop + left : k * hop + left + window]
+        power = np.abs(np.fft.rfft(np.pad(piece * hann, (left, size - window - left)))) ** 2
+        frames.append(power @ filters)
+    ratio = np.stack(frames) / np.mean(frames)
+    floor = 10 ** (s.floor_db / 10)
+    return (np.log(ratio + floor) - np.log(floor)) / SCALE - 1
+
+
+@pytest.mark.parametrize(
+    "s", [Frontend(), Frontend(sample_rate=8000, mels=40, window_ms=20, hop_ms=10, floor_db=-60)]
+)
+def test_it_is_its_formula(s: Frontend) -> None:
+    waveform = noise(s.sample_rate // 2) * np.linspace(0, 1, s.sample_rate // 2, dtype=np.float32)
+    ours = LogMel(s)(torch.from_numpy(waveform)[None])[0]
+    np.testing.assert_allclose(ours.numpy(), by_hand(waveform, s), atol=2e-4)
+
+
+@given(st.floats(-40, 40), st.integers(0, 100))
+@settings(max_examples=25, deadline=None)
+def test_gain_is_not_heard(gain_db: float, seed: int) -> None:
+    frontend, waveform = LogMel(Frontend()), torch.from_numpy(noise(6000, seed))[None]
+    louder = frontend(waveform * 10 ** (gain_db / 20))
+    torch.testing.assert_close(louder, frontend(waveform), atol=1e-3, rtol=0)
+
+
+@given(st.integers(1, 20_000))
+@settings(max_examples=25, deadline=None)
+def test_frames_lie_a_hop_apart_however_short_the_clip(samples: int) -> None:
+    logmel = LogMel(Frontend())(torch.from_numpy(noise(samples))[None])
+    assert logmel.shape == (1, samples // 256 + 1, 64)
+    assert torch.isfinite(logmel).all()
+
+
+def test_clips_of_one_batch_do_not_mix() -> None:
+    frontend = LogMel(Frontend())
+    quiet, loud = torch.from_numpy(noise(4000, 1)) * 1e-3, torch.from_numpy(noise(4000, 2))
+    both = frontend(torch.stack([quiet, loud]))
+    torch.testing.assert_close(both[0], frontend(quiet[None])[0])
+    torch.testing.assert_close(both[1], frontend(loud[None])[0])
+
+
+def test_silence_is_the_lowest_value() -> None:
+    frontend = LogMel(Frontend())
+    torch.testing.assert_close(frontend(torch.zeros(1, 4000)), torch.full((1, 16, 64), -1.0))
+    half = torch.from_numpy(noise(8000))
+    half[4000:] = 0
+    logmel = frontend(half[None])
+    assert float(logmel.min()) == pytest.approx(-1, abs=1e-5)
+    assert float(logmel.max()) > 1
+
+
+def test_a_tone_is_heard_where_it_is() -> None:
+    time = np.arange(8000) / 16_000
+    centres = np.argmax(mel_filters(16_000, 512, 64, 50.0), axis=1) * 16_000 / 512
+    for hz in (440, 1500, 5000):
+        tone = np.sin(2 * np.pi * hz * time).astype(np.float32)
+        loudest = int(LogMel(Frontend())(torch.from_numpy(tone)[None])[0].mean(0).argmax())
+        assert abs(centres[loudest] - hz) < 0.08 * hz + 16
+
+
+@pytest.mark.parametrize(
+    ("rate", "size", "mels", "low"), [(16_000, 512, 64, 50.0), (8_000, 256, 24, 0.0)]
+)
+def test_filters_are_triangles_of_one_area(rate: int, size: int, mels: int, low: float) -> None:
+    filters = mel_filters(rate, size, mels, low)
+    reference = mel_filter_bank(size // 2 + 1, mels, low, rate / 2, rate, "slaney", "slaney")
+    np.testing.assert_allclose(filters.T, reference, atol=1e-6)
+    assert (filters.sum(1) > 0).all(), "a band without a bin hears nothing"
+    wide = (filters > 0).sum(1) >= 6
+    assert wide.any()
+    np.testing.assert_allclose(filters[wide].sum(1) * rate / size, 1, atol=0.03)
+
+
+def test_what_is_quiet_at_both_ends_is_cut_off() -> None:
+    power = torch.full((100, 4), 1e-9)
+    power[40:60] = 1.0
+    power[50] = 1e-9  # a pause between words stays
+    assert trim(power, 35.0) == (34, 66)
+    assert trim(power, 35.0, margin=0) == (40, 60)
+    assert trim(power, 120.0) == (0, 100)
+    power[20] = 10 ** (-3.4)
+    assert trim(power, 35.0, margin=0) == (20, 60)
+    assert trim(power, 33.0, margin=0) == (40, 60)
+
+
+def test_nothing_is_cut_off_beyond_the_ends_nor_from_silence() -> None:
+    assert trim(torch.ones(10, 4), 35.0) == (0, 10)
+    assert trim(torch.zeros(10, 4), 35.0) == (0, 10)
+    assert trim(torch.ones(1, 4), 35.0) == (0, 1)
