@@ -86,14 +86,14 @@ def load_student(folder: Path) -> Student:
         NotFoundError: the folder holds no student.
         InputError: it is of another format, or its files don't belong together.
     """
+    described, weights = folder / "student.json", folder / "student.safetensors"
+    for path in (described, weights):
+        if not path.exists():
+            raise NotFoundError(f"no student in {folder}: {path.name} is missing")
     try:
-        record = json.loads((folder / "student.json").read_text("utf-8"))
-        state = load_file(folder / "student.safetensors")
-    except FileNotFoundError as error:
-        raise NotFoundError(
-            f"no student in {folder}: {Path(error.filename).name} is missing"
-        ) from None
-    except (ValueError, OSError, SafetensorError) as error:
+        record = dict(json.loads(described.read_text("utf-8")))
+        state = load_file(weights)
+    except (TypeError, ValueError, OSError, SafetensorError) as error:
         raise InputError(f"the student in {folder} can't be read: {error}") from None
     if record.get("format") != FORMAT:
         raise InputError(

@@ -1,0 +1,141 @@
+"""What students hear: every clip as it is, and each one that can't be heard by name."""
+
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from liser.config import Frontend, Training
+from liser.corpora.base import Utterance
+from liser.errors import InputError
+from liser.students.cnn import Cnn
+from liser.students.frontend import LogMel
+from liser.students.hearing import Clips, hear
+
+MELS = Frontend(mels=16)
+
+
+def noise(duration_s: float, seed: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    return (0.2 * rng.uniform(-1, 1, round(16_000 * duration_s))).astype(np.float32)
+
+
+def write(path: Path, waveform: NDArray[np.float32]) -> Utterance:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((waveform * 32767).astype("<i2").tobytes())
+    return Utterance(path.stem, "A", "sad", audio=path)
+
+
+def test_each_clip_is_heard_at_its_own_length(tmp_path: Path) -> None:
+    lengths = (0.5, 0.05, 1.0)
+    utterances = [write(tmp_path / f"{i}.wav", noise(s, i)) for i, s in enumerate(lengths)]
+    told = []
+    clips = hear(utterances, MELS, lambda: told.append(1))
+    assert clips.frames.tolist() == [round(16_000 * s) // 256 + 1 for s in lengths]
+    assert clips.logmel.shape == (3, 63, 16)
+    assert clips.logmel.dtype == torch.float16
+    assert clips.heard.all()
+    assert len(told) == 3
+    with wave.open(str(tmp_path / "0.wav")) as file:
+        stored = np.frombuffer(file.readframes(8000), "<i2").astype(np.float32) / 32768
+    expected = LogMel(MELS)(torch.from_numpy(stored)[None])[0]
+    torch.testing.assert_close(clips.logmel[0, :32].float(), expected, atol=4e-3, rtol=0)
+
+
+def test_what_cannot_be_heard_is_skipped_counted_and_named(tmp_path: Path) -> None:
+    (tmp_path / "junk.wav").write_bytes(b"not sound at all" * 99)
+    utterances = [
+        Utterance("nofile"),
+        Utterance("gone", audio=tmp_path / "gone.wav"),
+        Utterance("junk", audio=tmp_path / "junk.wav"),
+        write(tmp_path / "mute.wav", np.zeros(8000, np.float32)),
+        write(tmp_path / "good.wav", noise(0.5, 0)),
+    ]
+    clips = hear(utterances, MELS)
+    assert [(s.id, s.reason) for s in clips.skipped] == [
+        ("nofile", "no sound"),
+        ("gone", "missing file"),
+        ("junk", "not media"),
+        ("mute", "silent"),
+    ]
+    assert str(tmp_path / "mute.wav") in clips.skipped[3].detail
+    assert clips.heard.tolist() == [False] * 4 + [True]
+    assert (clips.logmel[:4] == -1).all()
+
+
+def test_a_corpus_of_which_nothing_can_be_heard_says_why(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none of 1 utterances .* gone: .*gone\.wav"):
+        hear([Utterance("gone", audio=tmp_path / "gone.wav")], MELS)
+    with pytest.raises(InputError, match="none of 0 utterances"):
+        hear([], MELS)
+
+
+def test_start_and_end_cut_the_clip(tmp_path: Path) -> None:
+    sound = noise(1.5, 1)
+    whole = write(tmp_path / "whole.wav", sound)
+    cut = write(tmp_path / "cut.wav", sound[4000:12_000])
+    clips = hear([replace(whole, start_s=0.25, end_s=0.75), cut], MELS)
+    assert clips.frames.tolist() == [32, 32]
+    torch.testing.assert_close(clips.logmel[0], clips.logmel[1], atol=4e-3, rtol=0)
+
+
+def test_silence_around_the_sound_is_trimmed(tmp_path: Path) -> None:
+    silence = np.zeros(16_000, np.float32)
+    padded = np.concatenate([silence, noise(0.5, 1), silence])
+    clips = hear([write(tmp_path / "padded.wav", padded)], MELS)
+    # the sound's own 31 frames, those that its edges reach into, and the margin on both sides
+    assert 31 + 12 <= clips.frames[0] <= 31 + 12 + 4
+
+
+def test_a_video_is_heard_where_there_is_no_sound_file(tmp_path: Path) -> None:
+    utterance = write(tmp_path / "a.wav", noise(0.5, 0))
+    clips = hear([utterance, Utterance("b", video=utterance.audio)], MELS)
+    assert torch.equal(clips.logmel[0], clips.logmel[1])
+
+
+def test_longer_neighbours_change_no_prediction(tmp_path: Path) -> None:
+    short = [write(tmp_path / f"{i}.wav", noise(0.2 + 0.1 * i, i)) for i in range(3)]
+    long = write(tmp_path / "long.wav", noise(4.0, 9))
+    torch.manual_seed(0)
+    student = Cnn(3, 16, (4, 8), 8)
+    rows = np.arange(3)
+    alone, beside = hear(short, MELS), hear([*short, long], MELS)
+    assert beside.logmel.shape[1] > 3 * alone.logmel.shape[1]
+    for ours, theirs in zip(
+        alone.predict(student, rows), beside.predict(student, rows), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_lies_behind_a_clips_end_is_never_read() -> None:
+    logmel = torch.randn(2, 30, 16)
+    frames = torch.tensor([30, 20])
+    poisoned = logmel.clone()
+    poisoned[1, 20:] = torch.nan
+    torch.manual_seed(0)
+    student = Cnn(3, 16, (4, 8), 8)
+    rows = np.array([1, 0])
+    clean = Clips(logmel, frames, MELS, ()).predict(student, rows)
+    odd = Clips(poisoned, frames, MELS, ()).predict(student, rows)
+    np.testing.assert_array_equal(clean[0], odd[0])
+    assert clean[0].shape == (2, 3)
+    assert clean[1].shape == (2, 8)
+
+
+def test_predictions_come_in_the_order_of_the_rows() -> None:
+    clips = Clips(torch.randn(4, 20, 16), torch.full((4,), 20), MELS, ())
+    student = Cnn(3, 16, (4, 8), 8)
+    forward, _ = clips.predict(student, np.array([0, 1, 2, 3]))
+    backward, _ = clips.predict(student, np.array([3, 1]))
+    np.testing.assert_array_equal(backward, forward[[3, 1]])
+
+
+def test_a_crop_has_the_length_asked_for_and_is_never_tiny() -> None:
+    clips = Clips(torch.zeros(1, 1, 16), torch.ones(1), Frontend(hop_ms=10), ())
+    assert clips.crop_frames(Training(crop_s=2.0)) == 200
+    assert clips.crop_frames(Training(crop_s=0.01)) == 16
