@@ -146,6 +146,8 @@ def benchmark(
         folder / fingerprint(protocol.model_dump(), [t.fingerprint for t in targets], corpus.name),
     )
     cells = _cells(bench)
+    for cell in cells:  # a budget that is too small is refused before anything is trained
+        bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
     seconds = _run(bench, cells, jobs, progress)
     rows, predictions = _rows(bench)
     return {

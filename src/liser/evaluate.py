@@ -72,10 +72,12 @@ def evaluate(
         *(Skip(u.id, f"label {u.label!r} not scored", detail) for u in foreign),
     ]
     known = np.array([u.label in classes for u in people], np.bool_)
+    notes = _notes(student, people, classes, seen, bool(known.any()))
     rows = []
     if known.any():
         own = [u for u in people if u.label in classes]
-        rows.append(_row(student, own, posteriors[known], classes, seed))
+        scores = _row(student, own, posteriors[known], classes, seed)
+        rows.append({**scores, "note": "; ".join(notes)})
     return {
         "corpus": corpus.name,
         "synthetic": corpus.name == "synthetic",
@@ -91,7 +93,7 @@ def evaluate(
             "provenance": student.provenance,
         },
         "seen_speakers": list(seen),
-        "notes": _notes(student, people, classes, seen, bool(rows)),
+        "notes": notes,
         "skipped": [asdict(skip) for skip in skipped],
         "versions": {"liser": __version__},
         "rows": rows,

@@ -132,10 +132,13 @@ def headline(results: Results) -> str:
     few, first = focus_budget(rows), rows[0]["system"]
     if (first, few) not in scores:
         few = rows[0]["labels"]
+    listeners = "speakers that it has never heard"
+    if results.get("seen_speakers"):
+        listeners = f"speakers of whom it was trained on {len(results['seen_speakers'])}"
     said = [
         f"With {'all' if few == 1 else share(few)} of the labels, the "
         f"{system_name(first).lower()} recognises {scores[first, few]} of the clips of an "
-        "average emotion, from speakers that it has never heard."
+        f"average emotion, from {listeners}."
     ]
     plain = [(few, "with the same labels")] if few != 1 else []
     plain.append((1.0, "with all of them"))

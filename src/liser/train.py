@@ -116,7 +116,7 @@ def train(
         rng = torch.Generator().manual_seed(_seed_of(seed, state.round, 1))
         order = _order(learn, settings, _seed_of(seed, state.round, 2))
         state.student.train()
-        for batch in order:
+        for batch in order[: settings.updates - state.step]:
             state.update(clips, batch, rng)
         state.end_round(_validation_score(state.average, clips, lessons, valid, device))
         if checkpoint is not None:

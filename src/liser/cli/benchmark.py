@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from liser.cli.options import (
     Updates,
 )
 from liser.errors import InputError
+
+if TYPE_CHECKING:
+    from liser.config import Protocol
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +76,14 @@ def benchmark(
     --face-teacher openface_aus.parquet --report page.html`
     """
     from liser.cli.app import console, print_json
-    from liser.cli.options import ask_teachers, numbers, relative, settings_from, show
+    from liser.cli.options import (
+        ask_teachers,
+        check_student,
+        numbers,
+        relative,
+        settings_from,
+        show,
+    )
     from liser.config import Protocol
     from liser.corpora.registry import load_corpus
 
@@ -90,7 +100,8 @@ def benchmark(
         "distillation.training.updates": updates,
         "supervised.updates": updates,
     }
-    protocol = settings_from(Protocol, settings, flags, {})
+    protocol = _ablated(settings_from(Protocol, settings, flags, {}))
+    check_student(protocol.distillation.student)
     loaded = load_corpus(corpus, data)
     folder = runs or Path("runs") / f"benchmark-{corpus}"
     record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
@@ -113,6 +124,14 @@ def benchmark(
     console.print(headline(results), highlight=False)
     pages = f"   Report: {report}" if report else ""
     console.print(f"Record: {record_file}{pages}", highlight=False, markup=False)
+
+
+def _ablated(protocol: Protocol) -> Protocol:
+    """Let one teacher alone teach only where both do: at a budget of the protocol, near 10 %."""
+    common = tuple(b for b in protocol.ablation_budgets if b in protocol.budgets)
+    if protocol.ablation_budgets and not common:
+        common = (min(protocol.budgets, key=lambda b: abs(b - 0.1)),)
+    return protocol.model_copy(update={"ablation_budgets": common})
 
 
 def _command(context: typer.Context) -> str:

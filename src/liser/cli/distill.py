@@ -69,12 +69,20 @@ def distill(
     --face-teacher hog --out student/`
     """
     from liser.cli.app import print_json
-    from liser.cli.options import ask_teachers, open_corpus, settings_from, taught, training
+    from liser.cli.options import (
+        ask_teachers,
+        check_student,
+        open_corpus,
+        settings_from,
+        taught,
+        training,
+    )
     from liser.config import Distillation
     from liser.corpora.labelled import keep_labels, label_from
 
     flags = {"student": student, "training.updates": updates}
     chosen = settings_from(Distillation, settings, flags, {})
+    check_student(chosen.student)
     kept = None if budget is None else _budget(budget)
     corpus = open_corpus(data, kind)
     if labels is not None:

@@ -123,6 +123,14 @@ def settings_from(
     return kind.read(record)
 
 
+def check_student(name: str) -> None:
+    """Refuse an unknown student before teachers look at every clip."""
+    from liser.students.registry import STUDENTS
+
+    if name not in STUDENTS:
+        raise InputError(f"no student is called {name!r}; there are {', '.join(STUDENTS)}")
+
+
 def numbers(text: str | None, flag: str, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
     """Read a comma-separated list of numbers; raises `InputError` that names the flag."""
     if text is None:
@@ -218,6 +226,8 @@ def show(*parts: RenderableType) -> None:
     from rich.console import Console
 
     out = Console()
+    if not out.is_terminal:
+        out = Console(width=120)  # a file or a pipe has room
     for part in parts:
         out.print(part, highlight=False)
 

@@ -9,6 +9,7 @@ self-training then refits the heads on the surest pseudo-labels of the *fused* t
 the face teaches the speech head and the other way round (co-training, Blum & Mitchell 1998).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -149,7 +150,10 @@ def _lda(features: Floats, labels: NDArray[np.int64], shrinkage: float):  # type
     analysis = _sklearn("discriminant_analysis").LinearDiscriminantAnalysis(
         solver="eigen", shrinkage=shrinkage
     )
-    return analysis.fit(features, labels)
+    with warnings.catch_warnings():
+        # a class with one labelled clip has no spread of its own: the shrinkage provides for it
+        warnings.filterwarnings("ignore", message="Only one sample available")
+        return analysis.fit(features, labels)
 
 
 def _held_out(
