@@ -143,7 +143,7 @@ def benchmark(
         label_indices(corpus),
         folds,
         protocol,
-        folder / fingerprint(protocol.model_dump(), [t.fingerprint for t in targets], corpus.name),
+        folder / _cell_settings(protocol, targets, corpus),
     )
     cells = _cells(bench)
     for cell in cells:  # a budget that is too small is refused before anything is trained
@@ -203,6 +203,14 @@ def _cells(bench: Bench) -> list[Cell]:
         for draw in range(p.draws)
         for fold in bench.folds
     ]
+
+
+def _cell_settings(protocol: Protocol, targets: Sequence[Targets], corpus: Corpus) -> str:
+    """Hash what decides a cell: more draws, budgets or systems go on with what is there."""
+    breadth = {"budgets", "ablation_budgets", "draws", "systems"}
+    settings = protocol.model_dump(exclude=breadth)
+    clips = [(u.id, u.speaker_id, u.label) for u in corpus.utterances]
+    return fingerprint(settings, [t.fingerprint for t in targets], clips)
 
 
 def _run(bench: Bench, cells: Sequence[Cell], jobs: int, progress: bool | None) -> float:

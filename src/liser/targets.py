@@ -63,6 +63,19 @@ class Targets:
     skipped: tuple[Skip, ...]
     computed: int = 0
 
+    def only(self, rows: NDArray[np.bool_]) -> "Targets":
+        """Return the targets of the utterances that `rows` (n,) marks."""
+        ids = tuple(i for i, keep in zip(self.ids, rows, strict=True) if keep)
+        return replace(
+            self,
+            ids=ids,
+            embeddings=self.embeddings[rows],
+            valid=self.valid[rows],
+            logits=None if self.logits is None else self.logits[rows],
+            confidence=self.confidence[rows],
+            skipped=tuple(s for s in self.skipped if s.id in set(ids)),
+        )
+
 
 def teach(
     corpus: Corpus, teacher: Teacher, store: TargetStore, progress: bool | None = None
