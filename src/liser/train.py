@@ -161,21 +161,24 @@ class _State:
         if s.augment:
             x = augment(x, rng)
         share, partner = _mixing(len(batch), s, rng)
-        x = (share * x + (1 - share) * x[partner]).to(self.device)
 
-        def mixed(rows: Tensor) -> Tensor:
-            part = rows[picked]
-            return (share * part + (1 - share) * part[partner]).to(self.device)
+        def mixed(own: Tensor) -> Tensor:
+            return (share * own + (1 - share) * own[partner]).to(self.device)
 
+        x = mixed(x)
         with torch.autocast(self.device, torch.bfloat16, enabled=s.precision == "bfloat16"):
             logits, embedding = self.student(x)
         logits, embedding = logits.float(), embedding.float()
-        weight = mixed(self.lessons.posterior_weight)
-        target = smooth(mixed(self.lessons.posterior), s.label_smoothing)
+        # targets are weighed before they are mixed: who has no lesson lends sound, and no class
+        own = self.lessons.posterior_weight[picked]
+        weight = mixed(own)
+        target = mixed(own[:, None] * self.lessons.posterior[picked])
+        target = smooth(target / weight.clamp_min(1e-8)[:, None], s.label_smoothing)
         loss = soft_cross_entropy(logits, target, weight)
-        for name, (target, valid, scale) in self.lessons.embeddings.items():
-            projected = self.projections[name](embedding)
-            loss = loss + scale * alignment(projected, mixed(target), mixed(valid))
+        for name, (representation, valid, scale) in self.lessons.embeddings.items():
+            projected, own = self.projections[name](embedding), valid[picked]
+            target = mixed(own[:, None] * representation[picked])
+            loss = loss + scale * alignment(projected, target, mixed(own))
 
         for group in self.optimizer.param_groups:
             group["lr"] = s.learning_rate * _schedule(self.step, s.updates)

@@ -1,0 +1,305 @@
+"""The loop: the same for a seed, the same after a kill, and blind to what it must not see."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import nn
+
+from liser.config import Frontend, Loss, Training
+from liser.errors import InputError
+from liser.students.cnn import Cnn
+from liser.students.hearing import Clips
+from liser.train import Lessons, Trained, lessons_from, train
+
+MELS, FRAMES, CLASSES = 16, 24, 3
+SETTINGS = Training(
+    updates=20,
+    updates_a_round=4,
+    batch_size=8,
+    crop_s=0.3,
+    learning_rate=5e-3,
+    device="cpu",
+    precision="float32",
+)
+PLAIN = SETTINGS.model_copy(update={"augment": False, "mixup": 0.0})
+Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
+ROWS: Rows = (np.arange(30), np.arange(30, 40))
+
+
+def easy(n: int = 40) -> tuple[Clips, NDArray[np.int64]]:
+    """Clips that have their energy in a band of their class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % CLASSES
+    logmel = rng.normal(0, 0.5, (n, FRAMES, MELS))
+    for row, label in enumerate(labels):
+        logmel[row, :, 5 * label : 5 * label + 4] += 1
+    frames = torch.from_numpy(rng.integers(FRAMES // 2, FRAMES + 1, n))
+    clips = Clips(torch.from_numpy(logmel).half(), frames, Frontend(mels=MELS), ())
+    return clips, labels
+
+
+def student(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return Cnn(CLASSES, MELS, (4, 8), 8)
+
+
+def supervised(labels: NDArray[np.int64]) -> Lessons:
+    return lessons_from(None, labels, CLASSES, Loss())
+
+
+def taught(labels: NDArray[np.int64], **changes: Any) -> Lessons:
+    """Lessons with everything: labels, posteriors, and two teachers' embeddings."""
+    rng = np.random.default_rng(1)
+    n = len(labels)
+    said = rng.dirichlet(np.ones(CLASSES), n)
+    valid = rng.random(n) < 0.7
+    speech = rng.normal(size=(n, 5))
+    face = np.where(valid[:, None], rng.normal(size=(n, 7)), 0)
+    seen = {"speech": (speech, np.ones(n, np.bool_), 1.0), "face": (face, valid, 0.5)}
+    return lessons_from(said, labels, CLASSES, Loss(**changes), seen)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def run(lessons: Lessons, s: Training = SETTINGS, seed: int = 0, **more: Any) -> Trained:
+    clips = more.pop("clips", easy()[0])
+    return train(student(), clips, lessons, more.pop("rows", ROWS), s, seed, **more)
+
+
+def test_a_seed_decides_everything() -> None:
+    lessons = taught(easy()[1])
+    first = run(lessons)
+    torch.manual_seed(99)  # whatever was drawn before
+    again = run(lessons)
+    assert same(first.student, again.student)
+    assert first.history == again.history
+    other = run(lessons, seed=1)
+    assert not same(first.student, other.student)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def unbroken() -> Trained:
+    return run(taught(easy()[1]))
+
+
+@given(k=st.integers(1, 5), seed=st.integers(0, 2**31))
+@settings(max_examples=6, deadline=None)
+def test_a_killed_run_ends_where_an_unbroken_one_does(
+    tmp_path_factory: pytest.TempPathFactory, unbroken: Trained, k: int, seed: int
+) -> None:
+    checkpoint = tmp_path_factory.mktemp("run") / "checkpoint.pt"
+
+    def kill(done: int, total: int, score: float) -> None:
+        assert total == 5
+        if done == k:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(taught(easy()[1]), checkpoint=checkpoint, watch=kill)
+    torch.manual_seed(seed)
+    rounds = []
+    resumed = run(
+        taught(easy()[1]), checkpoint=checkpoint, watch=lambda done, *_: rounds.append(done)
+    )
+    assert rounds == list(range(k + 1, 6))
+    assert same(resumed.student, unbroken.student)
+    assert (resumed.history, resumed.best_round) == (unbroken.history, unbroken.best_round)
+
+
+@pytest.mark.parametrize(
+    ("s", "seed"), [(SETTINGS.model_copy(update={"learning_rate": 1e-3}), 0), (SETTINGS, 1)]
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, s: Training, seed: int) -> None:
+    lessons = supervised(easy()[1])
+    run(lessons, checkpoint=tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="made with other settings or another seed"):
+        run(lessons, s, seed, checkpoint=tmp_path / "checkpoint.pt")
+
+
+def test_an_easy_task_is_learnt() -> None:
+    clips, labels = easy(90)
+    quick = SETTINGS.model_copy(update={"updates": 120, "updates_a_round": 20})
+    trained = run(supervised(labels), quick, clips=clips, rows=(np.arange(60), np.arange(60, 90)))
+    assert trained.history[-1]["valid_uar"] > 0.9
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+    logits, _ = clips.predict(trained.student, np.arange(60, 90))
+    assert (logits.argmax(1) == labels[60:]).mean() > 0.9
+
+
+def test_teachers_alone_can_teach_it() -> None:
+    clips, labels = easy(90)
+    unknown = np.full(90, -1)
+    said = 0.9 * np.eye(CLASSES)[labels] + 0.1 / CLASSES
+    quick = SETTINGS.model_copy(update={"updates": 120, "updates_a_round": 40})
+    lessons = lessons_from(said, unknown, CLASSES, Loss())
+    trained = run(lessons, quick, clips=clips, rows=(np.arange(60), np.arange(60, 90)))
+    logits, _ = clips.predict(trained.student, np.arange(60, 90))
+    assert (logits.argmax(1) == labels[60:]).mean() > 0.9
+
+
+def test_it_stops_when_the_validation_speakers_no_longer_gain() -> None:
+    clips, labels = easy()
+    wrong = labels.copy()
+    wrong[30:] = (labels[30:] + 1) % CLASSES  # what is learnt is worse and worse for them
+    long = PLAIN.model_copy(update={"updates": 400, "patience": 3, "average": 0.0})
+    told: list[tuple[int, int, float]] = []
+    trained = run(supervised(wrong), long, clips=clips, watch=lambda *a: told.append(a))
+    scores = [h["valid_uar"] for h in trained.history]
+    assert trained.stopped_early
+    assert len(scores) == trained.best_round + 3 < 100
+    assert scores[trained.best_round - 1] == max(scores) == told[-1][2]
+    logits, _ = clips.predict(trained.student, np.arange(30, 40))
+    recalls = [(logits.argmax(1) == c)[wrong[30:] == c].mean() for c in range(CLASSES)]
+    assert np.mean(recalls) == pytest.approx(max(scores)), "not the best round's weights"
+
+
+def test_without_validation_clips_the_last_weights_are_kept() -> None:
+    trained = run(supervised(easy()[1]), rows=(np.arange(30), np.arange(0)))
+    assert (trained.best_round, trained.stopped_early) == (5, False)
+    assert [h["valid_uar"] for h in trained.history] == [0.0] * 5
+
+
+def poisoned(clips: Clips, rows: NDArray[np.int64]) -> Clips:
+    logmel = clips.logmel.clone()
+    logmel[torch.from_numpy(rows)] = torch.nan
+    return Clips(logmel, clips.frames, clips.frontend, clips.skipped)
+
+
+def test_validation_clips_never_enter_an_update() -> None:
+    clips, labels = easy()
+    # without an early end or a choice of round, validation clips are only looked at
+    whole = SETTINGS.model_copy(update={"updates_a_round": 20})
+    clean = run(taught(labels), whole)
+    odd = run(taught(labels), whole, clips=poisoned(clips, ROWS[1]))
+    assert same(clean.student, odd.student)
+    assert clean.history[0]["loss"] == odd.history[0]["loss"]
+
+
+def test_clips_outside_the_rows_are_never_touched() -> None:
+    clips, labels = easy()
+    rows = (np.arange(20), np.arange(30, 40))
+    clean = run(taught(labels), rows=rows)
+    odd = run(taught(labels), rows=rows, clips=poisoned(clips, np.arange(20, 30)))
+    assert same(clean.student, odd.student)
+
+
+def test_clips_without_a_lesson_are_never_used() -> None:
+    clips, labels = easy()
+    labels[10:30] = -1
+    clean = run(supervised(labels))
+    odd = run(supervised(labels), clips=poisoned(clips, np.arange(10, 30)))
+    assert same(clean.student, odd.student)
+
+
+def test_a_lesson_of_weight_zero_teaches_nothing_even_mixed_into_another() -> None:
+    """Clips that only alignment can use are mixed with labelled ones: no class may leak in."""
+    always = SETTINGS.model_copy(update={"mixup": 1.0, "mixup_share": 1.0})
+    labels = easy()[1]
+    labels[10:] = -1
+    lessons = taught(labels, posterior=0.0)
+    silent = lessons.posterior_weight == 0
+    assert silent.sum() == 30
+    weight = lessons.posterior_weight
+    results = []
+    for said in (0, 1):
+        posterior = lessons.posterior.clone()
+        posterior[silent] = torch.eye(CLASSES)[said]
+        changed = Lessons(posterior, weight, lessons.embeddings)
+        results.append(run(changed, always, rows=(np.arange(40), np.arange(0))))
+    assert same(results[0].student, results[1].student)
+
+
+@pytest.mark.parametrize("s", [PLAIN, SETTINGS.model_copy(update={"mixup_share": 1.0})])
+def test_alignment_leaves_out_what_the_teacher_could_not_use(s: Training) -> None:
+    lessons = taught(easy()[1])
+    changed: dict[str, tuple[torch.Tensor, torch.Tensor, float]] = {}
+    for name, (target, valid, weight) in lessons.embeddings.items():
+        changed[name] = (torch.where(valid[:, None] > 0, target, 1e3), valid, weight)
+    other = Lessons(lessons.posterior, lessons.posterior_weight, changed)
+    assert same(run(lessons, s).student, run(other, s).student)
+
+
+@pytest.mark.parametrize("term", ["speech", "face"])
+def test_each_alignment_teaches_something(term: str) -> None:
+    lessons = taught(easy()[1])
+    fewer: Mapping[str, Any] = {n: e for n, e in lessons.embeddings.items() if n != term}
+    without = Lessons(lessons.posterior, lessons.posterior_weight, fewer)
+    assert not same(run(lessons).student, run(without).student)
+
+
+def test_a_label_is_taught_before_what_a_teacher_says() -> None:
+    labels = np.array([2, -1, -1])
+    said = np.array([[0.8, 0.1, 0.1], [0.5, 0.25, 0.25], [1 / 3] * 3])
+    lessons = lessons_from(said, labels, CLASSES, Loss(temperature=2.0, posterior=0.5))
+    assert lessons.posterior[0].tolist() == [0, 0, 1]
+    root = np.sqrt(said[1])
+    np.testing.assert_allclose(lessons.posterior[1], root / root.sum(), rtol=1e-5)
+    sure = 1 + (said[1] * np.log(said[1])).sum() / np.log(3)
+    np.testing.assert_allclose(lessons.posterior_weight, [1, 0.5 * sure, 0], atol=1e-6)
+
+
+def test_terms_that_are_switched_off_are_not_there() -> None:
+    labels = np.array([2, -1])
+    said = np.full((2, 3), 1 / 3)
+    seen = {"speech": (np.ones((2, 4)), np.array([True, False]), 0.0)}
+    lessons = lessons_from(said, labels, CLASSES, Loss(posterior=0), seen)
+    assert lessons.posterior_weight.tolist() == [1, 0]
+    assert lessons.embeddings == {}
+
+
+def test_nothing_to_learn_from_is_an_error() -> None:
+    labels = np.full(40, -1)
+    with pytest.raises(InputError, match="0 clips to learn from"):
+        run(supervised(labels))
+    labels[0] = 1
+    with pytest.raises(InputError, match="1 clips to learn from"):
+        run(supervised(labels))
+
+
+def test_fewer_clips_than_a_batch_will_do() -> None:
+    trained = run(supervised(easy()[1]), rows=(np.arange(3), np.arange(30, 40)))
+    assert len(trained.history) == 5
+    assert np.isfinite(trained.history[-1]["loss"])
+
+
+def test_the_rate_warms_up_and_falls_to_nothing() -> None:
+    from liser.train import _schedule
+
+    rates = [_schedule(step, 200) for step in range(200)]
+    assert rates[0] == pytest.approx(0.1, rel=0.01)
+    assert max(rates) == rates[9] > 0.99
+    assert all(a > b for a, b in pairwise(rates[9:]))
+    assert rates[-1] < 1e-3
+
+
+def test_every_clip_is_used_once_before_any_is_used_again() -> None:
+    from liser.train import _order
+
+    batches = _order(np.arange(100, 120), SETTINGS, seed=0)
+    assert [len(b) for b in batches] == [8] * 4
+    used = np.concatenate(batches)
+    assert sorted(used[:20]) == list(range(100, 120))
+    assert len(set(used[20:])) == 12
+
+
+def test_bfloat16_is_near_float32() -> None:
+    lessons = taught(easy()[1])
+    half = run(lessons, SETTINGS.model_copy(update={"precision": "bfloat16"}))
+    for ours, exact in zip(half.history, run(lessons).history, strict=True):
+        assert ours["loss"] == pytest.approx(exact["loss"], rel=0.05)
+    assert all(p.dtype == torch.float32 for p in half.student.parameters())
