@@ -36,6 +36,7 @@ def test_a_toml_file_says_what_the_flags_say(tmp_path: Path) -> None:
         ({"training": {"device": "tpu"}}, "training.device", "'tpu'"),
         ({"frontend": {"sample_rate": 100}}, "frontend.sample_rate", "100"),
         ({"heads": {"shrinkage": 1.5}}, "heads.shrinkage", "1.5"),
+        ({"heads": {"shrinkage": 0}}, "heads.shrinkage", "0"),
         ({"loss": {"temperature": 0}}, "loss.temperature", "0"),
         ({"loss": {"temperature": "warm"}}, "loss.temperature", "'warm'"),
     ],

@@ -75,11 +75,12 @@ class Heads(Settings):
     speaker_normalisation: bool = True
     """Z-norm each representation by speaker, with statistics of all clips, labelled or not."""
     components: Count = 200
-    shrinkage: Fraction = 0.4
+    shrinkage: Annotated[float, Field(ge=0.01, le=1.0)] = 0.4
+    """Share of the identity in the covariance; none would need more clips than components."""
     self_training_rounds: Annotated[int, Field(ge=0, le=10)] = 1
     self_training_keep: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
     """Share of the clips, the surest ones, whose pseudo-labels a round of self-training uses."""
-    self_training_shrinkage: Fraction = 0.2
+    self_training_shrinkage: Annotated[float, Field(ge=0.01, le=1.0)] = 0.2
 
 
 class Loss(Settings):

@@ -44,6 +44,9 @@ def views(
     `speakers` (n,) names who speaks in each clip; `fit` (n,) marks the clips that the projection
     may be fitted on (the training speakers'). Speaker normalisation is transductive: it uses all
     clips of a speaker, without labels, those of a test speaker too, and results must say so.
+
+    Raises:
+        InputError: of the clips to fit on a teacher could use fewer than two, or says the same.
     """
     return tuple(_view(t, speakers, fit, settings) for t in targets)
 
@@ -80,12 +83,24 @@ def _view(targets: Targets, speakers: Sequence[str | None], fit: Mask, settings:
     groups = np.array(
         [s if s is not None and settings.speaker_normalisation else "" for s in speakers]
     )
-    for who in np.unique(groups):
+    for who in np.unique(groups[rows]):
         own = rows & (groups == who)
         # a lone clip has no statistics of its own: its normalised features are zero
         mean, std = features[own].mean(0), features[own].std(0)
         features[own] = (features[own] - mean) / (std + 1e-6)
     base = features[rows & fit]
+    if len(base) < 2:
+        raise InputError(
+            f"teacher {targets.teacher!r} could use {len(base)} of the {int(fit.sum())} clips "
+            "that its projection is fitted on, and at least 2 are needed: see why it skipped "
+            "the others, or leave this teacher out"
+        )
+    if not np.ptp(base, axis=0).any():
+        raise InputError(
+            f"teacher {targets.teacher!r} says the same of every clip; where each speaker has one "
+            "clip only, speaker normalisation leaves nothing: set "
+            "heads.speaker_normalisation = false"
+        )
     count = min(settings.components, base.shape[1], len(base) - 1)
     pca = decomposition.PCA(count, svd_solver="full").fit(base)
     projected = np.zeros((len(rows), count))
@@ -109,8 +124,8 @@ def _fused(
         sure = np.exp(scores).max(1)
         pseudo = np.where(known, labels, scores.argmax(1))
         heard = fit & ~known & np.any([v.valid for v in seen], axis=0)
-        if not heard.any():
-            break
+        if not heard.any() or not np.ptp(scores[heard], axis=0).any():
+            break  # no clip to learn from, or no head that could tell them apart
         chosen = known | (
             heard & (sure >= np.quantile(sure[heard], 1 - settings.self_training_keep))
         )
@@ -144,7 +159,7 @@ def _product(
 
 
 def _lda(features: Floats, labels: NDArray[np.int64], shrinkage: float):  # type: ignore[no-untyped-def]
-    """Fit a head; None where its labelled clips are of fewer than two classes."""
+    """Fit a head; None where its labelled clips are too few or too alike to tell classes apart."""
     if len(np.unique(labels)) < 2 or len(labels) <= len(np.unique(labels)):
         return None
     analysis = _sklearn("discriminant_analysis").LinearDiscriminantAnalysis(
@@ -153,7 +168,10 @@ def _lda(features: Floats, labels: NDArray[np.int64], shrinkage: float):  # type
     with warnings.catch_warnings():
         # a class with one labelled clip has no spread of its own: the shrinkage provides for it
         warnings.filterwarnings("ignore", message="Only one sample available")
-        return analysis.fit(features, labels)
+        try:
+            return analysis.fit(features, labels)
+        except np.linalg.LinAlgError:  # no spread within any class, and none left to shrink to
+            return None
 
 
 def _held_out(
@@ -165,13 +183,14 @@ def _held_out(
     temperatures: Sequence[float] | None = None,
 ) -> Floats:
     """Return log-posteriors of the labelled clips from heads that did not see their label."""
-    known = np.flatnonzero(labels != UNLABELLED)
-    fewest = np.bincount(labels[known])[np.unique(labels[known])].min()
+    count = np.bincount(labels[labels != UNLABELLED], minlength=classes)
+    # a class with one label can't spare it: its temperature is that of the others
+    known = np.flatnonzero((labels != UNLABELLED) & (count[labels] > 1))
     scores = np.full((len(labels), classes), np.nan)
-    if fewest < 2:
+    if len(known) == 0:
         return scores
     split = _sklearn("model_selection").StratifiedKFold(
-        min(5, fewest), shuffle=True, random_state=0
+        min(5, count[count > 1].min()), shuffle=True, random_state=0
     )
     for _, held in split.split(known, labels[known]):
         hidden = labels.copy()
