@@ -99,7 +99,8 @@ def _print(record: dict[str, Any]) -> None:
             show(f"UAR by sex: {by_sex}")
     else:
         said = Counter(p["predicted"] for p in record["predictions"])
-        heard = Table(title=f"what it hears in {record['clips']} clips", box=SIMPLE)
+        show(f"what it hears in {record['clips']} clips:")
+        heard = Table(box=SIMPLE)
         heard.add_column("emotion")
         heard.add_column("clips", justify="right")
         for label, n in said.most_common():

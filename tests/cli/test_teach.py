@@ -1,0 +1,68 @@
+"""`liser teach`: the store filled once, counted, and read."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+from liser.teachers.opensmile import OpenSmileSpeech
+
+
+def test_a_second_run_reads_only(liser, recordings: Path) -> None:
+    (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
+    ask = ("teach", recordings, "--speech-teacher", "opensmile", "--json")
+    first, second = (json.loads(liser(*ask).out) for _ in range(2))
+    (teacher,) = first["teachers"]
+    assert (first["clips"], teacher["clips"], teacher["computed"]) == (25, 24, 25)
+    (skip,) = teacher["skipped"]
+    assert skip["clips"] == 1
+    assert "broken" in skip["example"]
+    (again,) = second["teachers"]
+    assert (again["computed"], again["read"], again["clips"]) == (0, 25, 24)
+
+
+def test_people_get_a_table(liser, recordings: Path) -> None:
+    (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
+    out = liser("teach", recordings, "--face-teacher", "teacher.csv").out
+    assert "table-teacher" in out
+    assert "not in table" in out
+
+
+def test_both_teachers_and_an_option_for_one(liser, recordings: Path) -> None:
+    ended = liser(
+        *("teach", recordings, "--speech-teacher", "opensmile:GeMAPSv01b"),
+        *("--face-teacher", "teacher.csv", "--table-where", "b=0", "--json"),
+    )
+    speech, face = json.loads(ended.out)["teachers"]
+    assert (speech["modality"], speech["clips"]) == ("speech", 24)
+    assert (face["modality"], face["clips"]) == ("face", 4)
+
+
+def test_bad_input_is_the_users(liser, recordings: Path, here: Path) -> None:
+    (here / "empty").mkdir()
+    for arguments, words in (
+        (["nowhere", "--speech-teacher", "opensmile"], "check the path"),
+        (["empty", "--speech-teacher", "opensmile"], "holds no media file"),
+        (["recordings"], "nobody is to teach"),
+        (["recordings", "--speech-teacher", "foo"], "openai/whisper-base"),
+        (["recordings", "--speech-teacher", "opensmile", "--layers", "2,x"], "--layers '2,x'"),
+        (["recordings", "--speech-teacher", "opensmile", "--layers", "2"], "none such is asked"),
+        (["recordings", "--speech-teacher", "opensmile", "--store", "few.csv"], "is a file"),
+        (["recordings", "--kind", "iemocap", "--speech-teacher", "opensmile"], "iemocap"),
+        (["recordings", "--face-teacher", "few.csv"], "few.csv"),
+    ):
+        ended = liser("teach", *arguments)
+        assert ended.status == 2, ended.err
+        assert words in ended.err
+
+
+def test_a_store_of_another_version_is_refused(liser, recordings: Path) -> None:
+    ask = ("teach", recordings, "--speech-teacher", "opensmile", "--store", "kept")
+    assert liser(*ask).status == 0
+    name = OpenSmileSpeech().name
+    shard = next(Path("kept").glob(f"{name}-*/*.sqlite"))
+    with sqlite3.connect(shard) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    ended = liser(*ask)
+    assert ended.status == 2
+    assert "99" in ended.err

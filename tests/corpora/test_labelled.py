@@ -1,0 +1,80 @@
+"""The few labels of a corpus, from a table or by a budget."""
+
+from pathlib import Path
+
+import pytest
+
+from liser.corpora.base import Corpus, Utterance
+from liser.corpora.labelled import keep_labels, label_from
+from liser.errors import InputError, NotFoundError
+
+
+def corpus(labels: tuple[str, ...] = ()) -> Corpus:
+    clips = tuple(
+        Utterance(name, audio=Path("data") / f"{name}.wav", aliases=(f"alias-{name[-1]}",))
+        for name in ("x/a", "x/b", "y/a", "y/c")
+    )
+    return Corpus("test", labels, "given", clips)
+
+
+def table(tmp_path: Path, *rows: str) -> Path:
+    path = tmp_path / "few.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["x/b", "x/b.wav", "./x/b.wav", "b.wav", "data/x/b.wav", "alias-b"]
+)
+def test_a_clip_goes_by_its_id_alias_or_file(tmp_path: Path, name: str) -> None:
+    found = label_from(corpus(), table(tmp_path, "path,label", f"{name},Anger", "y/c,sad"))
+    assert {u.id: u.label for u in found.utterances if u.label} == {"x/b": "angry", "y/c": "sad"}
+    assert found.labels == ("angry", "sad")
+
+
+def test_the_table_alone_labels_and_strays_are_named(tmp_path: Path) -> None:
+    once = label_from(corpus(), table(tmp_path, "id,label", "x/a,sad", "x/b,angry"))
+    rows = ("id,label", "y/a,angry", "y/c,", "nobody,sad")
+    again = label_from(once, table(tmp_path, *rows))
+    assert [u.label for u in again.utterances] == [None, None, "angry", None]
+    assert [s.id for s in again.skipped] == ["nobody"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["id,emotion", "x/a,sad"], "needs a column 'label'"),
+        (["who,label", "x/a,sad"], "one of id, clip"),
+        (["id,label", "a.wav,sad"], "may be 'x/a' or 'y/a'"),
+        (["id,label", "x/a,sad", "x/a.wav,angry"], "both"),
+        (["id,label", "x/a,sad", "x/a,angry"], "both"),
+        (["id,label", "p,sad"], "none of the 1 labelled rows"),
+        (["id,label", "x/a,"], "no row with a label"),
+        (["id,label", ",sad"], "names no clip"),
+        (["id,label"], "no rows"),
+    ],
+)
+def test_tables_that_can_not_be_used(tmp_path: Path, rows: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        label_from(corpus(), table(tmp_path, *rows))
+
+
+def test_a_corpus_with_a_label_set_keeps_it(tmp_path: Path) -> None:
+    few = table(tmp_path, "id,label", "x/a,sad")
+    assert label_from(corpus(("happy", "sad")), few).labels == ("happy", "sad")
+    with pytest.raises(InputError, match="'sad', which is not one of happy, calm"):
+        label_from(corpus(("happy", "calm")), few)
+    with pytest.raises(NotFoundError):
+        label_from(corpus(), tmp_path / "nowhere.csv")
+
+
+def test_a_budget_keeps_some_labels_and_every_clip(tmp_path: Path) -> None:
+    rows = ("id,label", "x/a,sad", "x/b,angry", "y/a,sad", "y/c,angry")
+    labelled = label_from(corpus(), table(tmp_path, *rows))
+    kept = keep_labels(labelled, 0.5, seed=0)
+    assert [u.id for u in kept.utterances] == [u.id for u in labelled.utterances]
+    assert sorted(u.label for u in kept.utterances if u.label) == ["angry", "sad"]
+    assert keep_labels(labelled, 0.5, seed=0) == kept
+    assert keep_labels(labelled, 2, seed=0) == labelled
+    with pytest.raises(InputError, match="fewer than the 2 classes"):
+        keep_labels(labelled, 0.1, seed=0)

@@ -1,0 +1,82 @@
+"""Specs of teachers: each form makes the teacher that it says, nothing heavy is loaded early."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from liser.errors import InputError, LiserError, NotFoundError
+from liser.teachers.opensmile import OpenSmileSpeech
+from liser.teachers.registry import TeacherOptions, face_teacher, speech_teacher, teachers
+from liser.teachers.table import TableTeacher
+
+
+def test_opensmile_with_and_without_a_feature_set() -> None:
+    assert isinstance(speech_teacher("opensmile"), OpenSmileSpeech)
+    asked = speech_teacher("opensmile:ComParE_2016")
+    assert isinstance(asked, OpenSmileSpeech)
+    assert asked.feature_set == "ComParE_2016"
+    with pytest.raises(InputError, match="eGeMAPSv02"):
+        speech_teacher("opensmile:nonsense")
+
+
+@pytest.mark.parametrize("form", ["{}", "table:{}"])
+def test_a_table_teaches_either_modality(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "features.csv"
+    path.write_text("clip,kind,x\na,1,0.5\nb,2,0.25\n")
+    for make, modality in ((speech_teacher, "speech"), (face_teacher, "face")):
+        teacher = make(form.format(path))
+        assert isinstance(teacher, TableTeacher)
+        assert teacher.modality == modality
+    some = face_teacher(form.format(path), TeacherOptions(where="kind=2"))
+    assert some.fingerprint != face_teacher(form.format(path)).fingerprint
+
+
+def test_a_hub_id_or_a_folder_is_an_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "liser.teachers.speech.HuggingFaceSpeech", lambda *given: asked.append(given)
+    )
+    (tmp_path / "config.json").write_text("{}")
+    speech_teacher("openai/whisper-base")
+    speech_teacher(str(tmp_path), TeacherOptions(layers=(1, 4)))
+    speech_teacher("huggingface:my-model")
+    assert asked == [("openai/whisper-base",), (str(tmp_path), (1, 4)), ("my-model",)]
+
+
+@pytest.mark.parametrize("spec", ["", "whisper", "a/b/c", "/nowhere/model", "voices.wav"])
+def test_an_unknown_spec_lists_the_forms(spec: str) -> None:
+    with pytest.raises(InputError, match="opensmile:FEATURE_SET"):
+        speech_teacher(spec)
+    with pytest.raises(InputError, match="table of embeddings"):
+        face_teacher(spec)
+
+
+def test_a_folder_without_a_model_is_no_teacher(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"config\.json"):
+        speech_teacher(str(tmp_path))
+    with pytest.raises(NotFoundError):
+        face_teacher("missing.parquet")
+
+
+def test_an_option_goes_to_the_teacher_that_takes_it(tmp_path: Path) -> None:
+    path = tmp_path / "features.csv"
+    path.write_text("clip,kind,x\na,1,0.5\nb,2,0.25\n")
+    both = teachers("opensmile", str(path), TeacherOptions(where="kind=1"))
+    assert [t.modality for t in both] == ["speech", "face"]
+    assert teachers(None, None, TeacherOptions()) == []
+    for options in (TeacherOptions(layers=(2,)), TeacherOptions(where="kind=1")):
+        with pytest.raises(LiserError, match="none such is asked for"):
+            speech_teacher("opensmile", options)
+
+
+def test_importing_the_registry_imports_no_teacher() -> None:
+    code = (
+        "import sys, liser.teachers.registry;"
+        "print({'torch', 'transformers', 'opensmile', 'pyarrow', 'cv2'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"

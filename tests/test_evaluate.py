@@ -1,0 +1,157 @@
+"""Scores of a student whose answers are known beforehand."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from liser.config import Frontend
+from liser.corpora.base import Corpus, Utterance
+from liser.errors import InputError, StorageError
+from liser.evaluate import evaluate, write_predictions
+from liser.students.hearing import Clips
+from liser.students.student import Student
+
+CLASSES = ("neutral", "happy", "sad")
+
+
+class Oracle(nn.Module):
+    """Says for a clip what its number of frames stands for: 2, 1, 0, …"""
+
+    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
+        answer = int(logmel.shape[1]) % 10
+        return 3.0 * nn.functional.one_hot(torch.tensor([answer]), 3).float(), torch.zeros(1, 4)
+
+
+def student(**provenance: object) -> Student:
+    made = {"clips": 40, "labelled": 10, **provenance}
+    return Student(Oracle(), "tiny", CLASSES, Frontend(), 1.0, made)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the student is going to say of each clip in turn; 9: it can't be heard."""
+    answers: list[int] = []
+
+    def hear(utterances: object, settings: Frontend, advance: object) -> Clips:
+        frames = torch.tensor([0 if a == 9 else 10 + a for a in answers])
+        return Clips(torch.zeros(len(answers), 20, 64), frames, settings, ())
+
+    monkeypatch.setattr("liser.evaluate.hear", hear)
+    return answers
+
+
+def corpus(
+    labels: list[str | None], speakers: list[str | None], names: tuple[str, ...] = CLASSES
+) -> Corpus:
+    pairs = enumerate(zip(labels, speakers, strict=True))
+    clips = tuple(
+        Utterance(f"clip{i}", who, label, sex="female" if who == "a" else "male")
+        for i, (label, who) in pairs
+    )
+    return Corpus("test", names, "given", clips)
+
+
+def test_scores_and_predictions_are_those_of_the_answers(said: list[int]) -> None:
+    said += [0, 1, 2, 1]
+    record = evaluate(student(), corpus(["neutral", "happy", "sad", "sad"], list("aabb")))
+    (row,) = record["rows"]
+    assert row["uar"] == pytest.approx((1 + 1 + 0.5) / 3)
+    assert row["wa"] == pytest.approx(3 / 4)
+    assert row["confusion"] == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+    assert row["by_sex"] == {"female": 1.0, "male": 0.5}
+    assert row["labels"] == 0.25
+    assert row["uar_low"] <= row["uar"] <= row["uar_high"]
+    assert [p["predicted"] for p in record["predictions"]] == ["neutral", "happy", "sad", "happy"]
+    sure = np.exp(3) / (np.exp(3) + 2)
+    assert record["predictions"][0]["p_neutral"] == pytest.approx(sure, abs=1e-4)
+    assert record["notes"] == []
+
+
+def test_only_shared_classes_are_scored_and_posteriors_renormalised(said: list[int]) -> None:
+    said += [1, 2, 0, 1]
+    names = ("bored", "happy", "sad")
+    heard = corpus(["happy", "sad", "bored", "sad"], list("abab"), names)
+    record = evaluate(student(), heard)
+    (row,) = record["rows"]
+    assert record["labels"] == ["happy", "sad"]
+    assert row["confusion"] == [[1, 0], [1, 1]]
+    assert record["clips"] == 3
+    (skip,) = record["skipped"]
+    assert (skip["id"], "bored" in skip["reason"]) == ("clip2", True)
+    for p in record["predictions"]:
+        assert p["p_happy"] + p["p_sad"] == pytest.approx(1, abs=1e-3)
+        assert "p_neutral" not in p
+    assert "shared classes (happy, sad)" in record["notes"][0]
+    assert "also knows neutral" in row["note"]
+
+
+def test_clips_that_can_not_be_heard_are_not_scored(said: list[int]) -> None:
+    said += [0, 9, 2]
+    record = evaluate(student(), corpus(["neutral", "happy", "sad"], list("abc")))
+    assert record["clips"] == 2
+    assert [p["id"] for p in record["predictions"]] == ["clip0", "clip2"]
+
+
+@pytest.mark.parametrize("speakers", [["a", "a"], ["a", None]])
+def test_no_interval_where_speakers_do_not_allow_one(
+    said: list[int], speakers: list[str | None]
+) -> None:
+    said += [0, 1]
+    record = evaluate(student(), corpus(["neutral", "happy"], speakers))
+    (row,) = record["rows"]
+    assert row["uar"] == 1
+    assert row["recalls"] == [1, 1, None]
+    assert "uar_low" not in row
+    assert "no intervals" in row["note"]
+
+
+def test_seen_speakers_are_refused_unless_asked_for(said: list[int]) -> None:
+    said += [0, 1]
+    heard = corpus(["neutral", "happy"], ["a", "b"])
+    for seen in (
+        {"speakers": ["a", "z"]},
+        {"finetuned": [{"speakers": ["a"]}, {"speakers": ["z"]}]},
+    ):
+        with pytest.raises(InputError, match="1 of the 2 speakers"):
+            evaluate(student(**seen), heard)
+        record = evaluate(student(**seen), heard, allow_seen_speakers=True)
+        assert record["seen_speakers"] == ["a"]
+        assert "trained on 1 of these speakers: a" in record["rows"][0]["note"]
+    with pytest.raises(InputError, match="2 of the 2"):
+        evaluate(student(), heard, trained_on=heard)
+
+
+def test_without_labels_all_classes_are_predicted(said: list[int]) -> None:
+    said += [2, 1]
+    record = evaluate(student(), corpus([None, None], ["a", "b"], ()))
+    assert record["rows"] == []
+    assert record["labels"] == list(CLASSES)
+    assert [p["predicted"] for p in record["predictions"]] == ["sad", "happy"]
+
+
+def test_one_class_can_not_be_scored(said: list[int]) -> None:
+    with pytest.raises(InputError, match="at least two classes in common"):
+        evaluate(student(), corpus(["sad", "sad"], ["a", "b"]))
+    with pytest.raises(InputError, match="bored"):
+        evaluate(student(), corpus(["sad", "bored"], ["a", "b"], ("bored", "sad")))
+
+
+def test_predictions_as_csv(said: list[int], tmp_path: Path) -> None:
+    said += [2, 1]
+    heard = corpus([None, None], ["a", "b"], ())
+    first = replace(heard.utterances[0], id='odd, "name"')
+    record = evaluate(student(), replace(heard, utterances=(first, heard.utterances[1])))
+    write_predictions(record["predictions"], tmp_path / "deep" / "said.csv")
+    with (tmp_path / "deep" / "said.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["id"] == 'odd, "name"'
+    assert [r["predicted"] for r in rows] == ["sad", "happy"]
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["said.csv"]
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError):
+        write_predictions(record["predictions"], tmp_path / "file" / "said.csv")
