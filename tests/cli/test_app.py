@@ -42,6 +42,7 @@ def test_every_verb_has_help_with_an_example(liser, verb: str) -> None:
         (InputError("no [such] thing"), 2, "no [such] thing"),
         (StorageError("full"), 1, "full"),
         (KeyboardInterrupt(), 130, "give the same command again"),
+        (ModuleNotFoundError("no", name="sklearn.lda"), 2, "pip install 'liser[train]'"),
         (MemoryError(), 1, "out of memory"),
         (OSError(errno.ENOSPC, "No space left on device", "x.bin"), 1, "x.bin: No space left"),
     ],

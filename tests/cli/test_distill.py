@@ -1,6 +1,10 @@
 """`liser distill` on a tiny corpus: labels by table, resuming, settings, refusals."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +70,21 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
     assert (Path("broken") / name).read_bytes() == (Path("unbroken") / name).read_bytes()
 
 
+def test_ctrl_c_ends_with_130_and_a_checkpoint(recordings: Path) -> None:
+    ask = ("distill", "recordings", *LABELLED, "--updates", "100000", "--out", "made")
+    code = "from liser.cli.app import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, *ask], stderr=subprocess.PIPE)
+    patience = time.monotonic() + 60
+    while not Path("made/checkpoint.pt").exists() and time.monotonic() < patience:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert b"give the same command again" in said
+    assert Path("made/checkpoint.pt").exists()
+
+
 def test_flags_win_over_the_file_and_the_file_over_defaults(liser, recordings: Path) -> None:
     with Path("settings.toml").open("a") as file:
         file.write(
@@ -90,6 +109,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(liser, recordings: P
         ("training = 3", "training = 3"),
         ("[command]\nspeach-teacher = 'x'", "command.speach-teacher"),
         ("command = 3", "command = 3"),
+        ("[command]\nseed = 'x'", "Invalid value for '--seed'"),
         ("[", "can't be read"),
     ],
 )

@@ -13,9 +13,17 @@ from typer.core import TyperGroup
 
 from liser import __version__
 from liser.cli import benchmark, corpus, demo, distill, evaluate, finetune, teach
-from liser.errors import LiserError
+from liser.errors import LiserError, MissingExtraError
 
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+_EXTRAS = {
+    **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow"), "train"),
+    **dict.fromkeys(("matplotlib", "jinja2"), "train"),
+    **dict.fromkeys(("cv2", "skimage", "onnxruntime"), "video"),
+    **dict.fromkeys(("transformers", "huggingface_hub", "opensmile", "pooch"), "teachers"),
+}
+"""Packages that a verb may miss, and the extra that installs each."""
 
 
 class _Verbs(TyperGroup):
@@ -63,6 +71,12 @@ def main() -> None:
         app()
     except LiserError as error:
         _end(str(error), error.exit_status)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        missing = MissingExtraError(package, _EXTRAS[package])
+        _end(str(missing), missing.exit_status)
     except MemoryError:
         _end("out of memory; try a smaller corpus, student or batch size, or fewer --jobs", 1)
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does
