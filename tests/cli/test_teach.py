@@ -39,6 +39,7 @@ def test_both_teachers_and_an_option_for_one(liser, recordings: Path) -> None:
 
 def test_bad_input_is_the_users(liser, recordings: Path, here: Path) -> None:
     (here / "empty").mkdir()
+    (here / "more.toml").write_text("[training]\nupdates = 3\n")
     for arguments, words in (
         (["nowhere", "--speech-teacher", "opensmile"], "check the path"),
         (["empty", "--speech-teacher", "opensmile"], "holds no media file"),
@@ -49,6 +50,7 @@ def test_bad_input_is_the_users(liser, recordings: Path, here: Path) -> None:
         (["recordings", "--speech-teacher", "opensmile", "--store", "few.csv"], "is a file"),
         (["recordings", "--kind", "iemocap", "--speech-teacher", "opensmile"], "iemocap"),
         (["recordings", "--face-teacher", "few.csv"], "few.csv"),
+        (["recordings", "--face-teacher", "few.csv", "--settings", "more.toml"], "training = "),
     ):
         ended = liser("teach", *arguments)
         assert ended.status == 2, ended.err

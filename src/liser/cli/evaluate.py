@@ -43,10 +43,12 @@ def evaluate(
     Example: `liser evaluate student/ other-speakers/ --report page.html --predictions clips.csv`
     """
     from liser.cli.app import print_json
-    from liser.cli.options import open_corpus, progress
+    from liser.cli.options import open_corpus, progress, settings_from
+    from liser.config import Settings
     from liser.corpora.labelled import label_from
     from liser.errors import InputError
 
+    settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
     corpus = open_corpus(data, kind)
     if labels is not None:
         corpus = label_from(corpus, labels)

@@ -46,10 +46,12 @@ def teach(
     Example: `liser teach recordings/ --speech-teacher openai/whisper-base --face-teacher hog`
     """
     from liser.cli.app import print_json
-    from liser.cli.options import ask_teachers, open_corpus, taught
+    from liser.cli.options import ask_teachers, open_corpus, settings_from, taught
+    from liser.config import Settings
 
     if speech_teacher is None and face_teacher is None:
         raise InputError("nobody is to teach: give --speech-teacher, --face-teacher, or both")
+    settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
     corpus = open_corpus(data, kind)
     teachers = (speech_teacher, face_teacher)
     targets = ask_teachers(corpus, store, *teachers, layers, detector, table_where)
