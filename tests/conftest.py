@@ -1,9 +1,16 @@
-"""What all tests share: the optional folder of real data, and single-threaded torch."""
+"""What all tests share: real data if it is here, one thread, and a corpus of tones."""
 
 import os
+import wave
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from liser.corpora.base import Corpus, Utterance
+from liser.targets import Targets
+from liser.teachers.base import Modality
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -16,3 +23,71 @@ def shared() -> Path:
             "the real data and weights (a folder `shared` beside the checkout) are not here"
         )
     return folder
+
+
+TONES = {"low": 300.0, "mid": 800.0, "high": 2000.0}
+
+
+@pytest.fixture(scope="session")
+def tone_corpus() -> Callable[..., Corpus]:
+    """Write a corpus whose emotions are tones of three pitches, a little apart by speaker."""
+
+    def make(
+        folder: Path, speakers: int = 4, takes: int = 4, shift: float = 1.0, seed: int = 0
+    ) -> Corpus:
+        rng, utterances = np.random.default_rng(seed), []
+        time = np.arange(4800) / 16_000
+        for s in range(speakers):
+            voice = shift * rng.uniform(0.9, 1.1)
+            for take in range(takes):
+                for label, hz in TONES.items():
+                    tone = np.sin(2 * np.pi * hz * voice * rng.uniform(0.97, 1.03) * time)
+                    sound = 0.3 * tone + 0.01 * rng.normal(size=len(time))
+                    path = folder / f"s{s}-{label}-{take}.wav"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with wave.open(str(path), "wb") as file:
+                        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+                        file.writeframes((sound * 32767).astype("<i2").tobytes())
+                    sex = "female" if s % 2 else "male"
+                    utterances.append(Utterance(path.stem, f"s{s}", label, path, path, sex=sex))
+        return Corpus("tones", tuple(TONES), "intended", tuple(utterances))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tone_targets() -> Callable[..., Targets]:
+    """Make up what a teacher says of the tones: the pitch's code, noise, and a speaker's offset."""
+
+    def make(corpus: Corpus, modality: Modality, noise: float = 0.4, missing: int = 0) -> Targets:
+        seed = 1 if modality == "speech" else 2
+        rng = np.random.default_rng(seed)
+        n, codes = len(corpus.utterances), dict(zip(TONES, rng.normal(0, 1, (3, 6)), strict=True))
+        offsets = {s: rng.normal(0, 2, 6) for s in (*corpus.speakers, None)}
+        means = [codes[u.id.split("-")[1]] + offsets[u.speaker_id] for u in corpus.utterances]
+        valid = np.arange(n) >= missing
+        said = np.where(valid[:, None], np.array(means) + rng.normal(0, noise, (n, 6)), 0)
+        return Targets(
+            teacher=f"made-{modality}",
+            modality=modality,
+            fingerprint=f"{seed:016x}",
+            labels=None,
+            ids=tuple(u.id for u in corpus.utterances),
+            embeddings=said.astype(np.float32),
+            valid=valid,
+            logits=None,
+            confidence=valid.astype(np.float32),
+            skipped=(),
+        )
+
+    return make
+
+
+@pytest.fixture
+def nano(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name a student so small that it trains in a second."""
+    from liser.students.cnn import Cnn
+    from liser.students.registry import STUDENTS
+
+    monkeypatch.setitem(STUDENTS, "nano", lambda classes, mels: Cnn(classes, mels, (4, 8), 8))
+    return "nano"

@@ -63,14 +63,17 @@ def distill(
     speakers, the best UAR on them (None without any), and the clips that could not be heard.
 
     Raises:
-        InputError: nothing or one class labelled, targets of another corpus, or other data or
-            settings than those that the folder was begun with.
+        InputError: nothing or one class labelled, targets of another corpus or two of a modality,
+            or other data or settings than those that the folder was begun with.
         StorageError: the folder can't be written.
     """
     settings = settings or Distillation()
     for t in targets:
         if t.ids != tuple(u.id for u in corpus.utterances):
             raise InputError(f"the targets of {t.teacher!r} are not of corpus {corpus.name!r}")
+    if len({t.modality for t in targets}) < len(targets):
+        named = ", ".join(f"{t.teacher} ({t.modality})" for t in targets)
+        raise InputError(f"one teacher a modality can teach a student, not {named}")
     labels = label_indices(corpus)
     _refuse_one_class(labels)
     provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
