@@ -1,0 +1,291 @@
+"""The protocol: nobody is in two sets, budgets are kept, and test labels reach nothing."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from liser import benchmark as module
+from liser.benchmark import LISTENS, TEACHES, Bench, Cell, benchmark
+from liser.config import Distillation, Frontend, Heads, Protocol, Training
+from liser.corpora.base import Corpus, Utterance
+from liser.corpora.splits import speaker_folds
+from liser.distill import label_indices
+from liser.errors import InputError, StorageError
+from liser.metrics import confusion, uar
+from liser.students.hearing import hear
+from liser.targets import Targets
+
+TRAINING = Training(
+    updates=12, updates_a_round=6, batch_size=8, crop_s=0.3, device="cpu", precision="float32"
+)
+PROTOCOL = Protocol(
+    speakers_per_fold=2,
+    valid_speakers=1,
+    budgets=(0.25, 1.0),
+    draws=2,
+    ablation_budgets=(0.25,),
+    distillation=Distillation(
+        student="nano", frontend=Frontend(mels=16), heads=Heads(components=6), training=TRAINING
+    ),
+    supervised=TRAINING,
+)
+MakeCorpus = Callable[..., Corpus]
+MakeTargets = Callable[..., Targets]
+
+
+@pytest.fixture(scope="module")
+def tones(tone_corpus: MakeCorpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return tone_corpus(tmp_path_factory.mktemp("tones"), speakers=6, takes=3)
+
+
+@pytest.fixture(scope="module")
+def both(tones: Corpus, tone_targets: MakeTargets) -> list[Targets]:
+    return [tone_targets(tones, "speech"), tone_targets(tones, "face", missing=4)]
+
+
+def bench_of(corpus: Corpus, targets: list[Targets], folder: Path) -> Bench:
+    """Return what `benchmark` shares between its cells."""
+    p = PROTOCOL
+    folds = speaker_folds(corpus, p.speakers_per_fold, None, p.valid_speakers, p.seed)
+    clips = hear(corpus.utterances, p.distillation.frontend)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Bench(corpus, tuple(targets), clips, label_indices(corpus), folds, p, folder)
+
+
+@pytest.fixture(scope="module")
+def run(
+    tones: Corpus, both: list[Targets], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[dict[str, Any], Path]]:
+    from liser.students.cnn import Cnn
+    from liser.students.registry import STUDENTS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDENTS, "nano", lambda classes, mels: Cnn(classes, mels, (4, 8), 8))
+        folder = tmp_path_factory.mktemp("runs")
+        yield benchmark(tones, both, folder, PROTOCOL, jobs=1, command="made"), folder
+
+
+def test_nobody_is_in_two_sets(tones: Corpus, both: list[Targets], tmp_path: Path) -> None:
+    bench = bench_of(tones, both, tmp_path)
+    tested = []
+    for fold in bench.folds:
+        split, test = bench.split(fold), bench.rows(fold.test)
+        people = [
+            {tones.utterances[row].speaker_id for row in rows}
+            for rows in (split.train, split.valid, test)
+        ]
+        assert [len(p) for p in people] == [3, 1, 2]
+        assert len(set.union(*people)) == 6
+        tested += list(test)
+    assert sorted(tested) == list(range(len(tones.utterances)))
+
+
+@pytest.mark.parametrize("budget", PROTOCOL.budgets)
+def test_a_budget_is_what_is_labelled_in_training_and_validation_together(
+    tones: Corpus, both: list[Targets], tmp_path: Path, budget: float
+) -> None:
+    bench = bench_of(tones, both, tmp_path)
+    for fold in bench.folds:
+        rows = np.sort(np.concatenate([bench.rows(fold.train), bench.rows(fold.valid)]))
+        draws = [bench.budgeted(fold, budget, draw) for draw in range(2)]
+        for labels in draws:
+            kept = np.flatnonzero(labels >= 0)
+            assert len(kept) == round(budget * len(rows))
+            assert set(kept) <= set(rows)
+            np.testing.assert_array_equal(labels[kept], bench.labels[kept])
+            assert set(Counter(labels[kept]).values()) == {len(kept) // 3}
+        assert np.array_equal(*draws) == (budget == 1)
+        np.testing.assert_array_equal(bench.budgeted(fold, budget, 0), draws[0])
+
+
+def _scrambled(corpus: Corpus, speakers: tuple[str, ...]) -> Corpus:
+    """Give other labels to these speakers' clips."""
+    turned = dict(zip(corpus.labels, (*corpus.labels[1:], corpus.labels[0]), strict=True))
+    changed = [
+        replace(u, label=turned[str(u.label)]) if u.speaker_id in speakers else u
+        for u in corpus.utterances
+    ]
+    return replace(corpus, utterances=tuple(changed))
+
+
+@pytest.mark.parametrize("system", TEACHES)
+def test_labels_of_test_speakers_influence_no_student(
+    nano: str, tones: Corpus, both: list[Targets], tmp_path: Path, system: str
+) -> None:
+    cell = Cell(system, 0.25, 0, 1)
+    honest = bench_of(tones, both, tmp_path / "a")
+    other = bench_of(_scrambled(tones, honest.folds[1].test), both, tmp_path / "b")
+    assert other.folds == honest.folds
+    assert not np.array_equal(other.labels, honest.labels)
+    said = []
+    for bench in (honest, other):
+        module._train_cell(bench, cell)
+        said.append(module._load(bench, cell))
+    np.testing.assert_array_equal(said[0]["posteriors"], said[1]["posteriors"])
+    np.testing.assert_array_equal(said[0]["embeddings"], said[1]["embeddings"])
+
+
+def test_labels_of_test_speakers_influence_no_teacher(
+    tones: Corpus, both: list[Targets], tmp_path: Path
+) -> None:
+    honest = bench_of(tones, both, tmp_path)
+    own = honest.folds[1].test
+    other = bench_of(_scrambled(tones, own), both, tmp_path)
+    first = len(honest.rows(honest.folds[0].test))
+    rows = slice(first, first + len(honest.rows(own)))
+    ours, theirs = module._teachers(honest), module._teachers(other)
+    for key, said in ours.items():
+        np.testing.assert_array_equal(said[:, rows], theirs[key][:, rows])
+
+
+def test_there_is_a_row_for_each_system_and_budget(run: tuple[dict[str, Any], Path]) -> None:
+    record, _ = run
+    rows = {(row["system"], row["labels"]): row for row in record["rows"]}
+    assert len(rows) == len(record["rows"])
+    everywhere = ("scratch", "distilled", *LISTENS)
+    expected = {(s, b) for s in everywhere for b in PROTOCOL.budgets}
+    assert set(rows) == expected | {("distilled_speech", 0.25), ("distilled_face", 0.25)}
+    for (system, _), row in rows.items():
+        for name in ("uar", "wa", "macro_f1", "ece"):
+            assert 0 <= row[f"{name}_low"] <= row[f"{name}_high"] <= 1
+            assert 0 <= row[name] <= 1
+        assert (row["params"] is None) == system.startswith("teacher")
+        assert row["seeds"] == [0, 1]
+        assert set(row["by_sex"]) == {"female", "male"}
+        assert np.sum(row["confusion"]) == 2 * record["clips"] == 2 * 54
+    assert rows["teacher_av", 1.0]["uar"] > 0.9
+
+
+def test_rows_are_scores_of_the_cells_on_disk(
+    run: tuple[dict[str, Any], Path], tones: Corpus
+) -> None:
+    record, folder = run
+    (own,) = folder.iterdir()
+    truth = label_indices(tones)
+    row = next(r for r in record["rows"] if (r["system"], r["labels"]) == ("distilled", 0.25))
+    scores = []
+    for draw in range(2):
+        matrix = np.zeros((3, 3), np.int64)
+        for fold in range(3):
+            with np.load(own / f"distilled-0.25-draw{draw}-fold{fold}.npz") as kept:
+                said = kept["posteriors"].argmax(1)
+                matrix += confusion(truth[kept["rows"]], said, 3)
+        scores.append(uar(matrix))
+    assert row["uar"] == pytest.approx(np.mean(scores))
+
+
+def test_comparisons_are_those_of_the_rows(run: tuple[dict[str, Any], Path]) -> None:
+    record, _ = run
+    point = {(r["system"], r["labels"]): r["uar"] for r in record["rows"]}
+    kinds = Counter(c["kind"] for c in record["comparisons"])
+    assert kinds == {"ratio": 2, "difference": 2}
+    for c in record["comparisons"]:
+        a, b = point[c["system_a"], c["labels_a"]], point[c["system_b"], c["labels_b"]]
+        assert c["value"] == pytest.approx(a / b if c["kind"] == "ratio" else a - b)
+        assert c["low"] <= c["high"]
+
+
+def test_the_record_says_how_it_came_about(run: tuple[dict[str, Any], Path]) -> None:
+    record, _ = run
+    assert (record["corpus"], record["label_kind"], record["command"]) == (
+        "tones",
+        "intended",
+        "made",
+    )
+    assert Protocol.read(record["settings"]) == PROTOCOL
+    assert [t["missing"] for t in record["teachers"]] == [0, 0]
+    assert [t["clips"] for t in record["teachers"]] == [54, 50]
+    assert "transductive" in record["speaker_normalisation"]
+    assert len(record["embedding_map"]["x"]) == len(record["embedding_map"]["label"])
+    assert {"python", "liser", "torch"} <= set(record["versions"])
+
+
+TIMES = ("wall_time_s", "training_s", "peak_memory_mb", "date")
+
+
+def test_a_killed_run_trains_only_what_is_missing(
+    run: tuple[dict[str, Any], Path],
+    tones: Corpus,
+    both: list[Targets],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record, folder = run
+    (own,) = folder.iterdir()
+    lost = own / "distilled-1-draw1-fold2.npz"
+    lost.rename(own / f"{lost.name}.part")  # as a kill in the middle of writing leaves it
+    trained: list[Cell] = []
+    real = module._train_cell
+
+    def counted(bench: Bench, cell: Cell) -> None:
+        trained.append(cell)
+        real(bench, cell)
+
+    monkeypatch.setattr(module, "_train_cell", counted)
+    again = benchmark(tones, both, folder, PROTOCOL, jobs=1, command="made")
+    assert trained == [Cell("distilled", 1.0, 1, 2)]
+    for name in TIMES:
+        again.pop(name)
+    assert again == {name: value for name, value in record.items() if name not in TIMES}
+
+
+def test_other_labels_or_settings_never_read_these_cells(
+    run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
+) -> None:
+    def where(corpus: Corpus, targets: list[Targets], protocol: Protocol) -> str:
+        return module._cell_settings(protocol, targets, corpus)
+
+    ours = where(tones, both, PROTOCOL)
+    assert [f.name for f in run[1].iterdir()] == [ours]
+    more = PROTOCOL.model_copy(update={"draws": 5, "budgets": (0.1, 0.25, 1.0)})
+    assert where(tones, both, more) == ours, "a benchmark that grows keeps its cells"
+    seeded = PROTOCOL.model_copy(update={"seed": 1})
+    teacher = [both[0], replace(both[1], fingerprint="f" * 16)]
+    fewer = replace(tones, utterances=tones.utterances[:-1])
+    others = [
+        where(_scrambled(tones, ("s0",)), both, PROTOCOL),
+        where(fewer, both, PROTOCOL),
+        where(tones, both, seeded),
+        where(tones, teacher, PROTOCOL),
+    ]
+    assert len({ours, *others}) == 5
+
+
+def test_what_cannot_be_run_is_said_before_any_training(
+    nano: str, tones: Corpus, both: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(module, "_train_cell", never)
+    tiny = PROTOCOL.model_copy(update={"budgets": (0.01,)})
+    crowded = PROTOCOL.model_copy(update={"valid_speakers": 5})
+    moved = replace(tones, utterances=tones.utterances[::-1])
+    (tmp_path / "file").write_text("")
+    for error, said, call in (
+        (InputError, "one speech and one face", lambda: benchmark(tones, both[:1], tmp_path)),
+        (InputError, "not of corpus", lambda: benchmark(moved, both, tmp_path, PROTOCOL)),
+        (InputError, "speakers", lambda: benchmark(tones, both, tmp_path, crowded)),
+        (InputError, "fewer than the 3 classes", lambda: benchmark(tones, both, tmp_path, tiny)),
+        (StorageError, "file", lambda: benchmark(tones, both, tmp_path / "file", PROTOCOL)),
+    ):
+        with pytest.raises(error, match=said):
+            call()
+
+
+def test_clips_that_cannot_be_heard_are_left_out_and_named(
+    nano: str, tones: Corpus, tone_targets: MakeTargets, tmp_path: Path
+) -> None:
+    mute = Utterance("s0-low-9", "s0", "low", tmp_path / "gone.wav")
+    corpus = replace(tones, utterances=(*tones.utterances, mute))
+    targets = [tone_targets(corpus, "speech"), tone_targets(corpus, "face")]
+    quick = PROTOCOL.model_copy(
+        update={"draws": 1, "budgets": (1.0,), "ablation_budgets": (), "supervised": TRAINING}
+    )
+    record = benchmark(corpus, targets, tmp_path / "runs", quick, jobs=1)
+    assert [s["id"] for s in record["skipped"]] == ["s0-low-9"]
+    assert record["clips"] == 54
