@@ -1,5 +1,6 @@
 """Settings say which key is wrong and what was there; nothing changes after reading."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,12 @@ def test_files_that_are_missing_or_not_toml_are_named(tmp_path: Path) -> None:
             read_toml(tmp_path / "odd.toml")
     with pytest.raises(InputError, match="can't be read"):
         read_toml(tmp_path)
+
+
+def test_the_method_page_names_settings_that_exist_with_the_defaults_that_they_have() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "method.md").read_text("utf-8")
+    named = re.findall(r"`(frontend|heads|loss|training)\.(\w+)`(?:,? \(?([\d.]*\d))?", page)
+    assert len(named) > 10
+    for table, name, value in named:
+        default = getattr(getattr(Distillation(), table), name)
+        assert not value or float(value) == default, f"{table}.{name} is {default}, not {value}"

@@ -47,8 +47,8 @@ def alignment(projected: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     .. math:: L = \\sum_n w_n (1 - \\cos(e_n, t_n)) / \\sum_n w_n
 
     `projected` and `target` are (batch, dim), `weight` is (batch,) ≥ 0; the result is in 0…2.
-    (Representation matching after Romero et al. 2015, arXiv 1412.6550; cosine as in LiSER's
-    alignment of speech and face representations, arXiv 2507.00055.)
+    (Representation matching after Romero et al. 2015, arXiv 1412.6550, with the cosine in place
+    of the squared distance.)
 
     >>> alignment(torch.ones(1, 3), torch.ones(1, 3) * 2, torch.ones(1)).item() < 1e-6
     True

@@ -18,7 +18,7 @@ from liser.config import Frontend
 class LogMel(nn.Module):
     """Waveform (batch, samples) float32 at `sample_rate` to log-mel (batch, frames, mels).
 
-    Frames lie `hop_ms` apart, centred (reflected at both ends), Hann-windowed. The mel scale is
+    Frames lie `hop_ms` apart, centred (silence at both ends), Hann-windowed. The mel scale is
     Slaney's (Auditory Toolbox, 1998), with triangles of equal area. The result is
     ``log(p / mean(p) + floor)``, shifted and scaled to about zero mean and unit deviation.
     """
