@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from liser.errors import InputError, LiserError, NotFoundError
+from liser.teachers.face import HogFace
 from liser.teachers.opensmile import OpenSmileSpeech
 from liser.teachers.registry import TeacherOptions, face_teacher, speech_teacher, teachers
 from liser.teachers.table import TableTeacher
@@ -47,11 +48,38 @@ def test_a_hub_id_or_a_folder_is_an_encoder(
     assert asked == [("openai/whisper-base",), (str(tmp_path), (1, 4)), ("my-model",)]
 
 
+def test_face_teachers_take_the_detector_that_is_asked_for() -> None:
+    teacher = face_teacher("hog", TeacherOptions(detector="lbp"))
+    assert isinstance(teacher, HogFace)
+    assert teacher.reader.detector.name == "lbp"
+    for detector, words in (("viola", "yunet, lbp"), ("lbp:cascade.xml", "takes no weights")):
+        with pytest.raises(InputError, match=words):
+            face_teacher("hog", TeacherOptions(detector=detector))
+    with pytest.raises(NotFoundError, match="mine"):
+        face_teacher("hog", TeacherOptions(detector="yunet:mine.onnx"))
+
+
+def test_an_expression_net_is_a_known_name_or_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "liser.teachers.expression.ExpressionNet", lambda *given: asked.append(given[:2])
+    )
+    lbp = TeacherOptions(detector="lbp")
+    face_teacher("face-api-expression", lbp)
+    face_teacher("nets/mine.onnx", lbp)
+    face_teacher("expression:odd", TeacherOptions(detector="lbp", spec="mine.json"))
+    assert asked == [
+        ("face-api-expression", "face-api"),
+        ("nets/mine.onnx", None),
+        ("odd", "mine.json"),
+    ]
+
+
 @pytest.mark.parametrize("spec", ["", "whisper", "a/b/c", "/nowhere/model", "voices.wav"])
 def test_an_unknown_spec_lists_the_forms(spec: str) -> None:
     with pytest.raises(InputError, match="opensmile:FEATURE_SET"):
         speech_teacher(spec)
-    with pytest.raises(InputError, match="table of embeddings"):
+    with pytest.raises(InputError, match="face-api-expression"):
         face_teacher(spec)
 
 
@@ -68,7 +96,12 @@ def test_an_option_goes_to_the_teacher_that_takes_it(tmp_path: Path) -> None:
     both = teachers("opensmile", str(path), TeacherOptions(where="kind=1"))
     assert [t.modality for t in both] == ["speech", "face"]
     assert teachers(None, None, TeacherOptions()) == []
-    for options in (TeacherOptions(layers=(2,)), TeacherOptions(where="kind=1")):
+    for options in (
+        TeacherOptions(layers=(2,)),
+        TeacherOptions(where="kind=1"),
+        TeacherOptions(detector="lbp"),
+        TeacherOptions(spec="face-api"),
+    ):
         with pytest.raises(LiserError, match="none such is asked for"):
             speech_teacher("opensmile", options)
 

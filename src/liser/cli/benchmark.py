@@ -10,6 +10,7 @@ import typer
 
 from liser.cli.options import (
     Detector,
+    FaceSpec,
     FaceTeacher,
     Json,
     Layers,
@@ -62,6 +63,7 @@ def benchmark(
     updates: Updates = None,
     layers: Layers = None,
     detector: Detector = None,
+    face_spec: FaceSpec = None,
     table_where: TableWhere = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 2,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
@@ -83,6 +85,7 @@ def benchmark(
         relative,
         settings_from,
         show,
+        teacher_options,
     )
     from liser.config import Protocol
     from liser.corpora.registry import load_corpus
@@ -105,8 +108,8 @@ def benchmark(
     loaded = load_corpus(corpus, data)
     folder = runs or Path("runs") / f"benchmark-{corpus}"
     record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
-    teachers = (speech_teacher, face_teacher)
-    targets = ask_teachers(loaded, store, *teachers, layers, detector, table_where)
+    options = teacher_options(layers, detector, face_spec, table_where)
+    targets = ask_teachers(loaded, store, speech_teacher, face_teacher, options)
 
     from liser import benchmark as stage
     from liser.report import headline, table

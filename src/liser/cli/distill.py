@@ -10,6 +10,7 @@ import typer
 from liser.cli.options import (
     Data,
     Detector,
+    FaceSpec,
     FaceTeacher,
     Json,
     Kind,
@@ -51,6 +52,7 @@ def distill(
     kind: Kind = None,
     layers: Layers = None,
     detector: Detector = None,
+    face_spec: FaceSpec = None,
     table_where: TableWhere = None,
     updates: Updates = None,
     valid_speakers: Annotated[
@@ -75,6 +77,7 @@ def distill(
         open_corpus,
         settings_from,
         taught,
+        teacher_options,
         training,
     )
     from liser.config import Distillation
@@ -90,8 +93,8 @@ def distill(
     if kept is not None:
         corpus = keep_labels(corpus, kept, seed)
     _refuse_unlabelled(corpus)
-    teachers = (speech_teacher, face_teacher)
-    targets = ask_teachers(corpus, store, *teachers, layers, detector, table_where)
+    options = teacher_options(layers, detector, face_spec, table_where)
+    targets = ask_teachers(corpus, store, speech_teacher, face_teacher, options)
 
     from liser import distill as stage  # torch comes with it: not before the input is checked
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from liser.config import Settings
     from liser.corpora.base import Corpus, Skip
     from liser.targets import Targets
+    from liser.teachers.registry import TeacherOptions
 
     SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -76,6 +77,10 @@ Layers = Annotated[
 ]
 Detector = Annotated[
     str | None, typer.Option(metavar="yunet|lbp", help="Face detector; yunet:FILE for own weights.")
+]
+FaceSpec = Annotated[
+    str | None,
+    typer.Option(metavar="face-api|FILE.json", help="What an .onnx net takes and gives."),
 ]
 TableWhere = Annotated[
     str | None, typer.Option(metavar="COLUMN=VALUE", help="Rows of a table that teach.")
@@ -153,20 +158,22 @@ def open_corpus(path: Path, kind: str | None) -> Corpus:
     return load_corpus(chosen, path)
 
 
+def teacher_options(
+    layers: str | None, detector: str | None, spec: str | None, where: str | None
+) -> TeacherOptions:
+    """Gather the flags that say more of a teacher than its name."""
+    from liser.teachers.registry import TeacherOptions
+
+    return TeacherOptions(numbers(layers, "--layers", int), detector, spec, where)
+
+
 def ask_teachers(
-    corpus: Corpus,
-    store: Path,
-    speech: str | None,
-    face: str | None,
-    layers: str | None = None,
-    detector: str | None = None,
-    where: str | None = None,
+    corpus: Corpus, store: Path, speech: str | None, face: str | None, options: TeacherOptions
 ) -> list[Targets]:
     """Let the teachers that are named look at a corpus; targets come from the store if it can."""
     from liser.targets import TargetStore, teach
-    from liser.teachers.registry import TeacherOptions, teachers
+    from liser.teachers.registry import teachers
 
-    options = TeacherOptions(numbers(layers, "--layers", int), detector, where)
     shelves = TargetStore(store)
     return [teach(corpus, teacher, shelves) for teacher in teachers(speech, face, options)]
 

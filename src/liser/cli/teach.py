@@ -10,6 +10,7 @@ import typer
 from liser.cli.options import (
     Data,
     Detector,
+    FaceSpec,
     FaceTeacher,
     Json,
     Kind,
@@ -35,6 +36,7 @@ def teach(
     kind: Kind = None,
     layers: Layers = None,
     detector: Detector = None,
+    face_spec: FaceSpec = None,
     table_where: TableWhere = None,
     settings: SettingsFile = None,
     as_json: Json = False,
@@ -46,15 +48,15 @@ def teach(
     Example: `liser teach recordings/ --speech-teacher openai/whisper-base --face-teacher hog`
     """
     from liser.cli.app import print_json
-    from liser.cli.options import ask_teachers, open_corpus, settings_from, taught
+    from liser.cli.options import ask_teachers, open_corpus, settings_from, taught, teacher_options
     from liser.config import Settings
 
     if speech_teacher is None and face_teacher is None:
         raise InputError("nobody is to teach: give --speech-teacher, --face-teacher, or both")
     settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
     corpus = open_corpus(data, kind)
-    teachers = (speech_teacher, face_teacher)
-    targets = ask_teachers(corpus, store, *teachers, layers, detector, table_where)
+    options = teacher_options(layers, detector, face_spec, table_where)
+    targets = ask_teachers(corpus, store, speech_teacher, face_teacher, options)
     record = {
         "corpus": corpus.name,
         "clips": len(corpus.utterances),

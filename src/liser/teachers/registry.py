@@ -5,13 +5,19 @@ as ``opensmile:ComParE_2016`` or ``table:votes.parquet``, or an argument alone w
 which teacher it is for.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liser.errors import InputError
 from liser.teachers.base import Modality, Teacher
+
+if TYPE_CHECKING:
+    from liser.media.detectors import FaceDetector
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +25,13 @@ class TeacherOptions:
     """What a spec leaves open; None where the teacher's own default will do.
 
     `layers`: of a Hugging Face speech encoder. `detector`: of faces, a name or ``yunet:FILE``.
-    `where`: the rows of a table that teach, ``COLUMN=VALUE``.
+    `spec`: of an expression net, a known one's name or a JSON file (default: the one beside the
+    weights). `where`: the rows of a table that teach, ``COLUMN=VALUE``.
     """
 
     layers: tuple[int, ...] | None = None
     detector: str | None = None
+    spec: str | None = None
     where: str | None = None
 
 
@@ -53,19 +61,43 @@ def _table(modality: Modality) -> Build:
     return build
 
 
+def _detector(options: TeacherOptions) -> FaceDetector:
+    from liser.media.detectors import detector_of
+
+    name, _, weights = (options.detector or "yunet").partition(":")
+    return detector_of(name, weights or None)
+
+
+def _hog(_: str, options: TeacherOptions) -> Teacher:
+    from liser.teachers.face import HogFace
+
+    return HogFace(_detector(options))
+
+
+def _expression_net(argument: str, options: TeacherOptions) -> Teacher:
+    from liser.teachers.expression import ExpressionNet
+
+    # the one net whose weights have a name of their own; others are files with a spec beside them
+    known = "face-api" if argument == "face-api-expression" else None
+    return ExpressionNet(argument, options.spec or known, _detector(options))
+
+
 SPEECH_TEACHERS: dict[str, Build] = {
     "opensmile": _opensmile,
     "huggingface": _speech_encoder,
     "table": _table("speech"),
 }
 FACE_TEACHERS: dict[str, Build] = {
+    "hog": _hog,
+    "expression": _expression_net,
     "table": _table("face"),
 }
 
 _FORMS: dict[Modality, str] = {
     "speech": "opensmile or opensmile:FEATURE_SET, a Hugging Face id such as openai/whisper-base, "
     "a local folder with a config.json, or a .parquet or .csv table of embeddings",
-    "face": "a .parquet or .csv table of embeddings",
+    "face": "hog, face-api-expression, the .onnx file of an expression net, or a .parquet or .csv "
+    "table of embeddings",
 }
 _TABLES = (".parquet", ".pq", ".csv")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -73,7 +105,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 _TAKES: dict[str, set[tuple[Modality, str]]] = {
     "layers": {("speech", "huggingface")},
-    "detector": set(),
+    "detector": {("face", "hog"), ("face", "expression")},
+    "spec": {("face", "expression")},
     "where": {("speech", "table"), ("face", "table")},
 }
 """Which teachers take each of `TeacherOptions`."""
@@ -93,6 +126,9 @@ def speech_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
 
 def face_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
     """Make the face teacher that a spec asks for.
+
+    Forms: ``hog`` (`HogFace`); the known name ``face-api-expression`` or an ``.onnx`` file
+    (`ExpressionNet`); a ``.parquet`` or ``.csv`` (`TableTeacher`).
 
     Raises as `speech_teacher`.
     """
@@ -141,4 +177,6 @@ def _guess_speech(spec: str, path: Path) -> str | None:
 def _guess_face(spec: str, path: Path) -> str | None:
     if path.suffix.lower() in _TABLES:
         return "table"
+    if path.suffix.lower() == ".onnx" or spec == "face-api-expression":
+        return "expression"
     return None
