@@ -55,12 +55,18 @@ class YuNet:
         self.weights = resolve(weights, "face detector")
         self.score_threshold = score_threshold
         self.overlap = overlap
+        logging = self._cv2.utils.logging
+        # OpenCV 5 warns on stderr that it computes on the CPU, which is what it is asked for.
+        level = logging.setLogLevel(logging.LOG_LEVEL_FATAL)
         try:
             self._net = self._cv2.FaceDetectorYN.create(
                 str(self.weights), "", (self.side, self.side), score_threshold, overlap
             )
         except self._cv2.error as error:
-            raise InputError(f"{self.weights} is no YuNet that OpenCV can load: {error}") from error
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"OpenCV cannot load {self.weights} as YuNet: {reason}") from error
+        finally:
+            logging.setLogLevel(level)
 
     @property
     def settings(self) -> tuple[Any, ...]:

@@ -44,20 +44,25 @@ class FaceTrack:
 
 
 def face_track(
-    frames: Frames, detector: FaceDetector, size: int = 112, margin: float = 0.2
+    frames: Frames,
+    detector: FaceDetector,
+    size: int = 112,
+    margin: float = 0.2,
+    shift: float = 0.0,
 ) -> FaceTrack:
     """Find the main face of a clip, follow it, and cut it out square in every frame.
 
     The main face is the surest, largest and most central one of any frame; from there the track
     goes on with the face that overlaps the last box, and changes to another only after `LOST_S`.
-    The square is the box's longer side and `margin` of that on each side. Beyond the picture's
-    border its edge is repeated, so that a crop never changes its shape.
+    The square is the box's longer side and `margin` of that on each side (negative: tighter),
+    its centre moved down by `shift` of the box's height. Beyond the picture's border its edge is
+    repeated, so that a crop never changes its shape.
 
     Raises `MediaError` "no face" if no frame has one, `InputError` for a size or margin that
     makes no sense.
     """
-    if size < 1 or not 0 <= margin <= 10:
-        raise InputError(f"cannot cut faces of {size} pixels with a margin of {margin}")
+    if size < 1 or not -0.4 <= margin <= 10 or not -1 <= shift <= 1:
+        raise InputError(f"cannot cut faces of {size} px with margin {margin}, shift {shift}")
     detections = [detector.detect(image) for image in frames.images]
     chosen = _follow(detections, frames)
     seen = np.array([index is not None for index in chosen])
@@ -73,15 +78,18 @@ def face_track(
             frames.times_s[~seen], frames.times_s[seen], boxes[seen, column]
         )
     boxes = _steady(boxes)
-    crops = [crop(i, b, size, margin) for i, b in zip(frames.images, boxes, strict=True)]
+    crops = [crop(i, b, size, margin, shift) for i, b in zip(frames.images, boxes, strict=True)]
     return FaceTrack(np.stack(crops), scores, boxes, frames.times_s)
 
 
-def crop(image: Image, box: NDArray[np.float32], size: int, margin: float) -> Image:
+def crop(
+    image: Image, box: NDArray[np.float32], size: int, margin: float, shift: float = 0.0
+) -> Image:
     """Cut a square around a box (x, y, width, height) and resize it to (size, size, 3)."""
     cv2 = import_cv2()
     side = max(1, round(float(max(box[2:])) * (1 + 2 * margin)))
-    left, top = (round(float(box[i] + box[i + 2] / 2 - side / 2)) for i in (0, 1))
+    left = round(float(box[0] + box[2] / 2 - side / 2))
+    top = round(float(box[1] + box[3] * (0.5 + shift) - side / 2))
     rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
     square = image[rows[:, None], columns[None, :]]

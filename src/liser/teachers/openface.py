@@ -1,0 +1,112 @@
+"""Action units from OpenFace's own per-frame CSV files as a face teacher.
+
+OpenFace (Baltrušaitis et al., "OpenFace 2.0: Facial Behavior Analysis Toolkit", FG 2018) writes
+one CSV a video, with one row a frame and face.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liser.corpora.base import Skip, Utterance
+from liser.errors import InputError, MediaError, NotFoundError
+from liser.fingerprint import fingerprint
+from liser.teachers.base import Modality, Target
+from liser.teachers.face import observe_each
+
+_NEEDED = ("timestamp", "confidence", "success")
+
+
+class OpenFaceTeacher:
+    """Action units of a clip: their mean over the frames that OpenFace was sure of.
+
+    `folder` holds OpenFace's CSV files, at any depth, each named like an utterance's id, one of
+    its aliases, or its video file. The embedding is every `AU.._r` (intensity, 0…5) and `AU.._c`
+    (presence, 0 or 1) in the files' order, averaged over the frames with success 1, weighted by
+    confidence; where a frame has several faces, the one most often seen counts. The teacher's
+    confidence is the mean over all frames, 0 where there was no success. Names no emotions.
+
+    Raises `NotFoundError` for a missing folder, or one without CSV files; `InputError` for a CSV
+    that OpenFace did not write, or two that are named alike.
+    """
+
+    name = "openface"
+    modality: Modality = "face"
+    labels: tuple[str, ...] | None = None
+
+    def __init__(self, folder: str | Path, *, name: str | None = None) -> None:
+        self.folder = Path(folder).expanduser()
+        if not self.folder.is_dir():
+            raise NotFoundError(
+                f"there is no folder {str(self.folder)!r} with OpenFace's CSV files"
+            )
+        self._files: dict[str, Path] = {}
+        for path in sorted(self.folder.rglob("*.csv")):
+            other = self._files.setdefault(path.stem, path)
+            if other != path:
+                raise InputError(f"{other} and {path} are named alike: which one is meant?")
+        if not self._files:
+            raise NotFoundError(f"{self.folder} holds no CSV file; run OpenFace with -aus first")
+        self.units = _units(_header(next(iter(self._files.values()))))
+        self.name = name or self.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every CSV's name and bytes."""
+        names = sorted(self._files)
+        return fingerprint("openface", names, *(self._files[name] for name in names))
+
+    def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
+        """Yield each utterance with its action units, or with why there are none."""
+        return observe_each(utterances, self._target)
+
+    def _target(self, utterance: Utterance) -> Target:
+        names = [utterance.id, *utterance.aliases]
+        names += [utterance.video.stem] if utterance.video else []
+        path = next((self._files[name] for name in names if name in self._files), None)
+        if path is None:
+            raise MediaError("no action units", f"{self.folder} has no CSV for {', '.join(names)}")
+        rows = _read(path, self.units)
+        until_s = float("inf") if utterance.end_s is None else utterance.end_s
+        rows = rows[(rows[:, 0] >= utterance.start_s) & (rows[:, 0] < until_s)]
+        # OpenFace writes NaN for what it could not estimate: such a frame counts as not seen.
+        seen = (rows[:, 2] == 1) & (rows[:, 1] > 0) & np.isfinite(rows).all(axis=1)
+        if not seen.any():
+            raise MediaError("no face", f"{path} has no frame with success among {len(rows)}")
+        weights = np.where(seen, rows[:, 1], 0.0)
+        values = np.average(rows[seen, 3:], axis=0, weights=weights[seen])
+        return Target(
+            values.astype(np.float32), confidence=float(np.clip(weights.mean(), 0.0, 1.0))
+        )
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return [column.strip() for column in next(csv.reader(file), [])]
+
+
+def _units(header: Sequence[str]) -> tuple[str, ...]:
+    return tuple(column for column in header if column[:2] == "AU" and column[-2:] in ("_r", "_c"))
+
+
+def _read(path: Path, units: Sequence[str]) -> NDArray[np.float64]:
+    """Return (frames, 3 + units): timestamp, confidence, success, and the action units."""
+    header = _header(path)
+    missing = [column for column in (*_NEEDED, *units) if column not in header]
+    if missing or not units:
+        raise InputError(f"{path} is no CSV of OpenFace: it has no column {(*missing, 'AU…')[0]}")
+    columns = [header.index(column) for column in (*_NEEDED, *units)]
+    try:
+        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, encoding="utf-8-sig")
+    except ValueError as error:
+        raise MediaError("truncated", f"{path} is damaged: {error}") from error
+    if table.size == 0:
+        raise MediaError("empty", f"{path} has no rows")
+    if "face_id" in header:
+        faces, counts = np.unique(table[:, header.index("face_id")], return_counts=True)
+        table = table[table[:, header.index("face_id")] == faces[counts.argmax()]]
+    return np.asarray(table[:, columns], np.float64)
