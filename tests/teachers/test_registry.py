@@ -75,6 +75,31 @@ def test_an_expression_net_is_a_known_name_or_a_file(monkeypatch: pytest.MonkeyP
     ]
 
 
+def test_folders_tell_an_image_classifier_from_openface(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    for name in ("image_classifier.HuggingFaceFaceClassifier", "openface.OpenFaceTeacher"):
+        monkeypatch.setattr(
+            f"liser.teachers.{name}", lambda given, *_, name=name: asked.append((name, given))
+        )
+    model, units = tmp_path / "model", tmp_path / "units"
+    (units / "deep").mkdir(parents=True)
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (units / "deep" / "clip.csv").write_text("frame, AU01_r\n")
+    lbp = TeacherOptions(detector="lbp")
+    face_teacher(str(model), lbp)
+    face_teacher("someone/expressions", lbp)
+    face_teacher(str(units))
+    classifier, openface = "image_classifier.HuggingFaceFaceClassifier", "openface.OpenFaceTeacher"
+    assert asked == [
+        (classifier, str(model)),
+        (classifier, "someone/expressions"),
+        (openface, str(units)),
+    ]
+
+
 @pytest.mark.parametrize("spec", ["", "whisper", "a/b/c", "/nowhere/model", "voices.wav"])
 def test_an_unknown_spec_lists_the_forms(spec: str) -> None:
     with pytest.raises(InputError, match="opensmile:FEATURE_SET"):

@@ -82,6 +82,18 @@ def _expression_net(argument: str, options: TeacherOptions) -> Teacher:
     return ExpressionNet(argument, options.spec or known, _detector(options))
 
 
+def _image_classifier(argument: str, options: TeacherOptions) -> Teacher:
+    from liser.teachers.image_classifier import HuggingFaceFaceClassifier
+
+    return HuggingFaceFaceClassifier(argument, _detector(options))
+
+
+def _openface(argument: str, _: TeacherOptions) -> Teacher:
+    from liser.teachers.openface import OpenFaceTeacher
+
+    return OpenFaceTeacher(argument)
+
+
 SPEECH_TEACHERS: dict[str, Build] = {
     "opensmile": _opensmile,
     "huggingface": _speech_encoder,
@@ -90,13 +102,16 @@ SPEECH_TEACHERS: dict[str, Build] = {
 FACE_TEACHERS: dict[str, Build] = {
     "hog": _hog,
     "expression": _expression_net,
+    "huggingface": _image_classifier,
+    "openface": _openface,
     "table": _table("face"),
 }
 
 _FORMS: dict[Modality, str] = {
     "speech": "opensmile or opensmile:FEATURE_SET, a Hugging Face id such as openai/whisper-base, "
     "a local folder with a config.json, or a .parquet or .csv table of embeddings",
-    "face": "hog, face-api-expression, the .onnx file of an expression net, or a .parquet or .csv "
+    "face": "hog, face-api-expression, the .onnx file of an expression net, the Hugging Face id or "
+    "local folder of an image classifier, a folder of OpenFace's CSV files, or a .parquet or .csv "
     "table of embeddings",
 }
 _TABLES = (".parquet", ".pq", ".csv")
@@ -105,7 +120,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 _TAKES: dict[str, set[tuple[Modality, str]]] = {
     "layers": {("speech", "huggingface")},
-    "detector": {("face", "hog"), ("face", "expression")},
+    "detector": {("face", "hog"), ("face", "expression"), ("face", "huggingface")},
     "spec": {("face", "expression")},
     "where": {("speech", "table"), ("face", "table")},
 }
@@ -128,7 +143,8 @@ def face_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
     """Make the face teacher that a spec asks for.
 
     Forms: ``hog`` (`HogFace`); the known name ``face-api-expression`` or an ``.onnx`` file
-    (`ExpressionNet`); a ``.parquet`` or ``.csv`` (`TableTeacher`).
+    (`ExpressionNet`); a hub id or a local folder with a ``config.json``
+    (`HuggingFaceFaceClassifier`); a folder of OpenFace's CSV files; a ``.parquet`` or ``.csv`` (`TableTeacher`).
 
     Raises as `speech_teacher`.
     """
@@ -170,8 +186,7 @@ def _parsed(spec: str, modality: Modality) -> tuple[str, str]:
 def _guess_speech(spec: str, path: Path) -> str | None:
     if path.suffix.lower() in _TABLES:
         return "table"
-    is_model = (path / "config.json").is_file() or (not path.exists() and _HUB_ID.fullmatch(spec))
-    return "huggingface" if is_model else None
+    return "huggingface" if _is_model(spec, path) else None
 
 
 def _guess_face(spec: str, path: Path) -> str | None:
@@ -179,4 +194,13 @@ def _guess_face(spec: str, path: Path) -> str | None:
         return "table"
     if path.suffix.lower() == ".onnx" or spec == "face-api-expression":
         return "expression"
-    return None
+    if _is_model(spec, path):
+        return "huggingface"
+    return "openface" if path.is_dir() and any(path.rglob("*.csv")) else None
+
+
+def _is_model(spec: str, path: Path) -> bool:
+    """Tell a folder in Hugging Face layout, or what may be an id of its hub."""
+    return (path / "config.json").is_file() or (
+        not path.exists() and _HUB_ID.fullmatch(spec) is not None
+    )
