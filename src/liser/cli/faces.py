@@ -1,0 +1,124 @@
+"""`liser faces`: what the video road finds in each clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from liser.cli.options import FaceSpec, Json
+
+if TYPE_CHECKING:
+    from liser.corpora.base import Skip
+    from liser.faces import FaceSummary
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("faces")(faces)
+
+
+def faces(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="VIDEO…", help="Videos, or folders of them.")
+    ],
+    detector: Annotated[
+        str, typer.Option(metavar="yunet|lbp", help="Face detector; yunet:FILE for own weights.")
+    ] = "yunet",
+    expression: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS", help="Expression net: an .onnx file, or face-api-expression."
+        ),
+    ] = None,
+    spec: FaceSpec = None,
+    frames_per_second: Annotated[float, typer.Option(help="Frames looked at, a second.")] = 5.0,
+    save_crops: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write each clip's faces as one picture.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print what face was found in each clip, and what an expression net says of it.
+
+    Example: `liser faces talks/ --expression net.onnx --spec face-api --save-crops crops/`
+    """
+    from liser.cli.options import progress
+    from liser.corpora.base import Skip
+    from liser.faces import faces as look
+    from liser.faces import video_files
+    from liser.media.detectors import detector_of
+    from liser.teachers.face import FaceReader
+
+    name, _, weights = detector.partition(":")
+    finder = detector_of(name, weights or None)
+    net = None
+    if expression is not None:
+        from liser.teachers.expression import ExpressionNet
+
+        known = "face-api" if expression == "face-api-expression" else None
+        net = ExpressionNet(expression, spec or known, finder, frames_per_second)
+    files = video_files(paths)
+    found: list[FaceSummary] = []
+    skipped: list[Skip] = []
+    with progress("looking for faces", len(files)) as update:
+        for clip in look(files, FaceReader(finder, frames_per_second), net, save_crops):
+            if isinstance(clip, Skip):
+                skipped.append(clip)
+            else:
+                found.append(clip)
+            update(len(found) + len(skipped), len(files), "looking for faces")
+    if json:
+        _print_json(found, skipped)
+    else:
+        _print(found, skipped)
+
+
+def _print_json(found: list[FaceSummary], skipped: list[Skip]) -> None:
+    from dataclasses import asdict
+
+    from liser.cli.app import print_json
+
+    clips = [{**asdict(clip), "emotion": clip.emotion} for clip in found]
+    print_json({"clips": clips, "skipped": [asdict(skip) for skip in skipped]})
+
+
+def _print(found: list[FaceSummary], skipped: list[Skip]) -> None:
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from liser.cli.options import show, skips, skips_table
+
+    table = Table(box=SIMPLE)
+    table.add_column("clip")
+    for column in ("frames", "with face", "score", "steadiness"):
+        table.add_column(column, justify="right")
+    with_net = any(clip.posteriors for clip in found)
+    labelled = any(clip.intended for clip in found)
+    for heading in ("expression",) * with_net + ("intended",) * labelled:
+        table.add_column(heading)
+    for clip in found:
+        cells = [str(clip.frames), str(clip.found), f"{clip.score:.2f}", f"{clip.steadiness:.2f}"]
+        if with_net and clip.posteriors and clip.emotion:
+            cells.append(f"{escape(clip.emotion)} {clip.posteriors[clip.emotion]:.2f}")
+        if labelled:
+            cells.append(clip.intended or "")
+        table.add_row(escape(clip.clip), *cells)
+    show(table, _sum_up(found, len(skipped)))
+    if skipped:
+        show(skips_table(skips(skipped)))
+
+
+def _sum_up(found: list[FaceSummary], skipped: int) -> str:
+    """Say in a sentence how many clips and frames had a face, and how often the net agreed."""
+    frames, seen = sum(clip.frames for clip in found), sum(clip.found for clip in found)
+    text = f"{len(found)} of {len(found) + skipped} clips have a face, in {seen} of {frames} frames"
+    judged = [c for c in found if c.posteriors and c.intended in c.posteriors]
+    if judged:
+        right = sum(clip.emotion == clip.intended for clip in judged)
+        text += (
+            f"; the expression is the intended one in {right} of the {len(judged)} clips whose "
+            "intended emotion the net knows"
+        )
+    return text

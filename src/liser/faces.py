@@ -1,0 +1,132 @@
+"""What the video road sees in each clip: whether a face was found, and what it seems to show."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from liser.corpora import ravdess
+from liser.corpora.base import Skip, Utterance
+from liser.corpora.files import VIDEO_SUFFIXES, media_files
+from liser.errors import MediaError, NotFoundError, StorageError
+from liser.labels import RAVDESS
+from liser.media.detectors import import_cv2
+from liser.media.video import Image
+from liser.teachers.expression import ExpressionNet
+from liser.teachers.face import FaceReader, softmax
+
+_SHEET_COLUMNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSummary:
+    """What was found in one clip.
+
+    `frames` were sampled, in `found` of them the face was found; `score` is the detector's mean
+    over all of them, `steadiness` the mean overlap of each box with the next (1: it doesn't move).
+    `posteriors` are the expression net's, by emotion, None without a net. `intended` is the
+    emotion that a RAVDESS file name tells, else None.
+    """
+
+    clip: str
+    frames: int
+    found: int
+    score: float
+    steadiness: float
+    posteriors: dict[str, float] | None
+    intended: str | None
+
+    @property
+    def emotion(self) -> str | None:
+        """The likeliest emotion, None without an expression net."""
+        return max(self.posteriors, key=self.posteriors.__getitem__) if self.posteriors else None
+
+
+def video_files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the files, and all videos in the folders, at any depth.
+
+    Raises `NotFoundError` for a path that isn't there, and for a folder without a video.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            videos = [p for p in media_files(path) if p.suffix.lower() in VIDEO_SUFFIXES]
+            if not videos:
+                raise NotFoundError(f"{str(path)!r} holds sound, but no video")
+            found += videos
+        elif path.exists():
+            found.append(path)
+        else:
+            raise NotFoundError(f"there is no {str(path)!r}; check the path")
+    return tuple(dict.fromkeys(found))
+
+
+def faces(
+    files: Iterable[Path],
+    reader: FaceReader,
+    expression: ExpressionNet | None = None,
+    crops: Path | None = None,
+) -> Iterator[FaceSummary | Skip]:
+    """Yield, for each file, what face was found in it, or why there is none.
+
+    With an `expression` net its own reader cuts the faces, so that what is shown is what it sees.
+    With `crops`, all crops of a clip are written there as one sheet, ``NAME.png``.
+
+    Raises `StorageError` where sheets cannot be written.
+    """
+    taken: set[str] = set()
+    for file in files:
+        name = next(n for n in _names(file) if n not in taken)
+        taken.add(name)
+        try:
+            track = (expression.reader if expression else reader).read(Utterance(name, video=file))
+            target = expression.target(track) if expression else None
+        except MediaError as error:
+            yield Skip(name, error.reason, error.detail)
+            continue
+        if crops is not None:
+            _write_sheet(crops / f"{name}.png", track.crops)
+        posteriors = None
+        if expression is not None and target is not None and target.logits is not None:
+            values = softmax(target.logits).tolist()
+            posteriors = dict(zip(expression.spec.labels, values, strict=True))
+        yield FaceSummary(
+            clip=name,
+            frames=len(track.scores),
+            found=track.found,
+            score=float(track.scores.mean()),
+            steadiness=track.steadiness,
+            posteriors=posteriors,
+            intended=_intended(file.stem),
+        )
+
+
+def _names(file: Path) -> Iterator[str]:
+    """Give a clip its file's name, or one that tells it from others of that name."""
+    yield file.stem
+    yield f"{file.parent.name}-{file.stem}"
+    number = 2
+    while True:
+        yield f"{file.parent.name}-{file.stem}-{number}"
+        number += 1
+
+
+def _intended(stem: str) -> str | None:
+    return RAVDESS[int(stem.split("-")[2]) - 1] if ravdess.is_name(stem) else None
+
+
+def _write_sheet(path: Path, crops: Image) -> None:
+    """Write crops (n, size, size, 3) in rows, as one picture."""
+    columns = min(len(crops), _SHEET_COLUMNS)
+    blank = np.full((-len(crops) % columns, *crops.shape[1:]), 255, np.uint8)
+    rows = np.concatenate([crops, blank]).reshape(-1, columns, *crops.shape[1:])
+    sheet = rows.transpose(0, 2, 1, 3, 4).reshape(-1, columns * crops.shape[2], 3)
+    _, png = import_cv2().imencode(".png", sheet[..., ::-1])
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(png.tobytes())
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
