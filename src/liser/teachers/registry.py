@@ -144,7 +144,8 @@ def face_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
 
     Forms: ``hog`` (`HogFace`); the known name ``face-api-expression`` or an ``.onnx`` file
     (`ExpressionNet`); a hub id or a local folder with a ``config.json``
-    (`HuggingFaceFaceClassifier`); a folder of OpenFace's CSV files; a ``.parquet`` or ``.csv`` (`TableTeacher`).
+    (`HuggingFaceFaceClassifier`); a folder of OpenFace's CSV files (`OpenFaceTeacher`); a
+    ``.parquet`` or ``.csv`` (`TableTeacher`).
 
     Raises as `speech_teacher`.
     """
@@ -177,7 +178,8 @@ def _parsed(spec: str, modality: Modality) -> tuple[str, str]:
     name, _, argument = spec.partition(":")
     if name in _BUILDS[modality]:
         return name, argument
-    guess = (_guess_speech if modality == "speech" else _guess_face)(spec, Path(spec).expanduser())
+    guesses = _guess_speech if modality == "speech" else _guess_face
+    guess = guesses(spec, Path(spec).expanduser()) if spec else None
     if guess is None:
         raise InputError(f"{spec!r} names no {modality} teacher: give {_FORMS[modality]}")
     return guess, spec
