@@ -113,13 +113,21 @@ def _scrambled(corpus: Corpus, speakers: tuple[str, ...]) -> Corpus:
     return replace(corpus, utterances=tuple(changed))
 
 
+def _garbled(targets: Targets, rows: np.ndarray) -> Targets:
+    """Let a teacher say something else of these clips."""
+    said = targets.embeddings.copy()
+    said[rows] = np.random.default_rng(0).normal(0, 9, (len(rows), said.shape[1]))
+    return replace(targets, embeddings=said)
+
+
 @pytest.mark.parametrize("system", TEACHES)
-def test_labels_of_test_speakers_influence_no_student(
+def test_test_speakers_influence_no_student(
     nano: str, tones: Corpus, both: list[Targets], tmp_path: Path, system: str
 ) -> None:
     cell = Cell(system, 0.25, 0, 1)
     honest = bench_of(tones, both, tmp_path / "a")
-    other = bench_of(_scrambled(tones, honest.folds[1].test), both, tmp_path / "b")
+    garbled = [_garbled(t, honest.rows(honest.folds[1].test)) for t in both]
+    other = bench_of(_scrambled(tones, honest.folds[1].test), garbled, tmp_path / "b")
     assert other.folds == honest.folds
     assert not np.array_equal(other.labels, honest.labels)
     said = []
@@ -128,6 +136,26 @@ def test_labels_of_test_speakers_influence_no_student(
         said.append(module._load(bench, cell))
     np.testing.assert_array_equal(said[0]["posteriors"], said[1]["posteriors"])
     np.testing.assert_array_equal(said[0]["embeddings"], said[1]["embeddings"])
+
+
+def test_a_cell_learns_from_its_budget_and_no_other_label(
+    tones: Corpus, both: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, given = bench_of(tones, both, tmp_path), []
+
+    class Enough(Exception):
+        pass
+
+    def learn(clips: object, seen: object, labels: np.ndarray, *_: object) -> None:
+        given.append(labels)
+        raise Enough
+
+    monkeypatch.setattr(module, "learn", learn)
+    for cell in (Cell("distilled", 0.25, 1, 2), Cell("scratch", 0.25, 1, 2)):
+        with pytest.raises(Enough):
+            module._train_cell(bench, cell)
+    np.testing.assert_array_equal(given[0], bench.budgeted(bench.folds[2], 0.25, 1))
+    np.testing.assert_array_equal(given[0], given[1])
 
 
 def test_labels_of_test_speakers_influence_no_teacher(

@@ -303,3 +303,25 @@ def test_bfloat16_is_near_float32() -> None:
     for ours, exact in zip(half.history, run(lessons).history, strict=True):
         assert ours["loss"] == pytest.approx(exact["loss"], rel=0.05)
     assert all(p.dtype == torch.float32 for p in half.student.parameters())
+
+
+def test_every_round_is_cropped_and_augmented_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    import liser.train as module
+
+    seeds = []
+
+    def crop(logmel: Any, frames: Any, length: int, rng: torch.Generator) -> torch.Tensor:
+        seeds.append(rng.initial_seed())
+        return logmel[:, :length]
+
+    monkeypatch.setattr(module, "crop", crop)
+    run(supervised(easy()[1]))
+    assert len(seeds) == 20
+    assert len(set(seeds)) == 5
+
+
+def test_no_more_updates_are_made_than_asked_for(tmp_path: Path) -> None:
+    odd = SETTINGS.model_copy(update={"updates": 6})
+    run(supervised(easy()[1]), odd, checkpoint=tmp_path / "checkpoint.pt")
+    snapshot = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert (snapshot["step"], snapshot["round"]) == (6, 2)

@@ -352,3 +352,20 @@ def test_labelled_clips_that_are_all_alike_teach_a_head_nothing() -> None:
     np.testing.assert_allclose(said, 0.25, atol=1e-6)
     both = posteriors([alike, good(truth)], labels, CLASSES, everyone(truth), HEADS)
     assert score(both, truth) > 0.9
+
+
+def test_the_prior_is_counted_once_however_many_heads() -> None:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    from liser.teachers.fusion import _product
+
+    truth = np.repeat(np.arange(CLASSES), (60, 20, 10, 10))
+    view = good(truth, 1.5)
+    head = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.4).fit(view.features, truth)
+    alone = head.predict_log_proba(view.features)
+    prior = np.log(np.array([61, 21, 11, 11]) / 104)
+    one = _product([view], truth, everyone(truth), CLASSES, 0.4, [1.0])
+    np.testing.assert_allclose(np.exp(one), np.exp(alone), atol=1e-9)
+    two = _product([view, view], truth, everyone(truth), CLASSES, 0.4, [1.0, 1.0])
+    expected = np.exp(2 * alone - prior)
+    np.testing.assert_allclose(np.exp(two), expected / expected.sum(1, keepdims=True), atol=1e-9)
