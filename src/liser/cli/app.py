@@ -12,7 +12,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from liser import __version__
-from liser.cli import benchmark, corpus, demo, distill, evaluate, finetune, teach
+from liser.cli import benchmark, corpus, demo, distill, evaluate, faces, finetune, teach
 from liser.errors import LiserError, MissingExtraError
 
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -44,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out.",
 )
-for verb in (corpus, teach, distill, finetune, evaluate, benchmark, demo):
+for verb in (corpus, faces, teach, distill, finetune, evaluate, benchmark, demo):
     verb.register(app)
 console = Console(stderr=True)  # people read stderr; stdout carries tables and --json
 
