@@ -60,7 +60,8 @@ class Frontend(Settings):
 
     sample_rate: Annotated[int, Field(ge=8_000, le=48_000)] = 16_000
     mels: Annotated[int, Field(ge=16, le=256)] = 64
-    window_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 25.0
+    window_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 64.0
+    """Long enough to resolve the harmonics of a voice, and with them its pitch."""
     hop_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 16.0
     low_hz: Annotated[float, Field(ge=0.0, lt=4_000)] = 50.0
     trim_db: Positive = 35.0
