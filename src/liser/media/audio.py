@@ -176,10 +176,12 @@ def _chunks(
                 if stop is not None and position >= stop:
                     return
     except (av.error.FFmpegError, OSError) as error:
-        at = (position or 0) / stream.rate
-        raise MediaError(
-            "truncated", f"{path} breaks off at {at:.2f} s ({error.strerror})"
-        ) from None
+        if not (seeked and position is None):
+            at = (position or 0) / stream.rate
+            detail = f"{path} breaks off at {at:.2f} s ({error.strerror})"
+            raise MediaError("truncated", detail) from None
+    if seeked and position is None:
+        return  # nothing from there on: whether that is the end is told by reading from 0
     if broken and not position:
         raise MediaError("not media", f"nothing in the sound track of {path} can be decoded")
     check_length(container, stream, path, (position or 0) / stream.rate, reached_s)

@@ -145,10 +145,12 @@ def _decode(
                 if time_s >= until_s:
                     return
     except (av.error.FFmpegError, OSError) as error:
-        detail = f"{path} breaks off at {time_s or 0:.2f} s ({error.strerror})"
-        raise MediaError("truncated", detail) from None
-    if time_s is not None or not seeked:
-        check_length(container, stream, path, shown_s, reached_s)
+        if not (seeked and time_s is None):
+            detail = f"{path} breaks off at {time_s or 0:.2f} s ({error.strerror})"
+            raise MediaError("truncated", detail) from None
+    if seeked and time_s is None:
+        return  # nothing from there on: whether that is the end is told by reading from 0
+    check_length(container, stream, path, shown_s, reached_s)
 
 
 def _length_s(frame: av.VideoFrame, stream: av.VideoStream) -> float:

@@ -1,0 +1,72 @@
+"""Detectors find the one real face at hand, and say so when they cannot be made."""
+
+import numpy as np
+import pytest
+
+from liser.errors import InputError, NotFoundError
+from liser.media.detectors import DETECTORS, LbpCascade, YuNet, detector_of
+from liser.media.faces import iou
+from liser.media.video import read_frames
+
+ASTRONAUT = np.float32([170, 65, 110, 130])  # the face in scikit-image's portrait
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    data = pytest.importorskip("skimage.data")
+    return data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def yunet(shared):
+    return YuNet(shared / "models" / "yunet" / "yunet_n_640_640.onnx")
+
+
+def best(detector, image):
+    found = detector.detect(image)
+    assert len(found.boxes) == len(found.scores) > 0
+    assert (found.scores > 0).all() and (found.scores <= 1).all()
+    return found.boxes[found.scores.argmax()]
+
+
+def test_the_cascade_finds_a_face_and_nothing_in_noise(portrait):
+    detector = LbpCascade()
+    assert iou(best(detector, portrait), ASTRONAUT) > 0.4
+    plain = np.full((200, 300, 3), 128, np.uint8)
+    assert detector.detect(plain).boxes.shape == (0, 4)
+
+
+@pytest.mark.shared
+def test_yunet_finds_the_face_at_any_shape_of_picture(yunet, portrait):
+    square = best(yunet, portrait)
+    assert iou(square, ASTRONAUT) > 0.4
+    wide = np.pad(portrait, ((0, 0), (400, 0), (0, 0)))
+    tall = np.pad(portrait, ((500, 0), (0, 0), (0, 0)))
+    assert iou(best(yunet, wide) - np.float32([400, 0, 0, 0]), square) > 0.8
+    assert iou(best(yunet, tall) - np.float32([0, 500, 0, 0]), square) > 0.8
+    assert yunet.detect(np.zeros((90, 50, 3), np.uint8)).boxes.shape == (0, 4)
+
+
+@pytest.mark.shared
+def test_both_detectors_agree_on_real_video(yunet, shared):
+    clip = shared / "data/ravdess/video/Actor_05/01-01-03-01-01-02-05.mp4"
+    for image in read_frames(clip, 1.0).images:
+        assert iou(best(yunet, image), best(LbpCascade(), image)) > 0.4
+
+
+def test_a_file_that_is_no_yunet_is_refused(tmp_path):
+    junk = tmp_path / "junk.onnx"
+    junk.write_bytes(b"junk" * 100)
+    with pytest.raises(InputError, match="cannot load"):
+        YuNet(junk)
+    with pytest.raises(NotFoundError, match="face detector"):
+        YuNet(tmp_path / "missing.onnx")
+
+
+def test_detectors_are_made_by_name():
+    assert set(DETECTORS) == {"yunet", "lbp"}
+    assert detector_of("lbp").name == "lbp"
+    with pytest.raises(InputError, match="yunet, lbp"):
+        detector_of("haar")
+    with pytest.raises(InputError, match="takes no weights"):
+        detector_of("lbp", "x.onnx")
