@@ -56,8 +56,7 @@ def faces(
     if expression is not None:
         from liser.teachers.expression import ExpressionNet
 
-        known = "face-api" if expression == "face-api-expression" else None
-        net = ExpressionNet(expression, spec or known, finder, frames_per_second)
+        net = ExpressionNet(expression, spec, finder, frames_per_second)
     files = video_files(paths)
     found: list[FaceSummary] = []
     skipped: list[Skip] = []

@@ -71,6 +71,8 @@ SPECS = {
 }
 """Specs of known networks, by the name that `--spec` takes."""
 
+_SPEC_OF_KNOWN = {"face-api-expression": "face-api"}
+
 
 def load_spec(spec: ExpressionSpec | str | Path | None, weights: Path) -> ExpressionSpec:
     """Return a spec: itself, by a name of `SPECS`, from a JSON file, or the one beside `weights`.
@@ -102,7 +104,8 @@ class ExpressionNet:
 
     The embedding is the mean and standard deviation over frames of [embedding, posteriors], the
     logits are the log of the mean posterior, all weighted by the detector's score; the confidence
-    is the mean score over all sampled frames.
+    is the mean score over all sampled frames. `spec` may be left out for weights with a known name,
+    or with a JSON file beside them; see `load_spec`.
 
     Raises `NotFoundError` for missing weights, and `InputError` for weights that ONNX Runtime
     can't load, or a spec that doesn't fit them.
@@ -121,7 +124,7 @@ class ExpressionNet:
         name: str | None = None,
     ) -> None:
         self.weights = resolve(weights, "expression network")
-        self.spec = load_spec(spec, self.weights)
+        self.spec = load_spec(spec or _SPEC_OF_KNOWN.get(str(weights)), self.weights)
         self.labels: tuple[str, ...] | None = self.spec.labels
         self.reader = FaceReader(
             detector, frames_per_second, self.spec.input_size, self.spec.margin, self.spec.shift

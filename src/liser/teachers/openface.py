@@ -5,6 +5,7 @@ one CSV a video, with one row a frame and face.
 """
 
 import csv
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -85,8 +86,11 @@ class OpenFaceTeacher:
 
 
 def _header(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return [column.strip() for column in next(csv.reader(file), [])]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [column.strip() for column in next(csv.reader(file), [])]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a CSV of OpenFace: {error}") from error
 
 
 def _units(header: Sequence[str]) -> tuple[str, ...]:
@@ -99,14 +103,17 @@ def _read(path: Path, units: Sequence[str]) -> NDArray[np.float64]:
     missing = [column for column in (*_NEEDED, *units) if column not in header]
     if missing or not units:
         raise InputError(f"{path} is no CSV of OpenFace: it has no column {(*missing, 'AU…')[0]}")
-    columns = [header.index(column) for column in (*_NEEDED, *units)]
+    face = ["face_id"] if "face_id" in header else []
+    columns = [header.index(column) for column in (*_NEEDED, *units, *face)]
     try:
-        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # told below
+            table = np.loadtxt(path, delimiter=",", skiprows=1, usecols=columns, ndmin=2)
     except ValueError as error:
         raise MediaError("truncated", f"{path} is damaged: {error}") from error
     if table.size == 0:
         raise MediaError("empty", f"{path} has no rows")
-    if "face_id" in header:
-        faces, counts = np.unique(table[:, header.index("face_id")], return_counts=True)
-        table = table[table[:, header.index("face_id")] == faces[counts.argmax()]]
-    return np.asarray(table[:, columns], np.float64)
+    if face:
+        faces, counts = np.unique(table[:, -1], return_counts=True)
+        table = table[table[:, -1] == faces[counts.argmax()], :-1]
+    return np.asarray(table, np.float64)

@@ -1,0 +1,101 @@
+"""OpenFace's own CSV files are averaged over the frames that it was sure of."""
+
+import numpy as np
+import pytest
+
+from liser.corpora.base import Skip, Utterance
+from liser.errors import InputError, NotFoundError
+from liser.teachers.openface import OpenFaceTeacher
+
+HEADER = "frame, face_id, timestamp, confidence, success, gaze_0_x, AU01_r, AU12_r, AU12_c"
+ROWS = [
+    (1, 0, 0.00, 0.9, 1, 0.1, 1.0, 2.0, 1),
+    (2, 0, 0.04, 0.3, 1, 0.1, 2.0, 0.0, 0),
+    (3, 0, 0.08, 0.2, 0, 0.1, 5.0, 5.0, 1),
+]
+
+
+def write(path, rows=ROWS, header=HEADER):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *(", ".join(map(str, row)) for row in rows)]) + "\n")
+    return path
+
+
+def look(teacher, *utterances):
+    return {u.id: target for u, target in teacher.observe(list(utterances))}
+
+
+def test_success_frames_count_by_their_confidence(tmp_path):
+    write(tmp_path / "deep" / "a.csv")
+    teacher = OpenFaceTeacher(tmp_path)
+    assert teacher.units == ("AU01_r", "AU12_r", "AU12_c")
+    target = look(teacher, Utterance("a"))["a"]
+    np.testing.assert_allclose(target.embedding, [1.25, 1.5, 0.75], rtol=1e-5)
+    assert target.confidence == pytest.approx(0.4) and target.logits is None
+
+
+def test_a_clip_is_found_by_any_of_its_names(tmp_path):
+    for name in ("id", "alias", "film"):
+        write(tmp_path / f"{name}.csv")
+    said = look(
+        OpenFaceTeacher(tmp_path),
+        Utterance("id"),
+        Utterance("x", aliases=("y", "alias")),
+        Utterance("z", video=tmp_path / "film.mp4"),
+        Utterance("nobody"),
+    )
+    assert [type(t) is Skip for t in said.values()] == [False, False, False, True]
+    assert said["nobody"].reason == "no action units"
+
+
+def test_columns_without_spaces_are_the_same(tmp_path):
+    write(tmp_path / "a.csv", header=HEADER.replace(" ", ""))
+    write(tmp_path / "b.csv")
+    said = look(OpenFaceTeacher(tmp_path), Utterance("a"), Utterance("b"))
+    np.testing.assert_array_equal(said["a"].embedding, said["b"].embedding)
+
+
+def test_a_stretch_takes_its_own_frames(tmp_path):
+    write(tmp_path / "a.csv")
+    part = Utterance("a", start_s=0.02, end_s=0.06)
+    np.testing.assert_allclose(look(OpenFaceTeacher(tmp_path), part)["a"].embedding, [2, 0, 0])
+
+
+def test_of_several_faces_the_one_most_often_seen_counts(tmp_path):
+    guest = [(3, 1, 0.08, 1.0, 1, 0.1, 5.0, 5.0, 1)]
+    write(tmp_path / "a.csv", ROWS + guest)
+    write(tmp_path / "b.csv")
+    said = look(OpenFaceTeacher(tmp_path), Utterance("a"), Utterance("b"))
+    np.testing.assert_array_equal(said["a"].embedding, said["b"].embedding)
+
+
+def test_what_cannot_be_used_is_a_skip(tmp_path):
+    write(tmp_path / "good.csv")
+    write(tmp_path / "unseen.csv", [(1, 0, 0, 0.1, 0, 0, 0, 0, 0)])
+    write(tmp_path / "rowless.csv", [])
+    (tmp_path / "torn.csv").write_text(f"{HEADER}\n1, 0, 0.0, 0.9, 1, 0.1, 1.0\n")
+    names = ("good", "unseen", "rowless", "torn")
+    said = look(OpenFaceTeacher(tmp_path), *map(Utterance, names))
+    reasons = [getattr(said[name], "reason", None) for name in names]
+    assert reasons == [None, "no face", "empty", "truncated"]
+
+
+def test_what_openface_did_not_write_is_refused(tmp_path):
+    with pytest.raises(NotFoundError, match="no folder"):
+        OpenFaceTeacher(tmp_path / "missing")
+    with pytest.raises(NotFoundError, match="no CSV"):
+        OpenFaceTeacher(tmp_path)
+    (tmp_path / "a.csv").write_text("name,price\nx,1\n")
+    with pytest.raises(InputError, match="no CSV of OpenFace"):
+        look(OpenFaceTeacher(tmp_path), Utterance("a"))
+
+
+def test_the_fingerprint_follows_the_files(tmp_path):
+    write(tmp_path / "a.csv")
+    before = OpenFaceTeacher(tmp_path).fingerprint
+    assert OpenFaceTeacher(tmp_path).fingerprint == before
+    write(tmp_path / "b.csv")
+    assert OpenFaceTeacher(tmp_path).fingerprint != before
+    write(tmp_path / "sub" / "b.csv")
+    with pytest.raises(InputError, match="named alike"):
+        OpenFaceTeacher(tmp_path)
