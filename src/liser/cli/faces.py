@@ -50,6 +50,7 @@ def faces(
     from liser.media.detectors import detector_of
     from liser.teachers.face import FaceReader
 
+    files = video_files(paths)  # before anything is downloaded
     name, _, weights = detector.partition(":")
     finder = detector_of(name, weights or None)
     net = None
@@ -57,7 +58,6 @@ def faces(
         from liser.teachers.expression import ExpressionNet
 
         net = ExpressionNet(expression, spec, finder, frames_per_second)
-    files = video_files(paths)
     found: list[FaceSummary] = []
     skipped: list[Skip] = []
     with progress("looking for faces", len(files)) as update:
