@@ -1,0 +1,205 @@
+"""A small corpus that needs no download: made-up people who babble and pull faces, as mp4 files.
+
+It stands in for real data where none can be had (the demo, tests). Figures measured on it say
+nothing about real speech; its name, its files and their titles say that it is synthetic.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from liser.corpora import folder as folder_corpus
+from liser.corpora.base import Corpus
+from liser.errors import InputError, MissingExtraError, NotFoundError, StorageError
+
+EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
+"""Six of RAVDESS's eight emotions, in its order."""
+
+MANIFEST, SETTINGS = "manifest.csv", "synthetic.json"
+
+# Count this up with any change to what a clip looks or sounds like: versions are never mixed.
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """A clip to be made: its speaker's number and its own, from 0."""
+
+    seed: int
+    speaker: int
+    number: int
+
+    @property
+    def sex(self) -> Literal["female", "male"]:
+        return "male" if self.speaker % 2 else "female"
+
+    @property
+    def emotion(self) -> str:
+        return EMOTIONS[self.number % len(EMOTIONS)]
+
+    @property
+    def speaker_id(self) -> str:
+        return f"synthetic-{self.speaker + 1:02d}"
+
+    @property
+    def id(self) -> str:
+        return f"{self.speaker_id}-{self.number + 1:03d}-{self.emotion}"
+
+    @property
+    def path(self) -> str:
+        """Where the clip lies, relative to the corpus."""
+        return f"{self.speaker_id}/{self.id}.mp4"
+
+
+def generate(
+    folder: Path,
+    speakers: int = 12,
+    clips_per_speaker: int = 30,
+    *,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: bool | None = None,
+) -> Corpus:
+    """Write the corpus of this seed into `folder`, or what is still missing of it, and read it.
+
+    Every other speaker is a woman, and each speaker has each of `EMOTIONS` as often as any other
+    (within one). Clips last 2 to 3 s: 16 kHz mono AAC, and 176x176 H.264 at 10 frames a second.
+    A clip depends on `seed`, its speaker and its number alone: clips that are there are kept, and
+    a corpus may grow. The manifest is written last.
+
+    Args:
+        folder: made where it isn't there.
+        speakers: how many, at least 1.
+        clips_per_speaker: how many clips of each, at least 1.
+        seed: of everything random, at least 0.
+        jobs: processes that work at the same time; None: as many as there are cores, one where
+            there is little to do.
+        progress: show a bar on stderr; None: if stderr is a terminal.
+
+    Raises:
+        InputError: a number below its least, or a folder with the corpus of another seed or
+            version.
+        MissingExtraError: the extras ``train`` and ``video`` aren't installed.
+        StorageError: the folder can't be written.
+    """
+    for name, value, least in (
+        ("speakers", speakers, 1),
+        ("clips_per_speaker", clips_per_speaker, 1),
+        ("seed", seed, 0),
+        ("jobs", 1 if jobs is None else jobs, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name} is {value}; it must be at least {least}")
+    folder = Path(folder)
+    clips = [_Clip(seed, s, n) for s in range(speakers) for n in range(clips_per_speaker)]
+    with _storing(folder):
+        for name in sorted({clip.speaker_id for clip in clips}):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        _claim(folder, seed)
+        missing = [clip for clip in clips if not (folder / clip.path).is_file()]
+    _make_all(folder, missing, jobs, progress)
+    with _storing(folder):
+        _write_manifest(folder, clips)
+    return load(folder)
+
+
+def load(path: Path) -> Corpus:
+    """Read a corpus that `generate` wrote to the folder `path`; labels are *intended*.
+
+    Clips that have gone missing since are skipped, and named.
+
+    Raises `NotFoundError` where there is none or it isn't finished, `InputError` where its
+    manifest was damaged.
+    """
+    path = Path(path)
+    if not (path / SETTINGS).is_file() or not (path / MANIFEST).is_file():
+        raise NotFoundError(
+            f"{str(path)!r} holds no finished synthetic corpus (no {SETTINGS} with a {MANIFEST}); "
+            "make or finish one with `liser demo`"
+        )
+    corpus = folder_corpus.load(path / MANIFEST, EMOTIONS)
+    return replace(corpus, name="synthetic", label_kind="intended")
+
+
+def _make(folder: Path, clip: _Clip) -> None:
+    """Make one clip; imports wait until here because reading a corpus needs none of them."""
+    try:
+        from liser.corpora.synthetic import camera, voice
+        from liser.corpora.synthetic.clip import Speaker, perform
+        from liser.corpora.synthetic.write import write_mp4
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "train,video") from error
+    speaker = Speaker.draw(clip.seed, clip.speaker, clip.sex)
+    waveform, frames = perform(speaker, clip.emotion, (clip.seed, clip.speaker, clip.number))
+    title = f"{clip.id} (synthetic: no real person)"
+    write_mp4(folder / clip.path, waveform, voice.SAMPLE_RATE, frames, camera.FPS, title)
+
+
+def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool | None) -> None:
+    """Make clips, several at a time, and show how far it is."""
+    if not clips:
+        return
+    try:
+        from joblib import Parallel, cpu_count, delayed
+    except ImportError as error:
+        raise MissingExtraError("joblib", "train") from error
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    # Processes take a second or two to start: not worth it for a handful of clips.
+    workers = jobs or min(cpu_count(), max(1, len(clips) // 16))
+    run = Parallel(n_jobs=workers, return_as="generator_unordered")
+    console = Console(stderr=True)
+    hidden = not console.is_terminal if progress is None else not progress
+    columns = (TextColumn("synthetic clips"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=console, disable=hidden) as bar:
+        task = bar.add_task("synthetic clips", total=len(clips))
+        for _ in run(delayed(_make)(folder, clip) for clip in clips):
+            bar.advance(task)
+
+
+def _claim(folder: Path, seed: int) -> None:
+    """Say in the folder which seed and version its clips are of, or refuse if they are others."""
+    settings = {"corpus": "synthetic", "version": _VERSION, "seed": seed}
+    file = folder / SETTINGS
+    if not file.is_file():
+        _write(file, json.dumps(settings, indent=1) + "\n")
+        return
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{str(file)!r} is damaged; delete the folder and try again") from error
+    if found != settings:
+        raise InputError(
+            f"{str(folder)!r} holds a synthetic corpus with {found}, and this one has {settings}; "
+            "choose another folder, or delete that one"
+        )
+
+
+def _write_manifest(folder: Path, clips: list[_Clip]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "id", "label", "speaker", "sex"))
+    table.writerows((c.path, c.id, c.emotion, c.speaker_id, c.sex) for c in clips)
+    _write(folder / MANIFEST, text.getvalue())
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, "utf-8")
+    part.replace(path)
+
+
+@contextmanager
+def _storing(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"can't write the synthetic corpus to {folder}: {error}") from error
