@@ -97,7 +97,7 @@ class Loss(Settings):
 class Training(Settings):
     """The loop: how long, how fast, and with what augmentation."""
 
-    updates: Count = 1500
+    updates: Count = 1200
     """Weight updates in all; the same for every system that is compared."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Positive = 2e-3

@@ -19,8 +19,17 @@ def crop(logmel: Tensor, frames: Tensor, length: int, rng: torch.Generator) -> T
     `frames` (batch,) says how long each clip is. A shorter clip is set at a random place in
     silence.
     """
+    return _cut(logmel, frames, length, torch.rand(len(frames), generator=rng))
+
+
+def middle(logmel: Tensor, frames: Tensor, length: int) -> Tensor:
+    """Cut the middle `length` frames out of each clip, as `crop` does at random."""
+    return _cut(logmel, frames, length, torch.full((len(frames),), 0.5))
+
+
+def _cut(logmel: Tensor, frames: Tensor, length: int, place: Tensor) -> Tensor:
     room = frames - length
-    start = (torch.rand(len(frames), generator=rng) * (room.abs() + 1)).long().clamp_max(room.abs())
+    start = (place * (room.abs() + 1)).long().clamp_max(room.abs())
     at = torch.arange(length) + torch.where(room >= 0, start, -start)[:, None]
     inside = (at >= 0) & (at < frames[:, None])
     at = at.clamp(0, logmel.shape[1] - 1)
