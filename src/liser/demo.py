@@ -15,7 +15,7 @@ from liser.media.detectors import DETECTORS
 from liser.results import write_results
 from liser.target_store import TargetStore
 from liser.targets import teach
-from liser.teachers.hog import HogFace
+from liser.teachers.face import HogFace
 from liser.teachers.opensmile import OpenSmileSpeech
 
 SPEAKERS, CLIPS_PER_SPEAKER = 12, 30
