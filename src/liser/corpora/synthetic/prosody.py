@@ -1,9 +1,10 @@
 """What an emotion does to the voice, against the same speaker's calm speech.
 
 Directions follow the reviews of Scherer 2003, "Vocal communication of emotion", Speech
-Communication 40, and Juslin & Laukka 2003, Psychological Bulletin 129(5): anger and joy are loud, high,
-wide and fast, anger with more vocal effort and falling contours; sadness is soft, low, narrow,
-slow, halting and breathy; fear is high, fast and unsteady with a narrow range; surprise rises.
+Communication 40, and Juslin & Laukka 2003, Psychological Bulletin 129(5): anger and joy are loud,
+high, wide and fast, anger with more vocal effort and falling contours; sadness is soft, low,
+narrow, slow, halting and breathy; fear is high, fast and unsteady with a narrow range; surprise
+rises.
 The sizes are ours: tuned so that the corpus is neither trivial nor hopeless.
 """
 
