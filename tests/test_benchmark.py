@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liser import benchmark as module
-from liser.benchmark import LISTENS, TEACHES, Bench, Cell, benchmark
+from liser import cells, scoreboard
+from liser.benchmark import benchmark
+from liser.cells import TEACHES, Bench, Cell
 from liser.config import Distillation, Frontend, Heads, Protocol, Training
 from liser.corpora.base import Corpus, Utterance
 from liser.corpora.splits import speaker_folds
 from liser.distill import label_indices
 from liser.errors import InputError, StorageError
 from liser.metrics import confusion, uar
+from liser.scoreboard import LISTENS
 from liser.students.hearing import hear
 from liser.targets import Targets
 
@@ -132,8 +134,8 @@ def test_test_speakers_influence_no_student(
     assert not np.array_equal(other.labels, honest.labels)
     said = []
     for bench in (honest, other):
-        module._train_cell(bench, cell)
-        said.append(module._load(bench, cell))
+        cells._train_cell(bench, cell)
+        said.append(cells.load_cell(bench, cell))
     np.testing.assert_array_equal(said[0]["posteriors"], said[1]["posteriors"])
     np.testing.assert_array_equal(said[0]["embeddings"], said[1]["embeddings"])
 
@@ -150,10 +152,10 @@ def test_a_cell_learns_from_its_budget_and_no_other_label(
         given.append(labels)
         raise Enough
 
-    monkeypatch.setattr(module, "learn", learn)
+    monkeypatch.setattr(cells, "learn", learn)
     for cell in (Cell("distilled", 0.25, 1, 2), Cell("scratch", 0.25, 1, 2)):
         with pytest.raises(Enough):
-            module._train_cell(bench, cell)
+            cells._train_cell(bench, cell)
     np.testing.assert_array_equal(given[0], bench.budgeted(bench.folds[2], 0.25, 1))
     np.testing.assert_array_equal(given[0], given[1])
 
@@ -166,7 +168,7 @@ def test_labels_of_test_speakers_influence_no_teacher(
     other = bench_of(_scrambled(tones, own), both, tmp_path)
     first = len(honest.rows(honest.folds[0].test))
     rows = slice(first, first + len(honest.rows(own)))
-    ours, theirs = module._teachers(honest), module._teachers(other)
+    ours, theirs = scoreboard._teachers(honest), scoreboard._teachers(other)
     for key, said in ours.items():
         np.testing.assert_array_equal(said[:, rows], theirs[key][:, rows])
 
@@ -247,13 +249,13 @@ def test_a_killed_run_trains_only_what_is_missing(
     lost = own / "distilled-1-draw1-fold2.npz"
     lost.rename(own / f"{lost.name}.part")  # as a kill in the middle of writing leaves it
     trained: list[Cell] = []
-    real = module._train_cell
+    real = cells._train_cell
 
     def counted(bench: Bench, cell: Cell) -> None:
         trained.append(cell)
         real(bench, cell)
 
-    monkeypatch.setattr(module, "_train_cell", counted)
+    monkeypatch.setattr(cells, "_train_cell", counted)
     again = benchmark(tones, both, folder, PROTOCOL, jobs=1, command="made")
     assert trained == [Cell("distilled", 1.0, 1, 2)]
     for name in TIMES:
@@ -265,7 +267,7 @@ def test_other_labels_or_settings_never_read_these_cells(
     run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
 ) -> None:
     def where(corpus: Corpus, targets: list[Targets], protocol: Protocol) -> str:
-        return module._cell_settings(protocol, targets, corpus)
+        return cells.cell_settings(protocol, targets, corpus)
 
     ours = where(tones, both, PROTOCOL)
     assert [f.name for f in run[1].iterdir()] == [ours]
@@ -289,7 +291,7 @@ def test_what_cannot_be_run_is_said_before_any_training(
     def never(*_: object) -> None:
         raise AssertionError("trained")
 
-    monkeypatch.setattr(module, "_train_cell", never)
+    monkeypatch.setattr(cells, "_train_cell", never)
     tiny = PROTOCOL.model_copy(update={"budgets": (0.01,)})
     crowded = PROTOCOL.model_copy(update={"valid_speakers": 5})
     moved = replace(tones, utterances=tones.utterances[::-1])

@@ -5,24 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from liser.corpora import cremad, folder, ravdess
+from liser.corpora import cremad, folder, ravdess, synthetic
 from liser.corpora.base import Corpus
 from liser.corpora.files import media_files
 from liser.errors import InputError, NotFoundError
-
-
-def _synthetic(path: Path) -> Corpus:
-    # Imported here: the generator beside the loader needs packages that reading needs not.
-    from liser.corpora import synthetic
-
-    return synthetic.load(path)
-
 
 CORPORA: dict[str, Callable[..., Corpus]] = {
     "ravdess": ravdess.load,
     "cremad": cremad.load,
     "folder": folder.load,
-    "synthetic": _synthetic,
+    "synthetic": synthetic.load,
 }
 
 
@@ -54,6 +46,8 @@ def guess_corpus(path: Path) -> str:
         raise NotFoundError(f"there is no folder or manifest {str(path)!r}; check the path")
     if path.is_file():
         return "folder"
+    if (path / synthetic.SETTINGS).is_file():
+        return "synthetic"
     stems = [file.stem for file in media_files(path)]
     for name, is_name in (("ravdess", ravdess.is_name), ("cremad", cremad.is_name)):
         if sum(map(is_name, stems)) > len(stems) / 2:

@@ -1,0 +1,174 @@
+"""The cells of the protocol: one student each, trained, tested and kept as a file.
+
+No choice is made on test speakers: they are outside of everything but the last prediction. A
+benchmark that was killed goes on where it was, since a cell's file is there or it isn't.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from liser.config import Protocol
+from liser.corpora.base import Corpus
+from liser.corpora.splits import Fold, label_budget
+from liser.distill import Split, learn
+from liser.errors import StorageError
+from liser.fingerprint import fingerprint
+from liser.students.hearing import Clips
+from liser.targets import Targets
+from liser.teachers.fusion import View, views
+
+RECIPE = 1
+"""Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
+
+TEACHES: dict[str, tuple[str, ...]] = {
+    "scratch": (),
+    "distilled": ("speech", "face"),
+    "distilled_speech": ("speech",),
+    "distilled_face": ("face",),
+}
+"""Students by name, and the modalities of the teachers that each learns from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One student to train and test: a system, a label budget, a draw of labels, a fold."""
+
+    system: str
+    budget: float
+    draw: int
+    fold: int
+
+    @property
+    def file(self) -> str:
+        """Name of the file that keeps the cell's predictions."""
+        return f"{self.system}-{self.budget:g}-draw{self.draw}-fold{self.fold}.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that the cells share."""
+
+    corpus: Corpus
+    targets: tuple[Targets, ...]
+    clips: Clips
+    labels: NDArray[np.int64]
+    folds: tuple[Fold, ...]
+    protocol: Protocol
+    folder: Path
+
+    def split(self, fold: Fold) -> Split:
+        """Return the rows of a fold's training and validation speakers that can be heard."""
+        return Split(*(self.rows(who) for who in (fold.train, fold.valid)))
+
+    def rows(self, speakers: Iterable[str]) -> NDArray[np.int64]:
+        """Return the labelled rows of these speakers that can be heard."""
+        who = set(speakers)
+        own = np.array([u.speaker_id in who for u in self.corpus.utterances])
+        return np.flatnonzero(own & self.clips.heard & (self.labels >= 0))
+
+    def budgeted(self, fold: Fold, budget: float, draw: int) -> NDArray[np.int64]:
+        """Return labels (n,), -1 but for the budget's share of the training and validation clips.
+
+        Validation speakers' labels count: what decides when to stop is paid for as well.
+        """
+        rows = np.sort(np.concatenate([self.rows(fold.train), self.rows(fold.valid)]))
+        rng = np.random.default_rng([self.protocol.seed, fold.index, draw])
+        kept = label_budget([self.corpus.labels[i] for i in self.labels[rows]], budget, rng)
+        labels = np.full(len(self.labels), -1)
+        labels[rows[kept]] = self.labels[rows[kept]]
+        return labels
+
+    def views(self, fold: Fold) -> dict[str, View]:
+        """Return the teachers' views by modality, projections fitted without test speakers."""
+        speakers = [u.speaker_id for u in self.corpus.utterances]
+        fit = self.split(fold).mask(len(self.labels))
+        seen = views(self.targets, speakers, fit, self.protocol.distillation.heads)
+        return {t.modality: view for t, view in zip(self.targets, seen, strict=True)}
+
+
+def cells_of(bench: Bench) -> list[Cell]:
+    """Return every student that the protocol asks for."""
+    p = bench.protocol
+    budgets = {"scratch": p.budgets, "distilled": p.budgets}
+    return [
+        Cell(system, budget, draw, fold.index)
+        for system in TEACHES
+        if system in p.systems
+        for budget in budgets.get(system, p.ablation_budgets)
+        for draw in range(p.draws)
+        for fold in bench.folds
+    ]
+
+
+def cell_settings(protocol: Protocol, targets: Sequence[Targets], corpus: Corpus) -> str:
+    """Hash what decides a cell: more draws, budgets or systems go on with what is there."""
+    breadth = {"budgets", "ablation_budgets", "draws", "systems"}
+    settings = protocol.model_dump(exclude=breadth)
+    clips = [(u.id, u.speaker_id, u.label) for u in corpus.utterances]
+    return fingerprint(RECIPE, settings, [t.fingerprint for t in targets], clips)
+
+
+def train_cells(bench: Bench, cells: Sequence[Cell], jobs: int, progress: bool | None) -> float:
+    """Train what isn't there yet; return the seconds of training that all cells took together."""
+    try:
+        bench.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"can't make the run's folder {bench.folder}: {error}") from error
+    missing = [cell for cell in cells if not (bench.folder / cell.file).exists()]
+    console = Console(stderr=True)
+    hidden = not console.is_terminal if progress is None else not progress
+    work = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    with Progress(console=console, disable=hidden) as bar:
+        task = bar.add_task("students", total=len(cells), completed=len(cells) - len(missing))
+        for _ in work(delayed(_train_cell)(bench, cell) for cell in missing):
+            bar.advance(task)
+    return sum(float(load_cell(bench, cell)["seconds"]) for cell in cells)
+
+
+def _train_cell(bench: Bench, cell: Cell) -> None:
+    """Train and test one student, and write its predictions to a file."""
+    import torch
+
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    fold, protocol = bench.folds[cell.fold], bench.protocol
+    labels = bench.budgeted(fold, cell.budget, cell.draw)
+    seen = {m: v for m, v in bench.views(fold).items() if m in TEACHES[cell.system]}
+    settings = protocol.distillation
+    if not seen:
+        settings = settings.model_copy(update={"training": protocol.supervised})
+    seed = 1000 * protocol.seed + cell.draw
+    student, trained = learn(
+        bench.clips, seen, labels, bench.corpus.labels, bench.split(fold), settings, seed
+    )
+    rows = bench.rows(fold.test)
+    _, embeddings = bench.clips.predict(student.module, rows)
+    part = bench.folder / f"{cell.file}.part"
+    try:
+        with part.open("wb") as file:
+            np.savez(
+                file,
+                rows=rows,
+                posteriors=student.posteriors(bench.clips, rows),
+                embeddings=embeddings.astype(np.float16),
+                best_round=trained.best_round,
+                seconds=time.monotonic() - started,
+            )
+        part.replace(bench.folder / cell.file)
+    except OSError as error:
+        raise StorageError(f"can't write {part}: {error}") from error
+
+
+def load_cell(bench: Bench, cell: Cell) -> dict[str, NDArray[Any]]:
+    """Return what a trained cell's file holds."""
+    with np.load(bench.folder / cell.file) as arrays:
+        return dict(arrays)

@@ -1,0 +1,167 @@
+"""From the cells' predictions to the figures: rows, comparisons, and a map of embeddings."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liser.cells import TEACHES, Bench, Cell, cells_of, load_cell
+from liser.metrics import summary, uar_by_group, uar_difference_interval, uar_ratio_interval
+from liser.students.registry import build_student, count_parameters
+from liser.teachers.fusion import posteriors
+
+LISTENS: dict[str, tuple[str, ...]] = {
+    "teacher_speech": ("speech",),
+    "teacher_face": ("face",),
+    "teacher_av": ("speech", "face"),
+}
+"""Teachers by name, and the modalities whose heads are fused."""
+
+
+def tested_rows(bench: Bench) -> NDArray[np.int64]:
+    """Return the rows of all test clips, in the order of the folds."""
+    return np.concatenate([bench.rows(fold.test) for fold in bench.folds])
+
+
+def _students(bench: Bench, system: str, budget: float) -> NDArray[np.float64]:
+    """Return posteriors (draws, clips, classes) of the tested clips, in the order of the folds."""
+    return np.stack(
+        [
+            np.concatenate(
+                [
+                    load_cell(bench, Cell(system, budget, d, f.index))["posteriors"]
+                    for f in bench.folds
+                ]
+            )
+            for d in range(bench.protocol.draws)
+        ]
+    )
+
+
+def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
+    """Fit the heads of every fold, budget and draw; posteriors (draws, clips, classes)."""
+    parts: dict[tuple[str, float, int], list[NDArray[np.float64]]] = {}
+    classes, heads = len(bench.corpus.labels), bench.protocol.distillation.heads
+    listeners = {name: m for name, m in LISTENS.items() if name in bench.protocol.systems}
+    for fold in bench.folds:
+        seen, fit = bench.views(fold), bench.split(fold).mask(len(bench.labels))
+        test = bench.rows(fold.test)
+        for budget in bench.protocol.budgets:
+            for draw in range(bench.protocol.draws):
+                labels = bench.budgeted(fold, budget, draw)
+                for name, modalities in listeners.items():
+                    own = [seen[m] for m in modalities]
+                    said = posteriors(own, labels, classes, fit, heads)[test]
+                    parts.setdefault((name, budget, draw), []).append(said)
+    return {
+        (name, budget): np.stack(
+            [np.concatenate(parts[name, budget, d]) for d in range(bench.protocol.draws)]
+        )
+        for name in listeners
+        for budget in bench.protocol.budgets
+    }
+
+
+def rows_of(
+    bench: Bench,
+) -> tuple[list[dict[str, Any]], dict[tuple[str, float], NDArray[np.float64]]]:
+    """Return one row for each system and budget, and what each said: (draws, clips, classes)."""
+    said = {
+        (cell.system, cell.budget): _students(bench, cell.system, cell.budget)
+        for cell in cells_of(bench)
+        if cell.draw == 0 and cell.fold == 0
+    }
+    said |= _teachers(bench)
+    return [_row(bench, system, budget, p) for (system, budget), p in said.items()], said
+
+
+def _row(bench: Bench, system: str, budget: float, said: NDArray[np.float64]) -> dict[str, Any]:
+    tested = tested_rows(bench)
+    truth = bench.labels[tested]
+    people = [bench.corpus.utterances[i] for i in tested]
+    speakers = [str(u.speaker_id) for u in people]
+    rng = np.random.default_rng(bench.protocol.seed)
+    classes = len(bench.corpus.labels)
+    is_student = system in TEACHES
+    return {
+        "system": system,
+        "labels": budget,
+        **summary(said, truth, speakers, rng=rng),
+        "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], classes),
+        "params": _parameters(bench) if is_student else None,
+        "seeds": list(range(bench.protocol.draws)),
+        "hears": ["speech"] if is_student else list(LISTENS[system]),
+        "speaker_normalised": not is_student
+        and bench.protocol.distillation.heads.speaker_normalisation,
+    }
+
+
+def _parameters(bench: Bench) -> int:
+    settings = bench.protocol.distillation
+    classes = len(bench.corpus.labels)
+    return count_parameters(build_student(settings.student, classes, settings.frontend.mels))
+
+
+def comparisons(
+    bench: Bench,
+    rows: list[dict[str, Any]],
+    said: dict[tuple[str, float], NDArray[np.float64]],
+) -> list[dict[str, Any]]:
+    """Distilled against fully supervised at each budget, and both teachers against each alone."""
+    point = {(r["system"], r["labels"]): r["uar"] for r in rows}
+    tested = tested_rows(bench)
+    truth, classes = bench.labels[tested], len(bench.corpus.labels)
+    speakers = [str(bench.corpus.utterances[i].speaker_id) for i in tested]
+    full = ("scratch", max(bench.protocol.budgets))
+    pairs = [("ratio", ("distilled", b), full) for b in bench.protocol.budgets]
+    pairs += [
+        ("difference", ("distilled", b), (alone, b))
+        for b in bench.protocol.ablation_budgets
+        for alone in ("distilled_speech", "distilled_face")
+    ]
+    found = []
+    for kind, a, b in pairs:
+        if a not in point or b not in point:
+            continue
+        interval = uar_ratio_interval if kind == "ratio" else uar_difference_interval
+        rng = np.random.default_rng(bench.protocol.seed)
+        low, high = interval(
+            truth, said[a].argmax(-1), said[b].argmax(-1), speakers, classes, rng=rng
+        )
+        value = point[a] / point[b] if kind == "ratio" else point[a] - point[b]
+        sign = "÷" if kind == "ratio" else "−"
+        found.append(
+            {
+                "name": f"{a[0]} {a[1]:.0%} {sign} {b[0]} {b[1]:.0%}",
+                "system_a": a[0],
+                "labels_a": a[1],
+                "system_b": b[0],
+                "labels_b": b[1],
+                "kind": kind,
+                "value": value,
+                "low": low,
+                "high": high,
+            }
+        )
+    return found
+
+
+def embedding_map(bench: Bench) -> dict[str, Any] | None:
+    """Lay the first fold's test clips out in two dimensions, as the distilled student hears."""
+    from sklearn.manifold import TSNE
+
+    if "distilled" not in bench.protocol.systems:
+        return None
+    budget = min(bench.protocol.budgets, key=lambda b: abs(b - 0.1))
+    kept = load_cell(bench, Cell("distilled", budget, 0, 0))
+    embeddings = kept["embeddings"].astype(np.float32)
+    perplexity = min(30.0, (len(embeddings) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embeddings)
+    people = [bench.corpus.utterances[i] for i in kept["rows"]]
+    return {
+        "x": [round(float(x), 3) for x in points[:, 0]],
+        "y": [round(float(y), 3) for y in points[:, 1]],
+        "label": [u.label for u in people],
+        "speaker": [u.speaker_id for u in people],
+        "system": f"distilled, {budget:.0%} of the labels",
+    }
