@@ -82,7 +82,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         ],
     )
     if results.get("comparisons"):
-        lines += ["", *_table(["Comparison", "", "Value"], _comparisons(results["comparisons"]))]
+        lines += ["", *_table(["Comparison", "UAR"], _comparisons(results["comparisons"]))]
     return "\n".join([*lines, "", _footnote(results)]) + "\n"
 
 
@@ -95,7 +95,7 @@ def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         value = with_interval(one, "value")
         if one.get("bar") is not None:
             value += f"; aim ≥ {one['bar']}: {'' if one['value'] >= one['bar'] else 'not '}reached"
-        lines.append([one["name"], f"{a} {sign} {b}", value])
+        lines.append([f"{a} {sign} {b}", value])
     return lines
 
 

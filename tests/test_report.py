@@ -244,7 +244,8 @@ def test_the_terminal_table_has_every_row(results: dict[str, Any]) -> None:
     text = console.file.getvalue()
     for row in results["rows"]:
         assert f"{row['uar']:.3f} ({row['uar_low']:.3f}–{row['uar_high']:.3f})" in text
-    assert "Distilled student" in text and "312,456" in text
+    assert "Distilled student" in text
+    assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
 
 
 @pytest.mark.parametrize(
