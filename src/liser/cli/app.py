@@ -1,18 +1,17 @@
 """The `liser` command: collects the verbs, and turns errors into messages and exit statuses."""
 
 import errno
-import json
 import os
 import sys
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
 from liser import __version__
 from liser.cli import benchmark, corpus, demo, distill, evaluate, faces, finetune, teach
+from liser.cli.output import console
 from liser.errors import LiserError, MissingExtraError
 
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -46,7 +45,6 @@ app = typer.Typer(
 )
 for verb in (corpus, faces, teach, distill, finetune, evaluate, benchmark, demo):
     verb.register(app)
-console = Console(stderr=True)  # people read stderr; stdout carries tables and --json
 
 
 @app.callback(invoke_without_command=True)
@@ -54,11 +52,6 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
     if version:
         typer.echo(__version__)
         raise typer.Exit
-
-
-def print_json(record: Any) -> None:
-    """Write one JSON document to stdout, for machines."""
-    sys.stdout.write(json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def main() -> None:

@@ -77,7 +77,6 @@ def benchmark(
     Example: `liser benchmark ravdess --data ravdess/ --speech-teacher openai/whisper-base
     --face-teacher openface_aus.parquet --report page.html`
     """
-    from liser.cli.app import console, print_json
     from liser.cli.options import (
         ask_teachers,
         check_student,
@@ -87,6 +86,7 @@ def benchmark(
         show,
         teacher_options,
     )
+    from liser.cli.output import console, print_json
     from liser.config import Protocol
     from liser.corpora.registry import load_corpus
 

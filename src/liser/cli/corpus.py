@@ -35,7 +35,7 @@ def corpus(
 
     Example: `liser corpus recordings/ --kind folder`
     """
-    from liser.cli.app import console, print_json
+    from liser.cli.output import console, print_json
     from liser.corpora.registry import guess_corpus, load_corpus
 
     chosen = kind or guess_corpus(path)
@@ -53,7 +53,7 @@ def _check(source: Corpus, decode: bool) -> CorpusReport:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    from liser.cli.app import console
+    from liser.cli.output import console
     from liser.corpora import check
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())

@@ -24,7 +24,7 @@ def demo(
     """
     from rich.console import Console
 
-    from liser.cli.app import console, print_json
+    from liser.cli.output import console, print_json
     from liser.demo import demo as run
     from liser.report import headline, table
 

@@ -70,7 +70,6 @@ def distill(
     Example: `liser distill recordings/ --labels few.csv --speech-teacher openai/whisper-base
     --face-teacher hog --out student/`
     """
-    from liser.cli.app import print_json
     from liser.cli.options import (
         ask_teachers,
         check_student,
@@ -80,6 +79,7 @@ def distill(
         teacher_options,
         training,
     )
+    from liser.cli.output import print_json
     from liser.config import Distillation
     from liser.corpora.labelled import keep_labels, label_from
 

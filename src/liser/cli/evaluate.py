@@ -42,8 +42,8 @@ def evaluate(
 
     Example: `liser evaluate student/ other-speakers/ --report page.html --predictions clips.csv`
     """
-    from liser.cli.app import print_json
     from liser.cli.options import open_corpus, progress, settings_from
+    from liser.cli.output import print_json
     from liser.config import Settings
     from liser.corpora.labelled import label_from
     from liser.errors import InputError

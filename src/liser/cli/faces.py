@@ -76,7 +76,7 @@ def faces(
 def _print_json(found: list[FaceSummary], skipped: list[Skip]) -> None:
     from dataclasses import asdict
 
-    from liser.cli.app import print_json
+    from liser.cli.output import print_json
 
     clips = [{**asdict(clip), "emotion": clip.emotion} for clip in found]
     print_json({"clips": clips, "skipped": [asdict(skip) for skip in skipped]})

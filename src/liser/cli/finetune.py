@@ -39,8 +39,8 @@ def finetune(
 
     Example: `liser finetune student/ my-voices/ --labels few.csv --out tuned/`
     """
-    from liser.cli.app import print_json
     from liser.cli.options import facts, open_corpus, settings_from, show, training
+    from liser.cli.output import print_json
     from liser.config import Training
     from liser.corpora.labelled import label_from
 

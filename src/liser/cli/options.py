@@ -149,7 +149,7 @@ def numbers(text: str | None, flag: str, kind: type[int] | type[float]) -> tuple
 
 def open_corpus(path: Path, kind: str | None) -> Corpus:
     """Load a corpus; where its kind is guessed, say so."""
-    from liser.cli.app import console
+    from liser.cli.output import console
     from liser.corpora.registry import guess_corpus, load_corpus
 
     chosen = kind or guess_corpus(path)
@@ -245,7 +245,7 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int, int | None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    from liser.cli.app import console
+    from liser.cli.output import console
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:

@@ -47,8 +47,8 @@ def teach(
 
     Example: `liser teach recordings/ --speech-teacher openai/whisper-base --face-teacher hog`
     """
-    from liser.cli.app import print_json
     from liser.cli.options import ask_teachers, open_corpus, settings_from, taught, teacher_options
+    from liser.cli.output import print_json
     from liser.config import Settings
 
     if speech_teacher is None and face_teacher is None:
