@@ -87,12 +87,13 @@ class Bench:
         labels[rows[kept]] = self.labels[rows[kept]]
         return labels
 
-    def views(self, fold: Fold) -> dict[str, View]:
-        """Return the teachers' views by modality, projections fitted without test speakers."""
+    def views(self, fold: Fold, modalities: Sequence[str]) -> dict[str, View]:
+        """Return views by modality, projections fitted without test speakers."""
         speakers = [u.speaker_id for u in self.corpus.utterances]
         fit = self.split(fold).mask(len(self.labels))
-        seen = views(self.targets, speakers, fit, self.protocol.distillation.heads)
-        return {t.modality: view for t, view in zip(self.targets, seen, strict=True)}
+        asked = [t for t in self.targets if t.modality in modalities]
+        seen = views(asked, speakers, fit, self.protocol.distillation.heads)
+        return {t.modality: view for t, view in zip(asked, seen, strict=True)}
 
 
 def cells_of(bench: Bench) -> list[Cell]:
@@ -142,7 +143,7 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     started = time.monotonic()
     fold, protocol = bench.folds[cell.fold], bench.protocol
     labels = bench.budgeted(fold, cell.budget, cell.draw)
-    seen = {m: v for m, v in bench.views(fold).items() if m in TEACHES[cell.system]}
+    seen = bench.views(fold, TEACHES[cell.system])
     settings = protocol.distillation
     if not seen:
         settings = settings.model_copy(update={"training": protocol.supervised})

@@ -44,7 +44,7 @@ def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
     classes, heads = len(bench.corpus.labels), bench.protocol.distillation.heads
     listeners = {name: m for name, m in LISTENS.items() if name in bench.protocol.systems}
     for fold in bench.folds:
-        seen, fit = bench.views(fold), bench.split(fold).mask(len(bench.labels))
+        seen, fit = bench.views(fold, ("speech", "face")), bench.split(fold).mask(len(bench.labels))
         test = bench.rows(fold.test)
         for budget in bench.protocol.budgets:
             for draw in range(bench.protocol.draws):

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import StratifiedKFold
 
 from liser.config import Heads
-from liser.errors import InputError, MissingExtraError
+from liser.errors import InputError
 from liser.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -76,7 +79,6 @@ def posteriors(
 
 
 def _view(targets: Targets, speakers: Sequence[str | None], fit: Mask, settings: Heads) -> View:
-    decomposition = _sklearn("decomposition")
     rows = targets.valid
     features = np.zeros(targets.embeddings.shape, np.float64)
     features[rows] = targets.embeddings[rows]
@@ -102,7 +104,7 @@ def _view(targets: Targets, speakers: Sequence[str | None], fit: Mask, settings:
             "heads.speaker_normalisation = false"
         )
     count = min(settings.components, base.shape[1], len(base) - 1)
-    pca = decomposition.PCA(count, svd_solver="full").fit(base)
+    pca = PCA(count, svd_solver="full").fit(base)
     projected = np.zeros((len(rows), count))
     projected[rows] = pca.transform(features[rows])
     return View(projected, rows)
@@ -162,9 +164,7 @@ def _lda(features: Floats, labels: NDArray[np.int64], shrinkage: float):  # type
     """Fit a head; None where its labelled clips are too few or too alike to tell classes apart."""
     if len(np.unique(labels)) < 2 or len(labels) <= len(np.unique(labels)):
         return None
-    analysis = _sklearn("discriminant_analysis").LinearDiscriminantAnalysis(
-        solver="eigen", shrinkage=shrinkage
-    )
+    analysis = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage)
     with warnings.catch_warnings():
         # a class with one labelled clip has no spread of its own: the shrinkage provides for it
         warnings.filterwarnings("ignore", message="Only one sample available")
@@ -189,9 +189,7 @@ def _held_out(
     scores = np.full((len(labels), classes), np.nan)
     if len(known) == 0:
         return scores
-    split = _sklearn("model_selection").StratifiedKFold(
-        min(5, count[count > 1].min()), shuffle=True, random_state=0
-    )
+    split = StratifiedKFold(min(5, count[count > 1].min()), shuffle=True, random_state=0)
     for _, held in split.split(known, labels[known]):
         hidden = labels.copy()
         hidden[known[held]] = UNLABELLED
@@ -214,12 +212,3 @@ def _temperature(scores: Floats, labels: NDArray[np.int64]) -> float:
 def _log_normalised(scores: Floats) -> Floats:
     shifted = scores - scores.max(-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
-
-
-def _sklearn(module: str):  # type: ignore[no-untyped-def]
-    import importlib
-
-    try:
-        return importlib.import_module(f"sklearn.{module}")
-    except ImportError:
-        raise MissingExtraError("scikit-learn", "train") from None
