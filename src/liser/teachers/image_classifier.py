@@ -1,7 +1,6 @@
 """Hugging Face image classifiers as face teachers."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from liser.media.faces import FaceTrack
 from liser.media.video import Image
 from liser.teachers.base import Modality, Target
 from liser.teachers.face import FaceReader, Features, observe_each, pool
+from liser.teachers.quiet import no_loading_bar
 
 try:
     import torch
     from transformers import AutoImageProcessor, AutoModelForImageClassification
-    from transformers.utils import logging as hf_logging
 except ImportError as error:
     raise MissingExtraError(error.name or "transformers", "teachers") from error
 
@@ -119,7 +118,7 @@ def _without_versions(settings: dict[str, Any]) -> dict[str, Any]:
 def _load(kind: Any, source: str, revision: str | None) -> Any:
     """Load from the folder or the hub's cache, else from the hub."""
     try:
-        with _no_loading_bar():
+        with no_loading_bar():
             try:
                 return kind.from_pretrained(source, revision=revision, local_files_only=True)
             except OSError:
@@ -135,15 +134,3 @@ def _load(kind: Any, source: str, revision: str | None) -> Any:
         ) from error
     except (ValueError, KeyError) as error:  # an architecture of another kind, or none
         raise InputError(f"{source} is not an image classifier: {error}") from error
-
-
-@contextmanager
-def _no_loading_bar() -> Iterator[None]:
-    """Keep the library's bar for reading weights off disk from breaking into ours."""
-    enabled = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            hf_logging.enable_progress_bar()

@@ -6,7 +6,6 @@ attention masks, and no padding is computed.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ from liser.errors import InputError, MediaError, MissingExtraError, NotFoundErro
 from liser.fingerprint import fingerprint
 from liser.media.audio import load_audio
 from liser.teachers.base import Modality, Target
+from liser.teachers.quiet import no_loading_bar
 
 try:
     import torch
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HFValidationError
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
-    from transformers.utils import logging as hf_logging
 except ImportError as error:
     raise MissingExtraError(error.name or "transformers", "teachers") from error
 
@@ -202,7 +201,7 @@ class HuggingFaceSpeech:
         source = self._folder or self.model
         try:
             try:
-                with _no_loading_bar():
+                with no_loading_bar():
                     return kind.from_pretrained(
                         source, revision=self._commit, local_files_only=True
                     )
@@ -217,18 +216,6 @@ class HuggingFaceSpeech:
             raise NotFoundError(_how_to_place(self.model, self._folder, error)) from error
         except Exception as error:  # transformers, safetensors and json each raise their own
             raise InputError(f"{self.model} is not a usable speech encoder: {error}") from error
-
-
-@contextmanager
-def _no_loading_bar() -> Iterator[None]:
-    """Keep the library's bar for reading weights off disk from breaking into ours."""
-    enabled = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            hf_logging.enable_progress_bar()
 
 
 def _whisper_states(encoder: Any, log_mel: torch.Tensor) -> list[torch.Tensor]:
