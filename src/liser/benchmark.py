@@ -14,10 +14,10 @@ import numpy as np
 from liser.cells import Bench, cell_settings, cells_of, train_cells
 from liser.config import Protocol
 from liser.corpora.base import Corpus
-from liser.corpora.splits import speaker_folds
-from liser.distill import label_indices
+from liser.corpora.splits import Fold, speaker_folds
+from liser.distill import check_targets, label_indices
 from liser.errors import InputError
-from liser.scoreboard import comparisons, embedding_map, rows_of, tested_rows
+from liser.scoreboard import comparisons, embedding_map, references, rows_of, tested_rows
 from liser.students.hearing import hear
 from liser.targets import Targets
 
@@ -34,9 +34,11 @@ def benchmark(
 ) -> dict[str, Any]:
     """Run the protocol and return the results record; `folder` keeps every cell.
 
-    `targets` holds one speech and one face teacher's. The record's `rows` have one entry for each
-    system and budget; intervals are 95 % bootstraps over speakers of predictions pooled over
-    folds, means over draws. Cells run in `jobs` processes of one thread each.
+    `targets` holds those of one or more speech and face teachers. The record's `rows` have one
+    entry for each system and budget; intervals are 95 % bootstraps over speakers of predictions
+    pooled over folds, means over draws. Where a crowd's votes stand beside the labels, `perceived`
+    in each row scores the same predictions against them, and `references` a crowd that only
+    heard. Cells run in `jobs` processes of one thread each.
 
     Raises:
         InputError: too few speakers or labels, or teachers missing.
@@ -45,13 +47,12 @@ def benchmark(
     protocol = protocol or Protocol()
     started = time.monotonic()
     modalities = sorted(t.modality for t in targets)
-    if modalities != ["face", "speech"]:
-        raise InputError(f"a benchmark needs one speech and one face teacher, not {modalities}")
-    if any(t.ids != tuple(u.id for u in corpus.utterances) for t in targets):
-        raise InputError(f"the targets are not of corpus {corpus.name!r}")
-    folds = speaker_folds(
-        corpus, protocol.speakers_per_fold, None, protocol.valid_speakers, protocol.seed
-    )
+    if set(modalities) != {"face", "speech"}:
+        raise InputError(
+            f"a benchmark needs a speech and a face teacher at least, not {modalities}"
+        )
+    check_targets(corpus, targets)
+    folds = folds_of(corpus, protocol)
     clips = hear(corpus.utterances, protocol.distillation.frontend)
     bench = Bench(
         corpus,
@@ -87,6 +88,7 @@ def benchmark(
         "versions": _versions(),
         "folds": [_plain(fold) for fold in folds],
         "rows": rows,
+        "references": references(bench),
         "comparisons": comparisons(bench, rows, predictions),
         "embedding_map": embedding_map(bench),
     }
@@ -100,13 +102,18 @@ def development(
     A benchmark of what is returned makes its folds inside those speakers. Settings that are
     chosen by it have never seen the first fold's test speakers.
     """
-    fold = speaker_folds(
-        corpus, protocol.speakers_per_fold, None, protocol.valid_speakers, protocol.seed
-    )[0]
+    fold = folds_of(corpus, protocol)[0]
     kept = corpus.only({*fold.train, *fold.valid})
     ids = {u.id for u in kept.utterances}
     rows = np.array([i in ids for i in targets[0].ids])
     return kept, tuple(t.only(rows) for t in targets)
+
+
+def folds_of(corpus: Corpus, protocol: Protocol) -> tuple[Fold, ...]:
+    """Divide a corpus's speakers as the protocol says; raises as `speaker_folds`."""
+    return speaker_folds(
+        corpus, protocol.speakers_per_fold, protocol.folds, protocol.valid_speakers, protocol.seed
+    )
 
 
 def _teacher_record(targets: Targets) -> dict[str, Any]:

@@ -24,18 +24,19 @@ from liser.errors import StorageError
 from liser.fingerprint import fingerprint
 from liser.students.hearing import Clips
 from liser.targets import Targets
-from liser.teachers.fusion import View, views
+from liser.teachers.base import Modality
+from liser.teachers.fusion import Views, views
 
 RECIPE = 1
 """Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
 
-TEACHES: dict[str, tuple[str, ...]] = {
+TEACHES: dict[str, tuple[Modality, ...]] = {
     "scratch": (),
     "distilled": ("speech", "face"),
     "distilled_speech": ("speech",),
     "distilled_face": ("face",),
 }
-"""Students by name, and the modalities of the teachers that each learns from."""
+"""Students by name, and the modalities of the teachers that each learns from, all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,22 @@ class Bench:
     folder: Path
 
     def split(self, fold: Fold) -> Split:
-        """Return the rows of a fold's training and validation speakers that can be heard."""
-        return Split(*(self.rows(who) for who in (fold.train, fold.valid)))
+        """Return a fold's training and validation rows: a clip needs no label to be learnt from."""
+        return Split(*(self.heard(who) for who in (fold.train, fold.valid)))
+
+    def heard(self, speakers: Iterable[str]) -> NDArray[np.int64]:
+        """Return the rows of these speakers that can be heard."""
+        who = set(speakers)
+        own = np.array([u.speaker_id in who for u in self.corpus.utterances])
+        return np.flatnonzero(own & self.clips.heard)
 
     def rows(self, speakers: Iterable[str]) -> NDArray[np.int64]:
         """Return the labelled rows of these speakers that can be heard."""
-        who = set(speakers)
-        own = np.array([u.speaker_id in who for u in self.corpus.utterances])
-        return np.flatnonzero(own & self.clips.heard & (self.labels >= 0))
+        heard = self.heard(speakers)
+        return heard[self.labels[heard] >= 0]
 
     def budgeted(self, fold: Fold, budget: float, draw: int) -> NDArray[np.int64]:
-        """Return labels (n,), -1 but for the budget's share of the training and validation clips.
+        """Return labels (n,), -1 but for the budget's share of the training and validation labels.
 
         Validation speakers' labels count: what decides when to stop is paid for as well.
         """
@@ -87,13 +93,12 @@ class Bench:
         labels[rows[kept]] = self.labels[rows[kept]]
         return labels
 
-    def views(self, fold: Fold, modalities: Sequence[str]) -> dict[str, View]:
+    def views(self, fold: Fold, modalities: Sequence[Modality]) -> Views:
         """Return views by modality, projections fitted without test speakers."""
         speakers = [u.speaker_id for u in self.corpus.utterances]
         fit = self.split(fold).mask(len(self.labels))
         asked = [t for t in self.targets if t.modality in modalities]
-        seen = views(asked, speakers, fit, self.protocol.distillation.heads)
-        return {t.modality: view for t, view in zip(asked, seen, strict=True)}
+        return views(asked, speakers, fit, self.protocol.distillation.heads)
 
 
 def cells_of(bench: Bench) -> list[Cell]:

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from liser.errors import InputError, NotFoundError
 
@@ -64,10 +64,21 @@ class Frontend(Settings):
     """Long enough to resolve the harmonics of a voice, and with them its pitch."""
     hop_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 16.0
     low_hz: Annotated[float, Field(ge=0.0, lt=4_000)] = 50.0
+    high_hz: Positive | None = None
+    """Upper edge of the highest mel filter; None: half the sample rate."""
     trim_db: Positive = 35.0
     """Leading and trailing sound this far below the loudest frame is cut off."""
     floor_db: Annotated[float, Field(lt=0.0)] = -30.0
     """What is quieter than this, against the clip's mean power, is flattened."""
+
+    @model_validator(mode="after")
+    def _has_bands(self) -> Self:
+        if self.high_hz is not None and not self.low_hz < self.high_hz <= self.sample_rate / 2:
+            raise ValueError(
+                f"high_hz = {self.high_hz:g} lies not between low_hz = {self.low_hz:g} and half "
+                f"the sample rate, {self.sample_rate / 2:g}"
+            )
+        return self
 
 
 class Heads(Settings):
@@ -145,7 +156,10 @@ class Protocol(Settings):
     """The benchmark: folds of whole speakers, label budgets, draws, and which systems run."""
 
     systems: tuple[System, ...] = get_args(System)
-    speakers_per_fold: Count = 4
+    speakers_per_fold: Count | None = None
+    """How many speakers a fold tests at most: 4 if neither this nor `folds` is given."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """How many folds there are, instead of `speakers_per_fold`."""
     valid_speakers: Count = 2
     budgets: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.05, 0.1, 0.2, 1.0)
     draws: Count = 3
@@ -156,3 +170,9 @@ class Protocol(Settings):
     distillation: Distillation = Distillation()
     supervised: Training = Training()
     """Training of the student from scratch, tuned for itself."""
+
+    @model_validator(mode="after")
+    def _counts_folds_once(self) -> Self:
+        if self.folds is not None and self.speakers_per_fold is not None:
+            raise ValueError("give folds or speakers_per_fold, not both")
+        return self

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
 from liser.targets import Targets
-from liser.teachers.fusion import View, posteriors, views
+from liser.teachers.fusion import Views, posteriors, views
 from liser.train import Lessons, Trained, lessons_from, train
 
 Watch = Callable[[int, int, float], None]
@@ -63,17 +64,12 @@ def distill(
     speakers, the best UAR on them (None without any), and the clips that could not be heard.
 
     Raises:
-        InputError: nothing or one class labelled, targets of another corpus or two of a modality,
-            or other data or settings than those that the folder was begun with.
+        InputError: nothing or one class labelled, targets of another corpus or given twice, or
+            other data or settings than those that the folder was begun with.
         StorageError: the folder can't be written.
     """
     settings = settings or Distillation()
-    for t in targets:
-        if t.ids != tuple(u.id for u in corpus.utterances):
-            raise InputError(f"the targets of {t.teacher!r} are not of corpus {corpus.name!r}")
-    if len({t.modality for t in targets}) < len(targets):
-        named = ", ".join(f"{t.teacher} ({t.modality})" for t in targets)
-        raise InputError(f"one teacher a modality can teach a student, not {named}")
+    check_targets(corpus, targets)
     labels = label_indices(corpus)
     _refuse_one_class(labels)
     provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
@@ -82,10 +78,10 @@ def distill(
     clips = hear(corpus.utterances, settings.frontend)
     split = split_rows(corpus, clips.heard, valid_speakers, seed)
     speakers = [u.speaker_id for u in corpus.utterances]
-    seen = views(targets, speakers, split.mask(len(labels)), settings.heads) if targets else ()
+    seen = views(targets, speakers, split.mask(len(labels)), settings.heads)
     student, trained = learn(
         clips,
-        dict(zip((t.modality for t in targets), seen, strict=True)),
+        seen,
         labels,
         corpus.labels,
         split,
@@ -98,9 +94,19 @@ def distill(
     return _keep(replace(student, provenance={**provenance, "result": result}), folder)
 
 
+def check_targets(corpus: Corpus, targets: Sequence[Targets]) -> None:
+    """Raise `InputError` if targets are of another corpus, or one teacher's are there twice."""
+    for t in targets:
+        if t.ids != tuple(u.id for u in corpus.utterances):
+            raise InputError(f"the targets of {t.teacher!r} are not of corpus {corpus.name!r}")
+    if len({(t.modality, t.fingerprint) for t in targets}) < len(targets):
+        named = ", ".join(f"{t.teacher} ({t.modality})" for t in targets)
+        raise InputError(f"a teacher counts once, and one of these is given twice: {named}")
+
+
 def learn(
     clips: Clips,
-    seen: dict[str, View],
+    seen: Views,
     labels: NDArray[np.int64],
     names: tuple[str, ...],
     split: Split,
@@ -112,18 +118,19 @@ def learn(
     """Train one student on what is heard, what the teachers saw, and the labels (-1: unknown).
 
     `seen` holds the teachers' views by modality, empty for supervised training. Heads are fitted
-    on the labels given here alone.
+    on the labels given here alone. A modality's weight of alignment is shared by its teachers.
     """
     classes = len(names)
     taught = None
     if seen:
         rows = split.mask(len(labels))
         own = np.where(rows, labels, -1)
-        taught = posteriors(list(seen.values()), own, classes, rows, settings.heads)
+        taught = posteriors(list(chain(*seen.values())), own, classes, rows, settings.heads)
     aligned = {
-        name: (view.features, view.valid, weight)
-        for name, view in seen.items()
-        if (weight := getattr(settings.loss, f"{name}_alignment")) > 0
+        f"{modality}-{number}": (view.features, view.valid, weight / len(teachers))
+        for modality, teachers in seen.items()
+        if (weight := getattr(settings.loss, f"{modality}_alignment")) > 0
+        for number, view in enumerate(teachers)
     }
     lessons = lessons_from(taught, labels, classes, settings.loss, aligned)
     torch.manual_seed(seed)

@@ -28,6 +28,7 @@ SYSTEMS = {
     "teacher_av": "Both teachers",
     "teacher_speech": "Speech teacher",
     "teacher_face": "Face teacher",
+    "crowd_voice": "Crowd, hearing only",
 }
 CORPORA = {"ravdess": "RAVDESS", "cremad": "CREMA-D"}
 ABLATION = ("scratch", "distilled_face", "distilled_speech", "distilled")
@@ -60,6 +61,7 @@ def report(results: Results, path: Path) -> None:
         "scored": _scored,
         "system": system_name,
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
+        "perceived_note": perceived_note,
     }
     page = environment.get_template("report.html.j2").render(
         results=results,
@@ -69,6 +71,7 @@ def report(results: Results, path: Path) -> None:
         figures=_figures(results),
         focus=_focus(rows),
         few=focus_budget(rows),
+        aside=perceived_of(rows),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
     part = path.with_name(f".{path.name}.part")
@@ -93,20 +96,25 @@ def table(results: Results) -> "Table":
     from rich.table import Table
 
     # what fits a terminal of 80 columns; the page and the record say more
-    caption = "UAR with its 95 % interval over speakers"
+    rows = checked_rows(results)
+    caption, shown = "UAR with its 95 % interval over speakers", ("wa", "ece")
+    aside = perceived_of(rows)
+    if aside:
+        caption += f"; labels are {results.get('label_kind', 'given')}. {perceived_note(aside)}"
     made = Table(title=escape(title(results)), caption=caption, box=SIMPLE)
     made.add_column("System", no_wrap=True)
-    for name in ("Labels", "UAR", "WA", "ECE"):
+    for name in ("Labels", "UAR", *(["perceived"] if aside else []), "WA", "ECE"):
         made.add_column(name, justify="right", no_wrap=True)
     before = None
-    for row in checked_rows(results):
+    for row in (*rows, *results.get("references", ())):
         if before not in (None, row["system"]):
             made.add_section()
         made.add_row(
             escape(system_name(row["system"])) if before != row["system"] else "",
-            share(row["labels"]),
+            share(row["labels"]) if "labels" in row else "–",
             with_interval(row, "uar"),
-            *("–" if row.get(key) is None else f"{row[key]:.3f}" for key in ("wa", "ece")),
+            *([_plain(row.get("perceived"), "uar")] if aside else []),
+            *(_plain(row, key) for key in shown),
         )
         before = row["system"]
     return made
@@ -208,6 +216,23 @@ def with_interval(record: Mapping[str, Any], key: str) -> str:
     return f"{record[key]:.3f} ({low:.3f}{between}{high:.3f})".replace("-", "−")
 
 
+def perceived_of(rows: Sequence[Row]) -> Mapping[str, Any] | None:
+    """Return a row's scores against what a crowd perceived, None where no row has any."""
+    return next((row["perceived"] for row in rows if row.get("perceived")), None)
+
+
+def perceived_note(scores: Mapping[str, Any]) -> str:
+    """Say what scores against perceived emotions are against.
+
+    >>> perceived_note({"clips": 90, "left_out": 10})
+    'Perceived: the commonest answer of a crowd that heard and saw 90 clips; 10 with a tie left out'
+    """
+    return (
+        f"Perceived: the commonest answer of a crowd that heard and saw {scores['clips']:,} clips; "
+        f"{scores['left_out']:,} with a tie left out"
+    )
+
+
 def chance(results: Results) -> float:
     """Return the UAR of guessing: 1 / classes."""
     return 1 / len(results["labels"])
@@ -218,6 +243,11 @@ def focus_budget(rows: Sequence[Row]) -> float:
     have = Counter(row["labels"] for row in rows if row["system"] in ABLATION)
     budgets = have or Counter(row["labels"] for row in rows)
     return float(min(budgets, key=lambda b: (b == 1, -budgets[b], abs(b - FEW_LABELS))))
+
+
+def _plain(record: Mapping[str, Any] | None, key: str) -> str:
+    value = record.get(key) if record else None
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _unbroken(words: str) -> str:

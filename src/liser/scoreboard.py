@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from liser.cells import TEACHES, Bench, Cell, cells_of, load_cell
 from liser.metrics import summary, uar_by_group, uar_difference_interval, uar_ratio_interval
 from liser.students.registry import build_student, count_parameters
+from liser.teachers.base import Modality
 from liser.teachers.fusion import posteriors
 
-LISTENS: dict[str, tuple[str, ...]] = {
+LISTENS: dict[str, tuple[Modality, ...]] = {
     "teacher_speech": ("speech",),
     "teacher_face": ("face",),
     "teacher_av": ("speech", "face"),
@@ -50,7 +51,7 @@ def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
             for draw in range(bench.protocol.draws):
                 labels = bench.budgeted(fold, budget, draw)
                 for name, modalities in listeners.items():
-                    own = [seen[m] for m in modalities]
+                    own = [view for m in modalities for view in seen[m]]
                     said = posteriors(own, labels, classes, fit, heads)[test]
                     parts.setdefault((name, budget, draw), []).append(said)
     return {
@@ -87,6 +88,7 @@ def _row(bench: Bench, system: str, budget: float, said: NDArray[np.float64]) ->
         "system": system,
         "labels": budget,
         **summary(said, truth, speakers, rng=rng),
+        "perceived": against_perceived(bench, said),
         "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], classes),
         "params": _parameters(bench) if is_student else None,
         "seeds": list(range(bench.protocol.draws)),
@@ -94,6 +96,52 @@ def _row(bench: Bench, system: str, budget: float, said: NDArray[np.float64]) ->
         "speaker_normalised": not is_student
         and bench.protocol.distillation.heads.speaker_normalisation,
     }
+
+
+def against_perceived(bench: Bench, said: NDArray[np.float64]) -> dict[str, Any] | None:
+    """Score posteriors (draws, clips, classes) against what a crowd saw and heard in the clips.
+
+    None where that is what the labels are, or where nobody was asked.
+    """
+    if bench.corpus.label_kind == "perceived":
+        return None
+    people = [bench.corpus.utterances[i] for i in tested_rows(bench)]
+    return _scores_of_voted(bench, said, _indices(bench, [u.perceived for u in people]))
+
+
+def references(bench: Bench) -> list[dict[str, Any]]:
+    """Score a crowd that heard the clips without seeing them: how far people get by ear.
+
+    Its answer is the plurality of its votes. Empty where nobody was asked.
+    """
+    tested = tested_rows(bench)
+    answers = _indices(bench, [bench.corpus.utterances[i].overheard for i in tested])
+    said = np.eye(len(bench.corpus.labels))[answers][None]
+    truth = np.where(answers >= 0, bench.labels[tested], -1)
+    scores = _scores_of_voted(bench, said, truth)
+    if scores is None:
+        return []
+    return [{"system": "crowd_voice", "hears": ["speech"], **scores}]
+
+
+def _indices(bench: Bench, named: list[str | None]) -> NDArray[np.int64]:
+    classes = bench.corpus.labels
+    return np.array([-1 if name is None else classes.index(name) for name in named], np.int64)
+
+
+def _scores_of_voted(
+    bench: Bench, said: NDArray[np.float64], truth: NDArray[np.int64]
+) -> dict[str, Any] | None:
+    """Score the tested clips but for those of unknown truth (-1), which are counted."""
+    voted = np.flatnonzero(truth >= 0)
+    tested = tested_rows(bench)
+    speakers = [str(bench.corpus.utterances[i].speaker_id) for i in tested[voted]]
+    if len(set(speakers)) < 2:  # there are no intervals over speakers
+        return None
+    rng = np.random.default_rng(bench.protocol.seed)
+    scores = summary(said[:, voted], truth[voted], speakers, rng=rng)
+    kept = {name: scores[name] for name in ("uar", "uar_low", "uar_high", "wa")}
+    return {**kept, "clips": len(voted), "left_out": len(truth) - len(voted)}
 
 
 def _parameters(bench: Bench) -> int:

@@ -157,7 +157,7 @@ class _State:
         """One step: crop, augment, mix, all terms of the loss, AdamW, moving average."""
         s = self.settings
         picked = torch.from_numpy(batch)
-        x = crop(clips.logmel[picked].float(), clips.frames[picked], clips.crop_frames(s), rng)
+        x = crop(*clips.batch(batch), clips.crop_frames(s), rng)
         if s.augment:
             x = augment(x, rng)
         share, partner = _mixing(len(batch), s, rng)
@@ -282,14 +282,13 @@ def _validation_score(state: _State, clips: Clips, valid: NDArray[np.int64]) -> 
 
     It only says when to stop, so the middle of each clip will do: cut alike, they go in batches.
     """
-    rows = torch.from_numpy(valid)
-    rows = rows[state.lessons.posterior_weight[rows] > 0]
+    rows = valid[state.lessons.posterior_weight.numpy()[valid] > 0]
     if len(rows) == 0:
         return 0.0
-    length = clips.crop_frames(state.settings)
+    length, size = clips.crop_frames(state.settings), state.settings.batch_size
     said = [
-        state.average(middle(clips.logmel[b].float(), clips.frames[b], length).to(state.device))[0]
-        for b in torch.split(rows, state.settings.batch_size)
+        state.average(middle(*clips.batch(rows[i : i + size]), length).to(state.device))[0]
+        for i in range(0, len(rows), size)
     ]
     predicted = torch.cat(said).argmax(-1).cpu().numpy()
     truth = state.lessons.posterior[rows].argmax(-1).numpy()

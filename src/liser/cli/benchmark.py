@@ -27,6 +27,26 @@ if TYPE_CHECKING:
     from liser.config import Protocol
 
 
+STANDARDS: dict[str, dict[str, Any]] = {
+    "cremad": {
+        "folds": 5,
+        "valid_speakers": 6,
+        "distillation": {
+            "frontend": {
+                "sample_rate": 22_050,
+                "window_ms": 92.88,
+                "hop_ms": 23.22,
+                "low_hz": 0.0,
+                "mels": 116,
+                "high_hz": 8012.17,
+            }
+        },
+    }
+}
+"""What a corpus's protocol has in place of the defaults. CREMA-D: bands that its stored log-mels
+have, up to the 8 kHz that its recordings hold."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command("benchmark")(benchmark)
@@ -57,8 +77,9 @@ def benchmark(
     ] = None,
     draws: Annotated[int | None, typer.Option(help="Draws of labels, and seeds.")] = None,
     speakers_per_fold: Annotated[
-        int | None, typer.Option(help="Speakers tested in a fold.")
+        int | None, typer.Option(help="Speakers tested in a fold; 4 if --folds isn't given.")
     ] = None,
+    folds: Annotated[int | None, typer.Option(help="Number of folds. [cremad: 5]")] = None,
     student: StudentSize = None,
     updates: Updates = None,
     layers: Layers = None,
@@ -90,20 +111,21 @@ def benchmark(
     from liser.config import Protocol
     from liser.corpora.registry import load_corpus
 
-    if speech_teacher is None or face_teacher is None:
-        raise InputError(
-            "a benchmark compares two teachers: give --speech-teacher and --face-teacher"
-        )
+    if not speech_teacher or not face_teacher:
+        raise InputError("a benchmark compares teachers: give --speech-teacher and --face-teacher")
     flags = {
         "budgets": numbers(budgets, "--budgets", float),
         "draws": draws,
         "speakers_per_fold": speakers_per_fold,
+        "folds": folds,
         "seed": seed,
         "distillation.student": student,
         "distillation.training.updates": updates,
         "supervised.updates": updates,
     }
-    protocol = _ablated(settings_from(Protocol, settings, flags, {}))
+    protocol = _ablated(
+        settings_from(Protocol, settings, flags, _standard(corpus, flags, settings))
+    )
     check_student(protocol.distillation.student)
     loaded = load_corpus(corpus, data)
     folder = runs or Path("runs") / f"benchmark-{corpus}"
@@ -129,6 +151,17 @@ def benchmark(
     console.print(f"Record: {record_file}{pages}", highlight=False, markup=False)
 
 
+def _standard(corpus: str, flags: dict[str, Any], settings: Path | None) -> dict[str, Any]:
+    """Return the protocol by which a corpus is tested where nothing else is asked for."""
+    from liser.config import read_toml
+
+    standard = STANDARDS.get(corpus, {})
+    said = set(read_toml(settings)) if settings else set()
+    if "speakers_per_fold" in said | {name for name, value in flags.items() if value is not None}:
+        standard = {name: value for name, value in standard.items() if name != "folds"}
+    return standard
+
+
 def _ablated(protocol: Protocol) -> Protocol:
     """Let one teacher alone teach only where both do: at a budget of the protocol, near 10 %."""
     common = tuple(b for b in protocol.ablation_budgets if b in protocol.budgets)
@@ -150,7 +183,8 @@ def _command(context: typer.Context) -> str:
         elif value is True:
             words.append(parameter.opts[0])
         else:
-            words += [parameter.opts[0], shlex.quote(_portable(str(value)))]
+            for one in value if isinstance(value, list | tuple) else [value]:
+                words += [parameter.opts[0], shlex.quote(_portable(str(one)))]
     return " ".join(words)
 
 
@@ -159,8 +193,10 @@ def _portable(value: str) -> str:
 
     >>> _portable("/home/me/data/ravdess"), _portable("../data/ravdess"), _portable("hog")
     ('data/ravdess', '../data/ravdess', 'hog')
+    >>> _portable("votes:/home/me/votes.parquet:modality=face")
+    'votes:me/votes.parquet:modality=face'
     """
-    prefix, colon, path = value.rpartition(":")
-    if not Path(path).is_absolute():
-        return value
-    return prefix + colon + "/".join(Path(path).parts[-2:])
+    return ":".join(
+        "/".join(Path(part).parts[-2:]) if Path(part).is_absolute() else part
+        for part in value.split(":")
+    )

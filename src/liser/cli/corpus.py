@@ -71,9 +71,10 @@ def _print(report: CorpusReport) -> None:
     out = Console()  # the tables are the output itself: stdout
     rates = ", ".join(f"{rate} Hz ({n})" for rate, n in report.sample_rates.items()) or "unknown"
     speakers = len(set(report.by_speaker) - {"(none)"})
+    stored = f", {report.with_logmel} with a stored log-mel" if report.with_logmel else ""
     out.print(
         f"[bold]{escape(report.name)}[/]: {report.utterances} utterances "
-        f"({report.with_video} with video) of {speakers} speakers, "
+        f"({report.with_video} with video{stored}) of {speakers} speakers, "
         f"{report.duration_s / 60:.1f} minutes; sample rates: {rates}",
         highlight=False,
     )

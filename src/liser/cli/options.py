@@ -39,7 +39,8 @@ def _command_table(context: typer.Context, path: Path | None) -> Path | None:
     table = read_toml(path).get("command", {})
     if not isinstance(table, dict):
         raise InputError(f"settings file {path}: command = {table!r} is not a table of flags")
-    defaults = {}
+    many = {parameter.name for parameter in context.command.params if _is_repeatable(parameter)}
+    defaults: dict[str, Any] = {}
     for key, value in table.items():
         name = known.get(key.replace("-", "_"))
         if name is None:
@@ -47,9 +48,16 @@ def _command_table(context: typer.Context, path: Path | None) -> Path | None:
                 f"settings file {path}: command.{key} is no flag of `{context.command_path}`, "
                 f"which has {', '.join(sorted(known))}"
             )
-        defaults[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+        if name in many:
+            defaults[name] = value if isinstance(value, list) else [value]
+        else:
+            defaults[name] = ",".join(map(str, value)) if isinstance(value, list) else value
     context.default_map = defaults
     return path
+
+
+def _is_repeatable(parameter: Any) -> bool:
+    return bool(getattr(parameter, "multiple", False))
 
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The corpus's folder, or a manifest.")]
@@ -58,18 +66,20 @@ Kind = Annotated[
     typer.Option(help="ravdess, cremad, folder or synthetic; guessed from names if left out."),
 ]
 SpeechTeacher = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="TEACHER",
-        help="opensmile[:SET], a Hugging Face id or folder, or a .parquet/.csv of embeddings.",
+        help="opensmile[:SET], a Hugging Face id or folder, a .parquet/.csv of embeddings, or "
+        "votes:TABLE[:COLUMN=VALUE]; may be given again.",
     ),
 ]
 FaceTeacher = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="TEACHER",
         help="hog, an expression net (name or .onnx), a Hugging Face image classifier, "
-        "a folder of OpenFace CSVs, or a .parquet/.csv of embeddings.",
+        "a folder of OpenFace CSVs, a .parquet/.csv of embeddings, or "
+        "votes:TABLE[:COLUMN=VALUE]; may be given again.",
     ),
 ]
 Layers = Annotated[
@@ -112,7 +122,8 @@ def settings_from(
 
     record = dict(base)
     if path is not None:
-        record |= {key: value for key, value in read_toml(path).items() if key != "command"}
+        said = {key: value for key, value in read_toml(path).items() if key != "command"}
+        record = _overlaid(record, said)
     for dotted, value in flags.items():
         if value is None:
             continue
@@ -126,6 +137,17 @@ def settings_from(
         else:
             place[name] = value
     return kind.read(record)
+
+
+def _overlaid(base: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Lay a record's values over those of `base`, table by table."""
+    merged = dict(base)
+    for key, value in record.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = _overlaid(below, value)
+        merged[key] = value
+    return merged
 
 
 def check_student(name: str) -> None:
@@ -168,14 +190,20 @@ def teacher_options(
 
 
 def ask_teachers(
-    corpus: Corpus, store: Path, speech: str | None, face: str | None, options: TeacherOptions
+    corpus: Corpus,
+    store: Path,
+    speech: Sequence[str] | None,
+    face: Sequence[str] | None,
+    options: TeacherOptions,
 ) -> list[Targets]:
     """Let the teachers that are named look at a corpus; targets come from the store if it can."""
     from liser.targets import TargetStore, teach
     from liser.teachers.registry import teachers
 
     shelves = TargetStore(store)
-    return [teach(corpus, teacher, shelves) for teacher in teachers(speech, face, options)]
+    return [
+        teach(corpus, teacher, shelves) for teacher in teachers(speech or (), face or (), options)
+    ]
 
 
 def taught(targets: Sequence[Targets]) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ def teach(
     from liser.cli.output import print_json
     from liser.config import Settings
 
-    if speech_teacher is None and face_teacher is None:
+    if not speech_teacher and not face_teacher:
         raise InputError("nobody is to teach: give --speech-teacher, --face-teacher, or both")
     settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
     corpus = open_corpus(data, kind)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from liser.config import Frontend
 from liser.errors import InputError
 
 LabelKind = Literal["intended", "perceived", "given"]
@@ -14,12 +15,30 @@ saw or heard (perceived), or what a manifest says without telling which (given).
 
 
 @dataclass(frozen=True, slots=True)
+class StoredLogMel:
+    """A log-mel that stands for a clip's sound, where the sound itself isn't there.
+
+    It is one `row` of `file`, a .npy of (clips, mels, frames), in decibels on any scale and from
+    any zero, as long as the clip's lowest value lies `range_db` below its highest. `frontend`
+    says with what it was made; what `Frontend` does after the mel power doesn't matter.
+    """
+
+    file: Path
+    row: int
+    frontend: Frontend
+    range_db: float
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One stretch of speech by one speaker.
 
     `audio` and `video` are files; they may be the same file (a talking-head mp4), and either may
     be missing. `start_s`/`end_s` cut both, in seconds; `end_s` None means to the end.
-    `aliases` are further names under which precomputed tables may know this clip.
+    `aliases` are further names under which precomputed tables may know this clip. `logmel` is
+    heard where there is no file. `perceived` is the emotion that a crowd heard and saw in the
+    clip, and `overheard` the one that it heard without seeing: None on a tie or where nobody was
+    asked. They are there to be scored against, and never to be learnt from.
     """
 
     id: str
@@ -31,6 +50,9 @@ class Utterance:
     end_s: float | None = None
     sex: Literal["female", "male"] | None = None
     aliases: tuple[str, ...] = ()
+    logmel: StoredLogMel | None = None
+    perceived: str | None = None
+    overheard: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +78,8 @@ class Corpus:
         doubles = [i for i, n in Counter(u.id for u in self.utterances).items() if n > 1]
         if doubles:
             raise InputError(f"corpus {self.name!r} names {doubles[0]!r} more than once")
-        strangers = {u.label for u in self.utterances} - {None, *self.labels}
+        named = {x for u in self.utterances for x in (u.label, u.perceived, u.overheard)}
+        strangers = named - {None, *self.labels}
         if strangers:
             raise InputError(
                 f"corpus {self.name!r} has the label {min(map(str, strangers))!r}, "

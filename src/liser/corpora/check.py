@@ -30,10 +30,11 @@ class Problem:
 class CorpusReport:
     """What `corpus` found.
 
-    `by_speaker` and `by_sex` count utterances: speaker (or sex) -> label -> count. `duration_s`
-    is the total of the utterances that could be opened, and `sample_rates` maps the files' own
-    rates, in Hz, to the number of those utterances. `decoded` tells whether the samples were
-    looked at; without it, nothing is known of silence, damage inside a file, or equal contents.
+    `by_speaker` and `by_sex` count utterances: speaker (or sex) -> label -> count. `with_logmel`
+    counts stored log-mels, which are heard where there is no file. `duration_s` is the total of
+    the utterances that could be opened, and `sample_rates` maps the files' own rates, in Hz, to
+    the number of those utterances. `decoded` tells whether the samples were looked at; without
+    it, nothing is known of silence, damage inside a file, or equal contents.
     """
 
     name: str
@@ -41,6 +42,7 @@ class CorpusReport:
     label_kind: LabelKind
     utterances: int
     with_video: int
+    with_logmel: int
     by_speaker: dict[str, dict[str, int]]
     by_sex: dict[str, dict[str, int]]
     duration_s: float
@@ -61,6 +63,10 @@ def corpus(
     (by SHA-256 of the file and the stretch of it), no speaker, no label (where the corpus has
     labels), and label imbalance.
     """
+    # This check is the one thing of this stage that needs the next one: loaders open no media.
+    from liser.media.logmel import LogMelReader
+
+    reader = LogMelReader()
     problems: dict[str, dict[str, str]] = {}
 
     def note(reason: str, clip: str, detail: str) -> None:
@@ -92,6 +98,11 @@ def corpus(
                 rates[rate] += 1
                 for reason, detail in faults:
                     note(reason, u.id, detail)
+        elif u.logmel is not None and decode:
+            try:
+                reader.power(u.logmel)
+            except MediaError as error:
+                note(error.reason, u.id, error.detail)
         advance()
     imbalance = _imbalance(source)
     if imbalance is not None:
@@ -102,6 +113,7 @@ def corpus(
         label_kind=source.label_kind,
         utterances=len(source.utterances),
         with_video=sum(u.video is not None for u in source.utterances),
+        with_logmel=sum(u.logmel is not None for u in source.utterances),
         by_speaker=_count((u.speaker_id, u.label) for u in source.utterances),
         by_sex=_count((u.sex, u.label) for u in source.utterances),
         duration_s=duration_s,
@@ -117,7 +129,7 @@ def _from_record(u: Utterance, source: Corpus) -> Iterable[tuple[str, str]]:
         yield "no speaker", "it can be in no fold of whole speakers"
     if u.label is None and source.labels:
         yield "no label", f"there is no {source.label_kind} emotion for it"
-    if u.audio is None:
+    if u.audio is None and u.logmel is None:
         yield "no sound file", "only tables or silent video can know this clip"
 
 
@@ -126,7 +138,6 @@ def _listen(u: Utterance, audio: Path, decode: bool) -> tuple[float, int, list[t
 
     Raises `MediaError` for sound that cannot be used at all.
     """
-    # This check is the one thing of this stage that needs the next one: loaders open no media.
     from liser.media.audio import load_audio, probe
 
     info = probe(audio)

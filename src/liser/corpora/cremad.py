@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from liser.corpora.base import Corpus, Skip, Utterance
+from liser.config import Frontend
+from liser.corpora.base import Corpus, Skip, StoredLogMel, Utterance
 from liser.corpora.files import (
     AUDIO_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -35,9 +36,19 @@ _BAD_UPSTREAM = {
     "1064_IEO_DIS_MD": "the recording is damaged",
 }
 _CLIP_LISTS = ("logmel_clips.parquet",)
+_LOGMELS = "logmel_u8.npy"
+STORED_FRONTEND = Frontend(
+    sample_rate=22_050, window_ms=92.88, hop_ms=23.22, mels=128, low_hz=0.0, high_hz=None
+)
+"""What ``logmel_u8.npy`` was made with: librosa's n_fft 2048 and hop 512, Slaney's 128 bands."""
+_STORED_RANGE_DB = 80.0  # librosa.power_to_db's top_db; 16 kHz sound leaves every clip's top silent
 _VOTE_TABLES = ("votes.parquet", "processedResults/summaryTable.csv", "summaryTable.csv")
 _ACTOR_TABLES = ("actors.parquet", "VideoDemographics.csv")
-_SUMMARY_COLUMNS = {"voice": "VoiceVote", "face": "FaceVote", "audiovisual": "MultiModalVote"}
+_SUMMARY_COLUMNS: dict[Votes, str] = {
+    "voice": "VoiceVote",
+    "face": "FaceVote",
+    "audiovisual": "MultiModalVote",
+}
 _VOTED = {word: canonical(word) for word in ("anger", "disgust", "fear", "happy", "neutral", "sad")}
 _INITIALS = {word[0].upper(): label for word, label in _VOTED.items()}
 
@@ -46,9 +57,11 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
     """Read CREMA-D, in whatever folders its files lie, as one utterance a clip.
 
     Clips are the media files by their names, and the rows of ``logmel_clips.parquet`` where that
-    stands in `path` (those utterances have no file). Where a clip exists in several formats the
-    lossless one is taken. `labels` are the *intended* emotions of the names, or the *perceived*
-    ones: the plurality of the crowd's votes on what `votes` says, None on a tie or without votes.
+    stands in `path`; the same row of ``logmel_u8.npy`` beside it is their stored log-mel. Where a
+    clip exists in several formats the lossless one is taken. `labels` are the *intended* emotions
+    of the names, or the *perceived* ones: the plurality of the crowd's votes on what `votes`
+    says, None on a tie or without votes. Whatever `labels` are, an utterance's `perceived` and
+    `overheard` hold the plurality on sight and sound, and on sound alone, where there are votes.
     Votes come from ``votes.parquet`` (clip, modality, and a count for each emotion) or upstream's
     ``summaryTable.csv``; sexes from ``actors.parquet`` or upstream's ``VideoDemographics.csv``,
     and stay None without. Upstream's four bad clips, second copies, and names that are not
@@ -61,7 +74,14 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
     _one_of("labels", labels, get_args(Labels))
     _one_of("votes", votes, get_args(Votes))
     takes, skipped = _clips(path)
-    perceived = _perceived(path, votes) if labels == "perceived" else None
+    winners = _winners(path)
+    if labels == "perceived" and winners is None:
+        raise NotFoundError(
+            f"perceived labels need the crowd's votes, but {str(path)!r} has none of "
+            f"{', '.join(_VOTE_TABLES)}; put one there or use labels='intended'"
+        )
+    won: dict[Votes, dict[str, str | None]] = winners or {}
+    logmels = _stored_logmels(path)
     sexes = _sexes(path)
     misspelt = {right: wrong for wrong, right in _MISSPELT.items()}
     utterances = []
@@ -71,11 +91,14 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
             Utterance(
                 id=name,
                 speaker_id=actor,
-                label=canonical(emotion) if perceived is None else perceived.get(name),
+                label=canonical(emotion) if labels == "intended" else won[votes].get(name),
                 audio=first_of(formats, AUDIO_SUFFIXES + VIDEO_SUFFIXES),
                 video=first_of(formats, VIDEO_SUFFIXES),
                 sex=sexes.get(actor),
                 aliases=(misspelt[name],) if name in misspelt else (),
+                logmel=logmels.get(name),
+                perceived=won.get("audiovisual", {}).get(name),
+                overheard=won.get("voice", {}).get(name),
             )
         )
     return Corpus("cremad", CREMAD, labels, tuple(utterances), tuple(skipped))
@@ -129,28 +152,35 @@ def _clips(path: Path) -> tuple[Takes, list[Skip]]:
     return takes, [*skipped, *copies, *bad]
 
 
-def _perceived(path: Path, votes: Votes) -> dict[str, str | None]:
-    """Return each voted clip's winner, None on a tie."""
+def _stored_logmels(path: Path) -> dict[str, StoredLogMel]:
+    """Return where each clip's log-mel is stored: the list of clips has the order of the rows."""
+    table, file = _find(path, _CLIP_LISTS), path / _LOGMELS
+    if table is None or not file.is_file():
+        return {}
+    return {
+        _spelt(text(row["clip"]) or ""): StoredLogMel(file, at, STORED_FRONTEND, _STORED_RANGE_DB)
+        for at, row in enumerate(_rows(table, ("clip",)))
+    }
+
+
+def _winners(path: Path) -> dict[Votes, dict[str, str | None]] | None:
+    """Return each voted clip's winner by what was shown, None on a tie; None without votes."""
     table = _find(path, _VOTE_TABLES)
     if table is None:
-        raise NotFoundError(
-            f"perceived labels need the crowd's votes, but {str(path)!r} has none of "
-            f"{', '.join(_VOTE_TABLES)}; put one there or use labels='intended'"
-        )
+        return None
+    shown: tuple[Votes, ...] = get_args(Votes)
+    winners: dict[Votes, dict[str, str | None]] = {votes: {} for votes in shown}
     if table.suffix == ".parquet":
-        rows = _rows(table, ("clip", "modality", *_VOTED))
-        return {
-            _spelt(row["clip"]): _plurality(
-                {label: int(row[word] or 0) for word, label in _VOTED.items()}
-            )
-            for row in rows
-            if row["modality"] == votes
-        }
-    column = _SUMMARY_COLUMNS[votes]
-    winners = {}
-    for row in _rows(table, ("FileName", column)):
-        # Upstream writes ties as initials with colons between them.
-        winners[_spelt(row["FileName"])] = _INITIALS.get(row[column])
+        for row in _rows(table, ("clip", "modality", *_VOTED)):
+            if row["modality"] in winners:
+                counts = {label: int(row[word] or 0) for word, label in _VOTED.items()}
+                winners[row["modality"]][_spelt(row["clip"])] = _plurality(counts)
+        return winners
+    for row in _rows(table, ("FileName", *_SUMMARY_COLUMNS.values())):
+        for votes in shown:
+            # Upstream writes ties as initials with colons between them.
+            winner = _INITIALS.get(row[_SUMMARY_COLUMNS[votes]])
+            winners[votes][_spelt(row["FileName"])] = winner
     return winners
 
 

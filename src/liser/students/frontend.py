@@ -26,12 +26,10 @@ class LogMel(nn.Module):
     def __init__(self, settings: Frontend) -> None:
         super().__init__()
         rate = settings.sample_rate
-        window = round(settings.window_ms * rate / 1000)
-        self.hop = round(settings.hop_ms * rate / 1000)
-        self.size = 2 ** math.ceil(math.log2(window))
+        window, self.hop, self.size = samples(settings)
         self.floor = 10 ** (settings.floor_db / 10)
         self.register_buffer("window", torch.hann_window(window), persistent=False)
-        filters = mel_filters(rate, self.size, settings.mels, settings.low_hz)
+        filters = mel_filters(rate, self.size, settings.mels, settings.low_hz, settings.high_hz)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
 
     window: Tensor
@@ -82,15 +80,61 @@ def trim(power: Tensor, below_db: float, margin: int = 6) -> tuple[int, int]:
     return max(0, int(loud[0]) - margin), min(len(energy), int(loud[-1]) + 1 + margin)
 
 
-def mel_filters(sample_rate: int, size: int, mels: int, low_hz: float) -> NDArray[np.float32]:
-    """Return triangular mel filters (mels, size // 2 + 1) up to the Nyquist frequency.
+def samples(settings: Frontend) -> tuple[int, int, int]:
+    """Return the length of the window, the hop, and the size of the Fourier transform."""
+    window, hop = (
+        round(duration_ms * settings.sample_rate / 1000)
+        for duration_ms in (settings.window_ms, settings.hop_ms)
+    )
+    return window, hop, 2 ** math.ceil(math.log2(window))
 
-    Slaney's mel scale (linear to 1 kHz, logarithmic above) and area normalisation.
+
+def band_edges(
+    sample_rate: int, mels: int, low_hz: float, high_hz: float | None
+) -> NDArray[np.float64]:
+    """Return the ends and centres (mels + 2,) of mel bands in Hz: band k lies in edges k…k + 2.
+
+    Equally spaced on Slaney's mel scale, linear to 1 kHz and logarithmic above, from `low_hz` to
+    `high_hz` (None: half the sample rate).
+    """
+    top = sample_rate / 2 if high_hz is None else high_hz
+    return _to_hz(np.linspace(_to_mel(low_hz), _to_mel(top), mels + 2))
+
+
+def lowest_bands(settings: Frontend, mels: int) -> Frontend:
+    """Return the front end of the lowest `mels` bands of another, which are the same filters.
+
+    >>> lowest_bands(Frontend(sample_rate=22_050, low_hz=0, mels=128), 116).high_hz
+    8012.168965763913
+    """
+    edges = band_edges(settings.sample_rate, settings.mels, settings.low_hz, settings.high_hz)
+    return settings.model_copy(update={"mels": mels, "high_hz": float(edges[mels + 1])})
+
+
+def is_within(settings: Frontend, stored: Frontend) -> bool:
+    """Tell whether a front end is another one, or its lowest bands: what that one heard will do.
+
+    Edges may be stated to within half a hertz; what comes after the mel power may differ.
+    """
+    if settings.sample_rate != stored.sample_rate or samples(settings) != samples(stored):
+        return False
+    own, theirs = (
+        band_edges(s.sample_rate, s.mels, s.low_hz, s.high_hz) for s in (settings, stored)
+    )
+    return len(own) <= len(theirs) and bool(np.abs(own - theirs[: len(own)]).max() < 0.5)
+
+
+def mel_filters(
+    sample_rate: int, size: int, mels: int, low_hz: float, high_hz: float | None = None
+) -> NDArray[np.float32]:
+    """Return triangular mel filters (mels, size // 2 + 1), the bands of `band_edges`.
+
+    Each has the same area.
 
     >>> mel_filters(16_000, 512, 64, 50.0).shape
     (64, 257)
     """
-    edges = _to_hz(np.linspace(_to_mel(low_hz), _to_mel(sample_rate / 2), mels + 2))
+    edges = band_edges(sample_rate, mels, low_hz, high_hz)
     bins = np.linspace(0, sample_rate / 2, size // 2 + 1)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)

@@ -12,18 +12,20 @@ from liser.config import Frontend, Training
 from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, MediaError
 from liser.media.audio import load_audio
-from liser.students.frontend import LogMel, trim
+from liser.media.logmel import LogMelReader
+from liser.students.frontend import LogMel, is_within, lowest_bands, trim
 
 
 @dataclass(frozen=True, slots=True)
 class Clips:
     """Normalised log-mels (n, time, mels) float16, padded, and the true `frames` (n,) of each.
 
-    A clip that could not be heard has 0 frames and stands in `skipped`.
+    A clip that could not be heard has 0 frames and stands in `skipped`. NumPy's arrays, unlike
+    tensors, are mapped and not copied into the processes that train side by side.
     """
 
-    logmel: Tensor
-    frames: Tensor
+    logmel: NDArray[np.float16]
+    frames: NDArray[np.int64]
     frontend: Frontend
     skipped: tuple[Skip, ...]
 
@@ -34,7 +36,12 @@ class Clips:
     @property
     def heard(self) -> NDArray[np.bool_]:
         """Which clips (n,) could be heard."""
-        return np.asarray(self.frames.numpy() > 0)
+        return np.asarray(self.frames > 0)
+
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return log-mels (rows, time, mels) float32, padded, and their frames (rows,)."""
+        logmel = self.logmel[rows].astype(np.float32)
+        return torch.from_numpy(logmel), torch.from_numpy(self.frames[rows])
 
     @torch.inference_mode()
     def predict(
@@ -44,8 +51,8 @@ class Clips:
         student.eval()
         logits, embeddings = [], []
         for row in rows:
-            clip = self.logmel[row : row + 1, : int(self.frames[row])].float()
-            answer, embedding = student(clip.to(device))
+            clip = self.logmel[row : row + 1, : int(self.frames[row])].astype(np.float32)
+            answer, embedding = student(torch.from_numpy(clip).to(device))
             logits.append(answer[0].float().cpu())
             embeddings.append(embedding[0].float().cpu())
         return torch.stack(logits).numpy(), torch.stack(embeddings).numpy()
@@ -58,39 +65,64 @@ def hear(
 ) -> Clips:
     """Decode and transform every utterance; one that can't be read is skipped, named, counted.
 
-    `advance` is called after each utterance.
+    The sound file is heard, else the video's sound, else the stored log-mel. `advance` is called
+    after each utterance.
 
     Raises:
-        InputError: not a single utterance could be heard.
+        InputError: not a single utterance could be heard, or a stored log-mel was made with
+            another front end than `settings`.
     """
-    frontend = LogMel(settings)
+    frontend, reader = LogMel(settings), LogMelReader()
     heard: list[Tensor] = []
     skipped: list[Skip] = []
     for utterance in utterances:
         try:
-            heard.append(_hear_one(utterance, frontend, settings))
+            power = _mel_power(utterance, frontend, settings, reader)
+            first, last = trim(power, settings.trim_db)
+            heard.append(frontend.normalise(power[None, first:last])[0])
         except MediaError as error:
             heard.append(torch.zeros(0, settings.mels))
             skipped.append(Skip(utterance.id, error.reason, error.detail))
         advance()
-    frames = torch.tensor([len(clip) for clip in heard])
+    frames = np.array([len(clip) for clip in heard], np.int64)
     if len(frames) == 0 or frames.max() == 0:
         example = f"; for example {skipped[0].id}: {skipped[0].detail}" if skipped else ""
         raise InputError(f"none of {len(utterances)} utterances could be heard{example}")
-    logmel = torch.full((len(heard), int(frames.max()), settings.mels), -1.0, dtype=torch.float16)
+    logmel = np.full((len(heard), int(frames.max()), settings.mels), -1.0, np.float16)
     for row, clip in enumerate(heard):
-        logmel[row, : len(clip)] = clip.half()
+        logmel[row, : len(clip)] = clip.half().numpy()
     return Clips(logmel, frames, settings, tuple(skipped))
 
 
-def _hear_one(utterance: Utterance, frontend: LogMel, settings: Frontend) -> Tensor:
+def _mel_power(
+    utterance: Utterance, frontend: LogMel, settings: Frontend, reader: LogMelReader
+) -> Tensor:
+    """Return mel power (frames, mels); the gain is any, since normalising takes it out."""
     source = utterance.audio or utterance.video
     if source is None:
-        raise MediaError("no sound", f"{utterance.id} has no file to hear")
+        if utterance.logmel is None:
+            raise MediaError("no sound", f"{utterance.id} has no file to hear")
+        _refuse_other_front_end(settings, utterance.logmel.frontend)
+        return torch.from_numpy(reader.power(utterance.logmel)[:, : settings.mels])
     start, end = utterance.start_s, utterance.end_s
     waveform = load_audio(source, settings.sample_rate, start, end)
     if not np.any(waveform):
         raise MediaError("silent", f"{source} holds nothing but silence")
-    power = frontend.power(torch.from_numpy(waveform)[None])
-    first, last = trim(power[0], settings.trim_db)
-    return frontend.normalise(power[:, first:last])[0]
+    return frontend.power(torch.from_numpy(waveform)[None])[0]
+
+
+def _refuse_other_front_end(settings: Frontend, stored: Frontend) -> None:
+    if is_within(settings, stored):
+        return
+    tell = ("sample_rate", "window_ms", "hop_ms", "low_hz", "mels", "high_hz")
+    needed, given = (
+        ", ".join(f"{k} = {v:g}" for k in tell if (v := getattr(s, k)) is not None)
+        for s in (stored, settings)
+    )
+    fewer = lowest_bands(stored, stored.mels * 3 // 4)
+    raise InputError(
+        f"the corpus has stored log-mels in place of sound files, made with {needed}; the "
+        f"student's front end has {given}. Set these in the settings' table `frontend` (for "
+        f"`benchmark`: `distillation.frontend`), or fewer of the lowest bands, such as mels = "
+        f"{fewer.mels} up to high_hz = {fewer.high_hz:.1f}"
+    )

@@ -22,6 +22,7 @@ from sklearn.model_selection import StratifiedKFold
 from liser.config import Heads
 from liser.errors import InputError
 from liser.targets import Targets
+from liser.teachers.base import Modality
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -36,22 +37,30 @@ class View:
     valid: Mask
 
 
+Views = dict[Modality, tuple[View, ...]]
+"""What the teachers of each modality made of the clips."""
+
+
 def views(
     targets: Sequence[Targets],
     speakers: Sequence[str | None],
     fit: Mask,
     settings: Heads,
-) -> tuple[View, ...]:
+) -> Views:
     """Project each teacher's embeddings to few components, normalised by speaker if asked.
 
-    `speakers` (n,) names who speaks in each clip; `fit` (n,) marks the clips that the projection
-    may be fitted on (the training speakers'). Speaker normalisation is transductive: it uses all
-    clips of a speaker, without labels, those of a test speaker too, and results must say so.
+    The views of a modality come in the order of the targets. `speakers` (n,) names who speaks in
+    each clip; `fit` (n,) marks the clips that the projection may be fitted on (the training
+    speakers'). Speaker normalisation is transductive: it uses all clips of a speaker, without
+    labels, those of a test speaker too, and results must say so.
 
     Raises:
         InputError: of the clips to fit on a teacher could use fewer than two, or says the same.
     """
-    return tuple(_view(t, speakers, fit, settings) for t in targets)
+    seen: Views = {}
+    for t in targets:
+        seen[t.modality] = (*seen.get(t.modality, ()), _view(t, speakers, fit, settings))
+    return seen
 
 
 def posteriors(

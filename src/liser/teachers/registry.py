@@ -1,14 +1,14 @@
 """The teachers by name, and the short forms by which the command line asks for one.
 
 A spec is ``NAME`` or ``NAME:ARGUMENT`` with a name of `SPEECH_TEACHERS` or `FACE_TEACHERS`, such
-as ``opensmile:ComParE_2016`` or ``table:votes.parquet``, or an argument alone where its form tells
-which teacher it is for.
+as ``opensmile:ComParE_2016`` or ``votes:votes.parquet:modality=face``, or an argument alone where
+its form tells which teacher it is for.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,8 @@ class TeacherOptions:
 
     `layers`: of a Hugging Face speech encoder. `detector`: of faces, a name or ``yunet:FILE``.
     `spec`: of an expression net, a known one's name or a JSON file (default: the one beside the
-    weights). `where`: the rows of a table that teach, ``COLUMN=VALUE``.
+    weights). `where`: the rows of a table that teach, ``COLUMN=VALUE``, of every table whose
+    argument doesn't end in ``:COLUMN=VALUE`` itself.
     """
 
     layers: tuple[int, ...] | None = None
@@ -52,13 +53,24 @@ def _speech_encoder(argument: str, options: TeacherOptions) -> Teacher:
     return HuggingFaceSpeech(argument, options.layers)
 
 
-def _table(modality: Modality) -> Build:
+def _table(modality: Modality, posteriors: bool = False) -> Build:
     def build(argument: str, options: TeacherOptions) -> Teacher:
         from liser.teachers.table import TableTeacher
 
-        return TableTeacher(argument, modality, where=options.where)
+        path, where = _rows_of(argument)
+        return TableTeacher(path, modality, where=where or options.where, posteriors=posteriors)
 
     return build
+
+
+def _rows_of(argument: str) -> tuple[str, str | None]:
+    """Part a table's file from the rows that are meant.
+
+    >>> _rows_of("votes.parquet:modality=face"), _rows_of("a=b/units.csv")
+    (('votes.parquet', 'modality=face'), ('a=b/units.csv', None))
+    """
+    path, _, where = argument.rpartition(":")
+    return (path, where) if Path(path).suffix.lower() in _TABLES else (argument, None)
 
 
 def _detector(options: TeacherOptions) -> FaceDetector:
@@ -98,6 +110,7 @@ SPEECH_TEACHERS: dict[str, Build] = {
     "opensmile": _opensmile,
     "huggingface": _speech_encoder,
     "table": _table("speech"),
+    "votes": _table("speech", posteriors=True),
 }
 FACE_TEACHERS: dict[str, Build] = {
     "hog": _hog,
@@ -105,14 +118,15 @@ FACE_TEACHERS: dict[str, Build] = {
     "huggingface": _image_classifier,
     "openface": _openface,
     "table": _table("face"),
+    "votes": _table("face", posteriors=True),
 }
 
 _FORMS: dict[Modality, str] = {
     "speech": "opensmile or opensmile:FEATURE_SET, a Hugging Face id such as openai/whisper-base, "
-    "a local folder with a config.json, or a .parquet or .csv table of embeddings",
+    "a local folder with a config.json, a .parquet or .csv table of embeddings, or votes:TABLE",
     "face": "hog, face-api-expression, the .onnx file of an expression net, the Hugging Face id or "
-    "local folder of an image classifier, a folder of OpenFace's CSV files, or a .parquet or .csv "
-    "table of embeddings",
+    "local folder of an image classifier, a folder of OpenFace's CSV files, a .parquet or .csv "
+    "table of embeddings, or votes:TABLE",
 }
 _TABLES = (".parquet", ".pq", ".csv")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -122,7 +136,7 @@ _TAKES: dict[str, set[tuple[Modality, str]]] = {
     "layers": {("speech", "huggingface")},
     "detector": {("face", "hog"), ("face", "expression"), ("face", "huggingface")},
     "spec": {("face", "expression")},
-    "where": {("speech", "table"), ("face", "table")},
+    "where": {(m, kind) for m in ("speech", "face") for kind in ("table", "votes")},
 }
 """Which teachers take each of `TeacherOptions`."""
 
@@ -131,12 +145,14 @@ def speech_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
     """Make the speech teacher that a spec asks for; its weights are loaded when it first hears.
 
     Forms: ``opensmile``, ``opensmile:eGeMAPSv02``; a hub id or a local folder with a
-    ``config.json`` (`HuggingFaceSpeech`); a ``.parquet`` or ``.csv`` (`TableTeacher`).
+    ``config.json`` (`HuggingFaceSpeech`); a ``.parquet`` or ``.csv`` of embeddings, or
+    ``votes:`` and one of class posteriors or counts (`TableTeacher`), each with
+    ``:COLUMN=VALUE`` behind it where only some rows are meant.
 
     Raises `InputError` for a spec of no such form or an option that the teacher doesn't take, and
     whatever the teacher raises.
     """
-    return teachers(spec, None, options or TeacherOptions())[0]
+    return teachers([spec], [], options or TeacherOptions())[0]
 
 
 def face_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
@@ -145,23 +161,22 @@ def face_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
     Forms: ``hog`` (`HogFace`); the known name ``face-api-expression`` or an ``.onnx`` file
     (`ExpressionNet`); a hub id or a local folder with a ``config.json``
     (`HuggingFaceFaceClassifier`); a folder of OpenFace's CSV files (`OpenFaceTeacher`); a
-    ``.parquet`` or ``.csv`` (`TableTeacher`).
+    table as in `speech_teacher`.
 
     Raises as `speech_teacher`.
     """
-    return teachers(None, spec, options or TeacherOptions())[0]
+    return teachers([], [spec], options or TeacherOptions())[0]
 
 
-def teachers(speech: str | None, face: str | None, options: TeacherOptions) -> list[Teacher]:
+def teachers(speech: Sequence[str], face: Sequence[str], options: TeacherOptions) -> list[Teacher]:
     """Make those teachers that are asked for, speech first; each takes the options meant for it.
 
     Raises `InputError` for an option that none of them takes, and as `speech_teacher`.
     """
-    asked: list[tuple[Modality, str, str]] = []
-    if speech is not None:
-        asked.append(("speech", *_parsed(speech, "speech")))
-    if face is not None:
-        asked.append(("face", *_parsed(face, "face")))
+    asked: list[tuple[Modality, str, str]] = [
+        *(("speech", *_parsed(spec, "speech")) for spec in speech),
+        *(("face", *_parsed(spec, "face")) for spec in face),
+    ]
     for option, takers in _TAKES.items():
         value = getattr(options, option)
         if value is not None and not takers & {(modality, name) for modality, name, _ in asked}:
@@ -179,7 +194,7 @@ def _parsed(spec: str, modality: Modality) -> tuple[str, str]:
     if name in _BUILDS[modality]:
         return name, argument
     guesses = _guess_speech if modality == "speech" else _guess_face
-    guess = guesses(spec, Path(spec).expanduser()) if spec else None
+    guess = guesses(spec, Path(_rows_of(spec)[0]).expanduser()) if spec else None
     if guess is None:
         raise InputError(f"{spec!r} names no {modality} teacher: give {_FORMS[modality]}")
     return guess, spec
