@@ -297,7 +297,7 @@ def test_what_cannot_be_run_is_said_before_any_training(
     moved = replace(tones, utterances=tones.utterances[::-1])
     (tmp_path / "file").write_text("")
     for error, said, call in (
-        (InputError, "one speech and one face", lambda: benchmark(tones, both[:1], tmp_path)),
+        (InputError, "a speech and a face teacher", lambda: benchmark(tones, both[:1], tmp_path)),
         (InputError, "not of corpus", lambda: benchmark(moved, both, tmp_path, PROTOCOL)),
         (InputError, "speakers", lambda: benchmark(tones, both, tmp_path, crowded)),
         (InputError, "fewer than the 3 classes", lambda: benchmark(tones, both, tmp_path, tiny)),

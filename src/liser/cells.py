@@ -25,7 +25,7 @@ from liser.fingerprint import fingerprint
 from liser.students.hearing import Clips
 from liser.targets import Targets
 from liser.teachers.base import Modality
-from liser.teachers.fusion import Views, views
+from liser.teachers.fusion import Views, views_by_modality
 
 RECIPE = 1
 """Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
@@ -98,7 +98,7 @@ class Bench:
         speakers = [u.speaker_id for u in self.corpus.utterances]
         fit = self.split(fold).mask(len(self.labels))
         asked = [t for t in self.targets if t.modality in modalities]
-        return views(asked, speakers, fit, self.protocol.distillation.heads)
+        return views_by_modality(asked, speakers, fit, self.protocol.distillation.heads)
 
 
 def cells_of(bench: Bench) -> list[Cell]:

@@ -21,7 +21,7 @@ from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
 from liser.targets import Targets
-from liser.teachers.fusion import Views, posteriors, views
+from liser.teachers.fusion import Views, posteriors, views_by_modality
 from liser.train import Lessons, Trained, lessons_from, train
 
 Watch = Callable[[int, int, float], None]
@@ -78,7 +78,7 @@ def distill(
     clips = hear(corpus.utterances, settings.frontend)
     split = split_rows(corpus, clips.heard, valid_speakers, seed)
     speakers = [u.speaker_id for u in corpus.utterances]
-    seen = views(targets, speakers, split.mask(len(labels)), settings.heads)
+    seen = views_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
     student, trained = learn(
         clips,
         seen,

@@ -57,7 +57,7 @@ def test_refusals(liser, recordings: Path) -> None:
     header, *rows = Path("tiny.csv").read_text().split()
     Path("one.csv").write_text("\n".join([header, *(r for r in rows if "speaker0" in r)]))
     for arguments, words in (
-        (ask, "compares two teachers"),
+        (ask, "compares teachers"),
         ((*ask, *named, "--budgets", "0.01"), "fewer than the 2 classes"),
         ((*ask, *named, "--budgets", "x"), "--budgets 'x'"),
         ((*ask, *named, "--budgets", "2"), "budgets.0 = 2.0"),

@@ -38,13 +38,13 @@ def test_each_clip_is_heard_at_its_own_length(tmp_path: Path) -> None:
     clips = hear(utterances, MELS, lambda: told.append(1))
     assert clips.frames.tolist() == [round(16_000 * s) // 256 + 1 for s in lengths]
     assert clips.logmel.shape == (3, 63, 16)
-    assert clips.logmel.dtype == torch.float16
+    assert clips.logmel.dtype == np.float16
     assert clips.heard.all()
     assert len(told) == 3
     with wave.open(str(tmp_path / "0.wav")) as file:
         stored = np.frombuffer(file.readframes(8000), "<i2").astype(np.float32) / 32768
     expected = LogMel(MELS)(torch.from_numpy(stored)[None])[0]
-    torch.testing.assert_close(clips.logmel[0, :32].float(), expected, atol=4e-3, rtol=0)
+    np.testing.assert_allclose(clips.logmel[0, :32], expected, atol=4e-3)
 
 
 def test_what_cannot_be_heard_is_skipped_counted_and_named(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_start_and_end_cut_the_clip(tmp_path: Path) -> None:
     cut = write(tmp_path / "cut.wav", sound[4000:12_000])
     clips = hear([replace(whole, start_s=0.25, end_s=0.75), cut], MELS)
     assert clips.frames.tolist() == [32, 32]
-    torch.testing.assert_close(clips.logmel[0], clips.logmel[1], atol=4e-3, rtol=0)
+    np.testing.assert_allclose(clips.logmel[0], clips.logmel[1], atol=4e-3)
 
 
 def test_silence_around_the_sound_is_trimmed(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_silence_around_the_sound_is_trimmed(tmp_path: Path) -> None:
 def test_a_video_is_heard_where_there_is_no_sound_file(tmp_path: Path) -> None:
     utterance = write(tmp_path / "a.wav", noise(0.5, 0))
     clips = hear([utterance, Utterance("b", video=utterance.audio)], MELS)
-    assert torch.equal(clips.logmel[0], clips.logmel[1])
+    np.testing.assert_array_equal(clips.logmel[0], clips.logmel[1])
 
 
 def test_longer_neighbours_change_no_prediction(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_longer_neighbours_change_no_prediction(tmp_path: Path) -> None:
 
 
 def test_what_lies_behind_a_clips_end_is_never_read() -> None:
-    logmel = torch.randn(2, 30, 16)
-    frames = torch.tensor([30, 20])
-    poisoned = logmel.clone()
-    poisoned[1, 20:] = torch.nan
+    logmel = noise(0.06, 0).reshape(2, 30, 16).astype(np.float16)
+    frames = np.array([30, 20])
+    poisoned = logmel.copy()
+    poisoned[1, 20:] = np.nan
     torch.manual_seed(0)
     student = Cnn(3, 16, (4, 8), 8)
     rows = np.array([1, 0])
@@ -128,7 +128,7 @@ def test_what_lies_behind_a_clips_end_is_never_read() -> None:
 
 
 def test_predictions_come_in_the_order_of_the_rows() -> None:
-    clips = Clips(torch.randn(4, 20, 16), torch.full((4,), 20), MELS, ())
+    clips = Clips(noise(0.08, 0).reshape(4, 20, 16).astype(np.float16), np.full(4, 20), MELS, ())
     student = Cnn(3, 16, (4, 8), 8)
     forward, _ = clips.predict(student, np.array([0, 1, 2, 3]))
     backward, _ = clips.predict(student, np.array([3, 1]))
@@ -136,6 +136,6 @@ def test_predictions_come_in_the_order_of_the_rows() -> None:
 
 
 def test_a_crop_has_the_length_asked_for_and_is_never_tiny() -> None:
-    clips = Clips(torch.zeros(1, 1, 16), torch.ones(1), Frontend(hop_ms=10), ())
+    clips = Clips(np.zeros((1, 1, 16), np.float16), np.ones(1, np.int64), Frontend(hop_ms=10), ())
     assert clips.crop_frames(Training(crop_s=2.0)) == 200
     assert clips.crop_frames(Training(crop_s=0.01)) == 16

@@ -118,9 +118,9 @@ def test_a_folder_without_a_model_is_no_teacher(tmp_path: Path) -> None:
 def test_an_option_goes_to_the_teacher_that_takes_it(tmp_path: Path) -> None:
     path = tmp_path / "features.csv"
     path.write_text("clip,kind,x\na,1,0.5\nb,2,0.25\n")
-    both = teachers("opensmile", str(path), TeacherOptions(where="kind=1"))
+    both = teachers(["opensmile"], [str(path)], TeacherOptions(where="kind=1"))
     assert [t.modality for t in both] == ["speech", "face"]
-    assert teachers(None, None, TeacherOptions()) == []
+    assert teachers([], [], TeacherOptions()) == []
     for options in (
         TeacherOptions(layers=(2,)),
         TeacherOptions(where="kind=1"),

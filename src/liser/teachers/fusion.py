@@ -38,7 +38,7 @@ class View:
 
 
 Views = dict[Modality, tuple[View, ...]]
-"""What the teachers of each modality made of the clips."""
+"""The views of each modality's teachers."""
 
 
 def views(
@@ -46,21 +46,27 @@ def views(
     speakers: Sequence[str | None],
     fit: Mask,
     settings: Heads,
-) -> Views:
+) -> tuple[View, ...]:
     """Project each teacher's embeddings to few components, normalised by speaker if asked.
 
-    The views of a modality come in the order of the targets. `speakers` (n,) names who speaks in
-    each clip; `fit` (n,) marks the clips that the projection may be fitted on (the training
-    speakers'). Speaker normalisation is transductive: it uses all clips of a speaker, without
-    labels, those of a test speaker too, and results must say so.
+    `speakers` (n,) names who speaks in each clip; `fit` (n,) marks the clips that the projection
+    may be fitted on (the training speakers'). Speaker normalisation is transductive: it uses all
+    clips of a speaker, without labels, those of a test speaker too, and results must say so.
 
     Raises:
         InputError: of the clips to fit on a teacher could use fewer than two, or says the same.
     """
-    seen: Views = {}
-    for t in targets:
-        seen[t.modality] = (*seen.get(t.modality, ()), _view(t, speakers, fit, settings))
-    return seen
+    return tuple(_view(t, speakers, fit, settings) for t in targets)
+
+
+def views_by_modality(
+    targets: Sequence[Targets], speakers: Sequence[str | None], fit: Mask, settings: Heads
+) -> Views:
+    """Return what `views` does, by modality, in the order of the targets."""
+    grouped: Views = {}
+    for t, view in zip(targets, views(targets, speakers, fit, settings), strict=True):
+        grouped[t.modality] = (*grouped.get(t.modality, ()), view)
+    return grouped
 
 
 def posteriors(
