@@ -66,6 +66,8 @@ def test_a_budget_out_of_range_is_named_by_its_place() -> None:
         {"hop_ms": 0.01},  # would be no sample at all
         {"window_ms": 0.01},
         {"sample_rate": 8000, "low_hz": 4000.0},  # no band is left above it
+        {"low_hz": 300.0, "high_hz": 300.0},
+        {"sample_rate": 16_000, "high_hz": 8001.0},  # nothing is left to hear up there
     ],
 )
 def test_a_front_end_that_hears_nothing_is_refused(record) -> None:
@@ -96,3 +98,11 @@ def test_the_method_page_names_settings_that_exist_with_the_defaults_that_they_h
     for table, name, value in named:
         default = getattr(getattr(Distillation(), table), name)
         assert not value or float(value) == default, f"{table}.{name} is {default}, not {value}"
+
+
+def test_folds_are_counted_in_one_way() -> None:
+    assert Protocol.read({"folds": 5}).speakers_per_fold is None
+    with pytest.raises(InputError, match="folds or speakers_per_fold, not both"):
+        Protocol.read({"folds": 5, "speakers_per_fold": 4})
+    with pytest.raises(InputError, match="folds = 1"):
+        Protocol.read({"folds": 1})

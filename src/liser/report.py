@@ -97,13 +97,13 @@ def table(results: Results) -> "Table":
 
     # what fits a terminal of 80 columns; the page and the record say more
     rows = checked_rows(results)
-    caption, shown = "UAR with its 95 % interval over speakers", ("wa", "ece")
-    aside = perceived_of(rows)
+    caption, aside = "UAR with its 95 % interval over speakers", perceived_of(rows)
+    also = ["WA"] if aside else ["WA", "ECE"]
     if aside:
         caption += f"; labels are {results.get('label_kind', 'given')}. {perceived_note(aside)}"
     made = Table(title=escape(title(results)), caption=caption, box=SIMPLE)
     made.add_column("System", no_wrap=True)
-    for name in ("Labels", "UAR", *(["perceived"] if aside else []), "WA", "ECE"):
+    for name in ("Labels", "UAR", *(["perceived"] if aside else []), *also):
         made.add_column(name, justify="right", no_wrap=True)
     before = None
     for row in (*rows, *results.get("references", ())):
@@ -114,7 +114,7 @@ def table(results: Results) -> "Table":
             share(row["labels"]) if "labels" in row else "–",
             with_interval(row, "uar"),
             *([_plain(row.get("perceived"), "uar")] if aside else []),
-            *(_plain(row, key) for key in shown),
+            *(_plain(row, name.lower()) for name in also),
         )
         before = row["system"]
     return made

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from liser.config import Frontend
 from liser.corpora import check
-from liser.corpora.base import Corpus, Skip, Utterance
+from liser.corpora.base import Corpus, Skip, StoredLogMel, Utterance
 from liser.corpora.registry import load_corpus
 
 
@@ -143,3 +144,15 @@ def test_real_clips_are_sound(shared: Path) -> None:
     assert report.sample_rates == {16_000: 60}
     # Actor 07 has one take twice, under the names of both repetitions.
     assert reasons(report) == {"duplicated content": ["03-01-03-01-02-02-07"]}
+
+
+def test_a_stored_log_mel_stands_for_the_sound(tmp_path: Path) -> None:
+    kept = np.zeros((2, 16, 5), np.uint8)
+    kept[0, 3, 3] = 9
+    np.save(tmp_path / "kept.npy", kept)
+    rows = [StoredLogMel(tmp_path / "kept.npy", row, Frontend(mels=16), 80.0) for row in range(2)]
+    source = corpus_of(*(Utterance(str(s.row), "ann", logmel=s) for s in rows))
+    report = check.corpus(source)
+    assert reasons(report) == {"silent": ["1"]}
+    assert report.with_logmel == 2
+    assert reasons(check.corpus(source, decode=False)) == {}

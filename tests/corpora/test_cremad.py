@@ -81,6 +81,42 @@ def test_clips_that_only_a_table_knows_are_utterances(tmp_path: Path) -> None:
     }
 
 
+def test_a_clip_of_the_table_has_its_row_of_the_stored_log_mels(tmp_path: Path) -> None:
+    clips = ["1002_DFA_SAD_XX", "nonsense", "1040_ITH_SAD_X", "1001_DFA_ANG_XX"]
+    put_table(tmp_path / "logmel_clips.parquet", [{"clip": c} for c in clips])
+    put(tmp_path, "1003_DFA_SAD_XX.wav", "1001_DFA_ANG_XX.wav")
+    assert {u.logmel for u in cremad.load(tmp_path).utterances} == {None}
+    put(tmp_path, "logmel_u8.npy")
+    rows = {u.id: u.logmel and u.logmel.row for u in cremad.load(tmp_path).utterances}
+    assert rows == {
+        "1001_DFA_ANG_XX": 3,
+        "1002_DFA_SAD_XX": 0,
+        "1003_DFA_SAD_XX": None,
+        "1040_ITH_SAD_XX": 2,
+    }
+
+
+def test_what_the_crowd_perceived_stands_beside_the_intended_label(tmp_path: Path) -> None:
+    a, b = "1001_DFA_HAP_XX", "1002_DFA_HAP_XX"
+    put(tmp_path, f"{a}.wav", f"{b}.wav")
+    assert {u.perceived for u in cremad.load(tmp_path).utterances} == {None}
+    put_table(
+        tmp_path / "votes.parquet",
+        [
+            vote(a, "voice", anger=6, sad=2),
+            vote(a, "face", sad=9),
+            vote(a, "audiovisual", fear=5),
+            vote(b, "audiovisual", fear=4, anger=4),
+            vote(b, "smell", fear=4),
+        ],
+    )
+    for options in ({}, {"labels": "perceived", "votes": "face"}):
+        first, second = cremad.load(tmp_path, **options).utterances
+        assert (first.perceived, first.overheard) == ("fearful", "angry")
+        assert (second.perceived, second.overheard) == (None, None)
+    assert [u.label for u in cremad.load(tmp_path).utterances] == ["happy", "happy"]
+
+
 def test_perceived_label_is_the_plurality_of_the_modality(tmp_path: Path) -> None:
     a, b, c, d = (f"100{i}_DFA_HAP_XX" for i in range(1, 5))
     put(tmp_path, *(f"{clip}.wav" for clip in (a, b, c, d)))
@@ -178,5 +214,6 @@ def test_the_real_corpus(shared: Path) -> None:
     assert {u.sex for u in corpus.utterances} == {"female", "male"}
     by_id = {u.id: u for u in corpus.utterances}
     assert by_id["1001_DFA_ANG_XX"].label == "angry"  # 6 of 9 voices
+    assert sum(u.logmel is not None for u in corpus.utterances) == len(corpus.utterances)
     # The clip that is misspelt in one table finds its votes in the other.
     assert by_id["1040_ITH_SAD_XX"].label is not None

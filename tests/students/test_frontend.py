@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from transformers.audio_utils import mel_filter_bank
 
 from liser.config import Frontend
-from liser.students.frontend import SCALE, LogMel, mel_filters, trim
+from liser.students.frontend import (
+    SCALE,
+    LogMel,
+    is_within,
+    lowest_bands,
+    mel_filters,
+    samples,
+    trim,
+)
 
 
 def noise(samples: int, seed: int = 0) -> NDArray[np.float32]:
@@ -92,11 +100,15 @@ def test_a_tone_is_heard_where_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "size", "mels", "low"), [(16_000, 512, 64, 50.0), (8_000, 256, 24, 0.0)]
+    ("rate", "size", "mels", "low", "high"),
+    [(16_000, 512, 64, 50.0, None), (8_000, 256, 24, 0.0, None), (22_050, 2048, 80, 20.0, 7600.0)],
 )
-def test_filters_are_triangles_of_one_area(rate: int, size: int, mels: int, low: float) -> None:
-    filters = mel_filters(rate, size, mels, low)
-    reference = mel_filter_bank(size // 2 + 1, mels, low, rate / 2, rate, "slaney", "slaney")
+def test_filters_are_triangles_of_one_area(
+    rate: int, size: int, mels: int, low: float, high: float | None
+) -> None:
+    filters = mel_filters(rate, size, mels, low, high)
+    top = high or rate / 2
+    reference = mel_filter_bank(size // 2 + 1, mels, low, top, rate, "slaney", "slaney")
     np.testing.assert_allclose(filters.T, reference, atol=1e-6)
     assert (filters.sum(1) > 0).all(), "a band without a bin hears nothing"
     wide = (filters > 0).sum(1) >= 6
@@ -120,3 +132,48 @@ def test_nothing_is_cut_off_beyond_the_ends_nor_from_silence() -> None:
     assert trim(torch.ones(10, 4), 35.0) == (0, 10)
     assert trim(torch.zeros(10, 4), 35.0) == (0, 10)
     assert trim(torch.ones(1, 4), 35.0) == (0, 1)
+
+
+CREMAD = Frontend(sample_rate=22_050, window_ms=92.88, hop_ms=23.22, mels=128, low_hz=0)
+
+
+def test_a_front_end_can_be_that_of_stored_log_mels() -> None:
+    assert samples(CREMAD) == (2048, 512, 2048)
+    reference = mel_filter_bank(1025, 128, 0.0, 11_025.0, 22_050, "slaney", "slaney")
+    filters = LogMel(CREMAD).filters.numpy()
+    np.testing.assert_allclose(filters.T, reference, atol=1e-6)
+    fewer = lowest_bands(CREMAD, 116)
+    assert fewer.high_hz == pytest.approx(8012.17, abs=0.01)
+    np.testing.assert_allclose(LogMel(fewer).filters.numpy(), filters[:116], atol=1e-9)
+
+
+@given(st.integers(16, 128), st.integers(16, 128), st.sampled_from([None, 8000.0, 6000.0]))
+@settings(max_examples=40, deadline=None)
+def test_the_lowest_bands_are_the_same_filters(mels: int, of: int, high: float | None) -> None:
+    mels, of = sorted((mels, of))
+    whole = CREMAD.model_copy(update={"mels": of, "high_hz": high})
+    part = lowest_bands(whole, mels)
+    assert is_within(part, whole)
+    assert is_within(whole, part) == (mels == of)
+    filters = mel_filters(22_050, 2048, of, 0.0, high)
+    assert part.high_hz is not None
+    np.testing.assert_allclose(
+        mel_filters(22_050, 2048, mels, 0.0, part.high_hz), filters[:mels], atol=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"sample_rate": 16_000}, {"window_ms": 46.44}, {"hop_ms": 11.61}, {"mels": 116}),
+        *({"low_hz": 20.0}, {"mels": 64}, {"mels": 129}, {"high_hz": 10_000.0}),
+    ],
+)
+def test_another_front_end_is_told_apart(change: dict[str, float]) -> None:
+    assert not is_within(CREMAD.model_copy(update=change), CREMAD)
+
+
+def test_what_comes_after_the_power_may_differ_and_edges_may_be_rounded() -> None:
+    later = {"floor_db": -50.0, "trim_db": 20.0}
+    assert is_within(CREMAD.model_copy(update=later), CREMAD)
+    assert is_within(CREMAD.model_copy(update={"mels": 116, "high_hz": 8012.0}), CREMAD)

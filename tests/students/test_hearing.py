@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from numpy.typing import NDArray
 
 from liser.config import Frontend, Training
-from liser.corpora.base import Utterance
+from liser.corpora import cremad
+from liser.corpora.base import StoredLogMel, Utterance
 from liser.errors import InputError
+from liser.media.audio import probe
 from liser.students.cnn import Cnn
-from liser.students.frontend import LogMel
+from liser.students.frontend import LogMel, lowest_bands
 from liser.students.hearing import Clips, hear
 
 MELS = Frontend(mels=16)
@@ -139,3 +142,84 @@ def test_a_crop_has_the_length_asked_for_and_is_never_tiny() -> None:
     clips = Clips(np.zeros((1, 1, 16), np.float16), np.ones(1, np.int64), Frontend(hop_ms=10), ())
     assert clips.crop_frames(Training(crop_s=2.0)) == 200
     assert clips.crop_frames(Training(crop_s=0.01)) == 16
+
+
+STORED = cremad.STORED_FRONTEND
+
+
+def voice(seed: int, duration_s: float = 1.0) -> NDArray[np.float32]:
+    """Tones and noise that swell, between silences."""
+    rng, time = np.random.default_rng(seed), np.arange(round(16_000 * duration_s)) / 16_000
+    tones = sum(np.sin(2 * np.pi * f * time) for f in rng.uniform(100, 3000, 4))
+    sound = (tones + 0.3 * rng.normal(size=len(time))) * np.sin(np.pi * time / duration_s) ** 2
+    silence = np.zeros(4000)
+    return np.concatenate([silence, 0.1 * sound, silence]).astype(np.float32)
+
+
+def store(path: Path, clips: list[NDArray[np.float32]], rate: int = 16_000) -> list[StoredLogMel]:
+    """Keep log-mels as CREMA-D's are: decibels of 80 dB, z-normed by clip, in bytes, 130 frames."""
+    kept = np.zeros((len(clips), 128, 130), np.uint8)
+    for row, clip in enumerate(clips):
+        long = np.pad(soxr.resample(clip, rate, 22_050), (0, 3 * 22_050))[: 3 * 22_050]
+        power = LogMel(STORED).power(torch.from_numpy(long)[None])[0].numpy().T
+        decibels = 10 * np.log10(np.maximum(power, 1e-10))
+        decibels = np.maximum(decibels, decibels.max() - 80)
+        z = (decibels - decibels.mean()) / decibels.std()
+        kept[row] = np.clip(np.round((z + 4) * 32), 0, 255)
+    np.save(path, kept)
+    return [StoredLogMel(path, row, STORED, 80.0) for row in range(len(clips))]
+
+
+@pytest.mark.parametrize("mels", [128, 116, 64])
+def test_a_stored_log_mel_is_heard_like_the_sound(tmp_path: Path, mels: int) -> None:
+    voices = [voice(seed) for seed in range(3)]
+    files = [write(tmp_path / f"{i}.wav", sound) for i, sound in enumerate(voices)]
+    rows = store(tmp_path / "kept.npy", voices)
+    settings = lowest_bands(STORED, mels)
+    ours = hear(
+        [replace(u, audio=None, logmel=s) for u, s in zip(files, rows, strict=True)], settings
+    )
+    theirs = hear(files, settings)
+    assert ours.frames.tolist() == theirs.frames.tolist()
+    difference = np.abs(ours.logmel.astype(float) - theirs.logmel.astype(float))
+    assert difference.mean() < 0.02
+    both = hear([replace(u, logmel=s) for u, s in zip(files, rows[::-1], strict=True)], settings)
+    np.testing.assert_array_equal(both.logmel, theirs.logmel)  # the file goes first
+
+
+def test_a_stored_log_mel_needs_its_own_front_end(tmp_path: Path) -> None:
+    (row,) = store(tmp_path / "kept.npy", [voice(0)])
+    with pytest.raises(InputError, match=r"sample_rate = 22050, window_ms = 92\.88, .*mels = 128"):
+        hear([Utterance("a", logmel=row)], Frontend())
+
+
+def test_a_constant_log_mel_is_a_skip(tmp_path: Path) -> None:
+    rows = store(tmp_path / "kept.npy", [voice(0), voice(1)])
+    kept = np.load(tmp_path / "kept.npy")
+    kept[1] = 128
+    np.save(tmp_path / "kept.npy", kept)
+    clips = hear([Utterance(str(s.row), logmel=s) for s in rows], STORED)
+    assert [(s.id, s.reason) for s in clips.skipped] == [("1", "silent")]
+    assert clips.heard.tolist() == [True, False]
+
+
+@pytest.mark.shared
+def test_cremads_stored_log_mels_are_what_its_recordings_sound_like(shared: Path) -> None:
+    corpus = cremad.load(shared / "data" / "cremad")
+    files = [u for u in corpus.utterances if u.audio is not None]
+    assert len(files) == 69
+    settings = lowest_bands(STORED, 116)
+    theirs = hear(files, settings)
+    ours = hear([replace(u, audio=None) for u in files], settings)
+    agreements: list[float] = []
+    for row, u in enumerate(files):
+        if probe(Path(str(u.audio))).duration_s > 3:  # the stored ones end there
+            continue
+        length = int(theirs.frames[row])
+        # at most the margin after the sound, which a recording that ends there doesn't have
+        assert length <= ours.frames[row] <= length + 7
+        mine, its = (c.logmel[row, :length].astype(float) for c in (ours, theirs))
+        assert np.abs(mine - its).mean() < 0.03
+        agreements.append(np.corrcoef(mine.ravel(), its.ravel())[0, 1])
+    assert len(agreements) > 30
+    assert min(agreements) > 0.9995

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from liser.corpora.base import Utterance
 from liser.errors import InputError, LiserError, NotFoundError
+from liser.teachers.base import Target
 from liser.teachers.face import HogFace
 from liser.teachers.opensmile import OpenSmileSpeech
 from liser.teachers.registry import TeacherOptions, face_teacher, speech_teacher, teachers
@@ -138,3 +140,35 @@ def test_importing_the_registry_imports_no_teacher() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
+
+
+def test_votes_are_class_posteriors_and_rows_are_picked_behind_a_colon(tmp_path: Path) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text("clip,modality,anger,sad\na,face,3,1\na,voice,0,4\n")
+    seen = face_teacher(f"votes:{path}:modality=face")
+    assert isinstance(seen, TableTeacher)
+    assert (seen.labels, seen.modality) == (("angry", "sad"), "face")
+    ((_, target),) = seen.observe([Utterance("a")])
+    assert isinstance(target, Target)
+    assert target.embedding.tolist() == [0.75, 0.25]
+    ((_, counts),) = face_teacher(f"{path}:modality=face").observe([Utterance("a")])
+    assert isinstance(counts, Target)
+    assert (counts.embedding.tolist(), counts.logits) == ([3.0, 1.0], None)
+    heard = speech_teacher(f"votes:{path}:modality=voice")
+    assert heard.modality == "speech"
+    with pytest.raises(InputError, match="two rows for 'a'"):
+        face_teacher(f"votes:{path}")
+    with pytest.raises(InputError, match="no row where modality=smell"):
+        face_teacher(f"{path}:modality=smell")
+
+
+def test_several_teachers_of_one_modality(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text(f"clip,kind,{name}\na,1,0.5\nb,2,0.25\n")
+    one, two = (str(tmp_path / f"{name}.csv") for name in ("one", "two"))
+    made = teachers([one], [one, f"{two}:kind=2"], TeacherOptions(where="kind=1"))
+    assert [(t.modality, t.name) for t in made] == [
+        ("speech", "table-one-kind=1"),
+        ("face", "table-one-kind=1"),
+        ("face", "table-two-kind=2"),
+    ]
