@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from liser import cells, scoreboard
-from liser.benchmark import benchmark
+from liser.benchmark import benchmark, folds_of
 from liser.cells import TEACHES, Bench, Cell
 from liser.config import Distillation, Frontend, Heads, Protocol, Training
 from liser.corpora.base import Corpus, Utterance
-from liser.corpora.splits import speaker_folds
 from liser.distill import label_indices
 from liser.errors import InputError, StorageError
 from liser.metrics import confusion, uar
@@ -53,7 +52,7 @@ def both(tones: Corpus, tone_targets: MakeTargets) -> list[Targets]:
 def bench_of(corpus: Corpus, targets: list[Targets], folder: Path) -> Bench:
     """Return what `benchmark` shares between its cells."""
     p = PROTOCOL
-    folds = speaker_folds(corpus, p.speakers_per_fold, None, p.valid_speakers, p.seed)
+    folds = folds_of(corpus, p)
     clips = hear(corpus.utterances, p.distillation.frontend)
     folder.mkdir(parents=True, exist_ok=True)
     return Bench(corpus, tuple(targets), clips, label_indices(corpus), folds, p, folder)
@@ -319,3 +318,103 @@ def test_clips_that_cannot_be_heard_are_left_out_and_named(
     record = benchmark(corpus, targets, tmp_path / "runs", quick, jobs=1)
     assert [s["id"] for s in record["skipped"]] == ["s0-low-9"]
     assert record["clips"] == 54
+
+
+QUICK = PROTOCOL.model_copy(update={"draws": 1, "budgets": (1.0,), "ablation_budgets": ()})
+
+
+def test_unlabelled_clips_are_learnt_from_and_not_tested(
+    nano: str,
+    tones: Corpus,
+    both: list[Targets],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learnt, real = [], cells.learn
+
+    def spy(clips: Any, seen: Any, labels: Any, names: Any, split: Any, *rest: Any) -> Any:
+        learnt.append(split)
+        return real(clips, seen, labels, names, split, *rest)
+
+    monkeypatch.setattr(cells, "learn", spy)
+    hidden = [replace(u, label=None) if u.id.endswith("-2") else u for u in tones.utterances]
+    bench = bench_of(replace(tones, utterances=tuple(hidden)), both, tmp_path)
+    for fold in bench.folds:
+        split = bench.split(fold)
+        assert (len(split.train), len(split.valid)) == (27, 9)
+        assert len(bench.rows(fold.test)) == 12
+        for budget, labels in ((1.0, 24), (0.25, 6)):
+            own = bench.budgeted(fold, budget, 0)
+            assert (own >= 0).sum() == labels
+            assert set(np.flatnonzero(own >= 0)) <= set(np.concatenate([split.train, split.valid]))
+        cells._train_cell(bench, Cell("distilled", 0.25, 0, fold.index))
+        np.testing.assert_array_equal(learnt[-1].train, split.train)
+        kept = cells.load_cell(bench, Cell("distilled", 0.25, 0, fold.index))
+        np.testing.assert_array_equal(kept["rows"], bench.rows(fold.test))
+
+
+def test_processes_side_by_side_come_to_the_same(
+    tones: Corpus, both: list[Targets], tmp_path: Path
+) -> None:
+    tiny = QUICK.model_copy(
+        update={
+            "systems": ("scratch", "distilled"),
+            "distillation": PROTOCOL.distillation.model_copy(update={"student": "tiny"}),
+        }
+    )
+    kept = []
+    for jobs in (1, 2):
+        benchmark(tones, both, tmp_path / str(jobs), tiny, jobs=jobs)
+        (folder,) = (tmp_path / str(jobs)).iterdir()
+        kept.append({f.name: np.load(f)["posteriors"] for f in folder.iterdir()})
+    assert len(kept[0]) == 6
+    for name, posteriors in kept[0].items():
+        np.testing.assert_array_equal(posteriors, kept[1][name])
+
+
+def test_folds_may_be_counted(tones: Corpus) -> None:
+    counted = Protocol(folds=3, valid_speakers=1, seed=PROTOCOL.seed)
+    assert folds_of(tones, counted) == folds_of(tones, PROTOCOL)
+    assert len(folds_of(tones, Protocol(folds=2, valid_speakers=1))) == 2
+
+
+def test_two_face_teachers_and_what_a_crowd_perceived(
+    nano: str, tones: Corpus, both: list[Targets], tmp_path: Path
+) -> None:
+    turned = dict(zip(tones.labels, (*tones.labels[1:], tones.labels[0]), strict=True))
+    voted = []
+    for i, u in enumerate(tones.utterances):
+        seen = None if i % 5 == 0 else turned[str(u.label)] if i % 2 else u.label
+        voted.append(replace(u, perceived=seen, overheard=None if i < 10 else u.label))
+    corpus = replace(tones, utterances=tuple(voted))
+    second = replace(both[1], teacher="votes", fingerprint="votes")
+    record = benchmark(corpus, [*both, second], tmp_path / "runs", QUICK, jobs=1)
+    assert [t["name"] for t in record["teachers"]] == ["made-speech", "made-face", "votes"]
+    (folder,) = (tmp_path / "runs").iterdir()
+    folds = folds_of(corpus, QUICK)
+    for row in record["rows"]:
+        aside = row["perceived"]
+        assert (aside["clips"], aside["left_out"]) == (43, 11)
+        assert aside["uar_low"] <= aside["uar"] <= aside["uar_high"]
+        if row["system"] not in TEACHES:
+            continue
+        matrix = np.zeros((3, 3), np.int64)
+        for fold in folds:
+            with np.load(folder / f"{row['system']}-1-draw0-fold{fold.index}.npz") as kept:
+                own = [corpus.utterances[i].perceived for i in kept["rows"]]
+                known = [i for i, name in enumerate(own) if name is not None]
+                truth = np.array([corpus.labels.index(str(own[i])) for i in known])
+                matrix += confusion(truth, kept["posteriors"][known].argmax(1), 3)
+        assert aside["uar"] == pytest.approx(uar(matrix))
+    (crowd,) = record["references"]
+    assert (crowd["system"], crowd["uar"], crowd["clips"], crowd["left_out"]) == (
+        "crowd_voice",
+        1.0,
+        44,
+        10,
+    )
+
+
+def test_nothing_is_said_of_a_crowd_that_nobody_asked(run: tuple[dict[str, Any], Path]) -> None:
+    assert run[0]["references"] == []
+    assert {row["perceived"] for row in run[0]["rows"]} == {None}

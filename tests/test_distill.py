@@ -11,11 +11,13 @@ import torch
 
 from liser.config import Distillation, Frontend, Heads, Loss, Training
 from liser.corpora.base import Corpus, Utterance
-from liser.distill import distill, finetune, label_indices, split_rows
+from liser.distill import distill, finetune, label_indices, learn, split_rows
 from liser.errors import InputError, StorageError
 from liser.students.hearing import hear
 from liser.students.student import Student, load_student
 from liser.targets import Targets
+from liser.teachers.fusion import views_by_modality
+from liser.train import Lessons
 
 TRAINING = Training(
     updates=60,
@@ -250,3 +252,54 @@ def test_what_a_student_is_made_from_is_plain_json(student: Student, tmp_path: P
     record = json.loads((tmp_path / "before" / "student.json").read_text("utf-8"))
     assert record["labels"] == ["low", "mid", "high"]
     assert record["provenance"] == student.provenance
+
+
+def test_a_modalitys_teachers_share_its_weight(
+    nano: str, tones: Corpus, tone_targets: MakeTargets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = few(tones)
+    first = tone_targets(corpus, "face")
+    second = replace(first, teacher="other", fingerprint="other", embeddings=-first.embeddings)
+    targets = [tone_targets(corpus, "speech"), first, second]
+    clips = hear(corpus.utterances, SETTINGS.frontend)
+    split = split_rows(corpus, clips.heard, 1, 0)
+    mask = split.mask(len(corpus.utterances))
+    seen = views_by_modality(
+        targets, [u.speaker_id for u in corpus.utterances], mask, SETTINGS.heads
+    )
+    assert [(m, len(v)) for m, v in seen.items()] == [("speech", 1), ("face", 2)]
+    given: list[Lessons] = []
+
+    class Enough(Exception):
+        pass
+
+    def train(_: object, __: object, lessons: Lessons, *___: object) -> None:
+        given.append(lessons)
+        raise Enough
+
+    monkeypatch.setattr("liser.distill.train", train)
+    loss = Loss(speech_alignment=0.5, face_alignment=3.0)
+    settings = SETTINGS.model_copy(update={"loss": loss})
+    with pytest.raises(Enough):
+        learn(clips, seen, label_indices(corpus), corpus.labels, split, settings, 0)
+    (lessons,) = given
+    assert [weight for *_, weight in lessons.embeddings.values()] == [0.5, 1.5, 1.5]
+    aligned = [representation.numpy() for representation, *_ in lessons.embeddings.values()]
+    np.testing.assert_allclose(aligned[2], seen["face"][1].features, atol=1e-6)
+
+
+def test_several_teachers_of_one_modality_make_a_student_but_none_counts_twice(
+    nano: str, tones: Corpus, tone_targets: MakeTargets, tmp_path: Path
+) -> None:
+    corpus = few(tones)
+    speech, face = both(corpus, tone_targets)
+    other = replace(face, teacher="votes", fingerprint="votes", embeddings=face.embeddings[:, :3])
+    student = distill(corpus, [speech, face, other], tmp_path / "made", SETTINGS)
+    assert [t["name"] for t in student.provenance["teachers"]] == [
+        "made-speech",
+        "made-face",
+        "votes",
+    ]
+    assert accuracy(student, tones) > 0.9
+    with pytest.raises(InputError, match="given twice: made-face"):
+        distill(corpus, [face, face], tmp_path / "twice", SETTINGS)

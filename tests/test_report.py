@@ -248,6 +248,33 @@ def test_the_terminal_table_has_every_row(results: dict[str, Any]) -> None:
     assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
 
 
+def test_perceived_emotions_and_a_crowd_stand_beside(
+    results: dict[str, Any], tmp_path: Path
+) -> None:
+    assert "perceived" not in page_of(results, tmp_path).words
+    for at, row in enumerate(results["rows"]):
+        uar = 0.3 + at / 1000
+        row["perceived"] = {
+            **{"uar": uar, "uar_low": uar - 0.01, "uar_high": uar + 0.01},
+            **{"wa": 0.4, "clips": 5858, "left_out": 350},
+        }
+    crowd = {"system": "crowd_voice", "uar": 0.4321, "uar_low": 0.41, "uar_high": 0.45, "wa": 0.44}
+    results["references"] = [{**crowd, "clips": 5001, "left_out": 1207}]
+    console = Console(width=140, file=io.StringIO())
+    console.print(table(results))
+    text = console.file.getvalue()
+    page = page_of(results, tmp_path).words
+    for row in results["rows"]:
+        assert f"{row['perceived']['uar']:.3f}" in text
+        assert f"{row['perceived']['uar']:.3f}" in page
+    for words in (text, page):
+        assert "Crowd, hearing only" in words
+        assert "0.432 (0.410–0.450)" in " ".join(words.split())
+        assert "350 with a tie left out" in " ".join(words.split())
+    assert "1\u202f207 with a tie left out" in page
+    assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
+
+
 @pytest.mark.parametrize(
     ("broken", "says"),
     [

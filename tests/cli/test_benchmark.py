@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
-from liser.cli.benchmark import _portable
+from liser.cli.benchmark import _portable, _standard
+from liser.cli.options import settings_from
+from liser.config import Protocol
+from liser.corpora import cremad
+from liser.students.frontend import is_within
 
 TAUGHT = ("--speech-teacher", "teacher.csv", "--face-teacher", "teacher.csv")
 
@@ -74,4 +78,51 @@ def test_refusals(liser, recordings: Path) -> None:
 def test_only_the_end_of_an_absolute_path_is_recorded() -> None:
     assert _portable("/home/me/data/ravdess") == "data/ravdess"
     assert _portable("table:/home/me/aus.csv") == "table:me/aus.csv"
+    assert _portable("votes:/home/me/v.csv:shown=face") == "votes:me/v.csv:shown=face"
     assert _portable("../data/ravdess") == "../data/ravdess"
+
+
+def test_a_modality_may_have_several_teachers(liser, recordings: Path) -> None:
+    data = manifest()
+    rows = Path("named.csv").read_text().split()[1:]
+    votes = ["clip,shown,angry,sad"]
+    for row in rows:
+        name = row.split(",")[0]
+        counts = "3,1" if "angry" in name else "1,3"
+        votes += [f"{name},face,{counts}", f"{name},voice,2,2"]
+    Path("votes.csv").write_text("\n".join(votes))
+    with Path("bench.toml").open("a") as file:
+        file.write('[command]\nface_teacher = ["named.csv", "votes:votes.csv:shown=face"]\n')
+    ask = ("benchmark", "folder", "--data", data, "--settings", "bench.toml", "--jobs", 1)
+    ask += ("--speech-teacher", "named.csv", "--student", "tiny", "--updates", 2)
+    ask += ("--draws", 1, "--budgets", "1", "--json")
+    faces = ("--face-teacher", "named.csv", "--face-teacher", "votes:votes.csv:shown=face")
+    named = [(t["modality"], t["name"]) for t in json.loads(liser(*ask, *faces).out)["teachers"]]
+    assert named == [
+        ("speech", "table-named"),
+        ("face", "table-named"),
+        ("face", "table-votes-shown=face"),
+    ]
+    record = json.loads(liser(*ask).out)  # the settings file's own list
+    assert [(t["modality"], t["name"]) for t in record["teachers"]] == named
+    again = json.loads(liser(*ask, *faces).out)["command"]
+    assert "--face-teacher named.csv --face-teacher votes:votes.csv:shown=face" in again
+
+
+def test_cremad_has_a_protocol_of_its_own_which_flags_and_files_change(tmp_path: Path) -> None:
+    def settled(corpus: str, file: str = "", **flags: int) -> Protocol:
+        path = tmp_path / "settings.toml"
+        path.write_text(file)
+        return settings_from(Protocol, path, flags, _standard(corpus, flags, path))
+
+    plain = settled("cremad")
+    assert (plain.folds, plain.speakers_per_fold, plain.valid_speakers) == (5, None, 6)
+    assert is_within(plain.distillation.frontend, cremad.STORED_FRONTEND)
+    assert plain.distillation.frontend.mels == 116
+    assert settled("ravdess") == Protocol()
+    by_flag = settled("cremad", speakers_per_fold=4, valid_speakers=3)
+    assert (by_flag.folds, by_flag.speakers_per_fold, by_flag.valid_speakers) == (None, 4, 3)
+    assert settled("cremad", "speakers_per_fold = 9").folds is None
+    tuned = settled("cremad", "[distillation.training]\nupdates = 7")
+    assert tuned.distillation.training.updates == 7
+    assert tuned.distillation.frontend == plain.distillation.frontend
