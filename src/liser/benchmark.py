@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from liser.cells import Bench, cell_settings, cells_of, train_cells
 from liser.config import Protocol
-from liser.corpora.base import Corpus
+from liser.corpora.base import Corpus, Utterance
 from liser.corpora.splits import Fold, speaker_folds
 from liser.distill import check_targets, label_indices
 from liser.errors import InputError
@@ -53,7 +54,7 @@ def benchmark(
         )
     check_targets(corpus, targets)
     folds = folds_of(corpus, protocol)
-    clips = hear(corpus.utterances, protocol.distillation.frontend)
+    clips = hear(heard_alike(corpus.utterances), protocol.distillation.frontend)
     bench = Bench(
         corpus,
         tuple(targets),
@@ -107,6 +108,18 @@ def development(
     ids = {u.id for u in kept.utterances}
     rows = np.array([i in ids for i in targets[0].ids])
     return kept, tuple(t.only(rows) for t in targets)
+
+
+def heard_alike(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
+    """Leave files aside where only some clips have one and all of them have a stored log-mel.
+
+    Who has a file needn't be by chance (of CREMA-D it may be clips of one emotion), and what is
+    heard would tell: a whole recording, or the first seconds of it.
+    """
+    have_files = [u.audio is not None or u.video is not None for u in utterances]
+    if all(have_files) or not all(u.logmel is not None for u in utterances):
+        return utterances
+    return [replace(u, audio=None, video=None) for u in utterances]
 
 
 def folds_of(corpus: Corpus, protocol: Protocol) -> tuple[Fold, ...]:

@@ -101,6 +101,7 @@ class Loss(Settings):
     posterior: Annotated[float, Field(ge=0.0)] = 1.0
     speech_alignment: Annotated[float, Field(ge=0.0)] = 1.0
     face_alignment: Annotated[float, Field(ge=0.0)] = 1.0
+    """Of a modality: its teachers share it."""
     temperature: Positive = 1.0
     confidence_power: Annotated[float, Field(ge=0.0)] = 1.0
 

@@ -35,7 +35,7 @@ _BAD_UPSTREAM = {
     "1064_TIE_SAD_XX": "the recording is damaged",
     "1064_IEO_DIS_MD": "the recording is damaged",
 }
-_CLIP_LISTS = ("logmel_clips.parquet",)
+CLIP_LISTS = ("logmel_clips.parquet",)
 _LOGMELS = "logmel_u8.npy"
 STORED_FRONTEND = Frontend(
     sample_rate=22_050, window_ms=92.88, hop_ms=23.22, mels=128, low_hz=0.0, high_hz=None
@@ -119,7 +119,7 @@ def _spelt(name: str) -> str:
 
 def _clips(path: Path) -> tuple[Takes, list[Skip]]:
     """Gather the files of each clip, and the clips without a file."""
-    clip_list = _find(path, _CLIP_LISTS)
+    clip_list = _find(path, CLIP_LISTS)
     try:
         files = media_files(path)
     except NotFoundError:
@@ -154,7 +154,7 @@ def _clips(path: Path) -> tuple[Takes, list[Skip]]:
 
 def _stored_logmels(path: Path) -> dict[str, StoredLogMel]:
     """Return where each clip's log-mel is stored: the list of clips has the order of the rows."""
-    table, file = _find(path, _CLIP_LISTS), path / _LOGMELS
+    table, file = _find(path, CLIP_LISTS), path / _LOGMELS
     if table is None or not file.is_file():
         return {}
     return {

@@ -48,6 +48,8 @@ def guess_corpus(path: Path) -> str:
         return "folder"
     if (path / synthetic.SETTINGS).is_file():
         return "synthetic"
+    if any((path / name).is_file() for name in cremad.CLIP_LISTS):
+        return "cremad"
     stems = [file.stem for file in media_files(path)]
     for name, is_name in (("ravdess", ravdess.is_name), ("cremad", cremad.is_name)):
         if sum(map(is_name, stems)) > len(stems) / 2:
