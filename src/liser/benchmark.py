@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from liser.baselines import LICENCE, NOT_GIVEN, SYSTEM, LeftOut, opensmile_svm
 from liser.cells import Bench, cell_settings, cells_of, train_cells
 from liser.config import Protocol
 from liser.corpora.base import Corpus
@@ -27,6 +28,7 @@ def benchmark(
     targets: Sequence[Targets],
     folder: Path,
     protocol: Protocol | None = None,
+    functionals: Targets | LeftOut = NOT_GIVEN,
     *,
     jobs: int = 2,
     command: str = "",
@@ -36,7 +38,8 @@ def benchmark(
 
     `targets` holds one speech and one face teacher's. The record's `rows` have one entry for each
     system and budget; intervals are 95 % bootstraps over speakers of predictions pooled over
-    folds, means over draws. Cells run in `jobs` processes of one thread each.
+    folds, means over draws. `functionals` are those of `liser.baselines`; without them that
+    baseline is left out, and the record says why. Cells run in `jobs` processes of one thread each.
 
     Raises:
         InputError: too few speakers or labels, or teachers missing.
@@ -47,7 +50,9 @@ def benchmark(
     modalities = sorted(t.modality for t in targets)
     if modalities != ["face", "speech"]:
         raise InputError(f"a benchmark needs one speech and one face teacher, not {modalities}")
-    if any(t.ids != tuple(u.id for u in corpus.utterances) for t in targets):
+    baseline = functionals if SYSTEM in protocol.systems else None
+    aligned = (*targets, baseline) if isinstance(baseline, Targets) else targets
+    if any(t.ids != tuple(u.id for u in corpus.utterances) for t in aligned):
         raise InputError(f"the targets are not of corpus {corpus.name!r}")
     folds = speaker_folds(
         corpus, protocol.speakers_per_fold, None, protocol.valid_speakers, protocol.seed
@@ -66,7 +71,8 @@ def benchmark(
     for cell in cells:  # a budget that is too small is refused before anything is trained
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
     seconds = train_cells(bench, cells, jobs, progress)
-    rows, predictions = rows_of(bench)
+    said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
+    rows, predictions = rows_of(bench, said)
     return {
         "corpus": corpus.name,
         "synthetic": corpus.name == "synthetic",
@@ -82,9 +88,11 @@ def benchmark(
         "speakers": len(corpus.speakers),
         "skipped": [_plain(s) for s in (*corpus.skipped, *clips.skipped)],
         "teachers": [_teacher_record(t) for t in targets],
+        "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
+        "left_out": [_plain(baseline)] if isinstance(baseline, LeftOut) else [],
         "speaker_normalisation": _normalisation_note(protocol),
         "settings": protocol.model_dump(mode="json"),
-        "versions": _versions(),
+        "versions": _versions(("opensmile",) if isinstance(baseline, Targets) else ()),
         "folds": [_plain(fold) for fold in folds],
         "rows": rows,
         "comparisons": comparisons(bench, rows, predictions),
@@ -119,6 +127,10 @@ def _teacher_record(targets: Targets) -> dict[str, Any]:
     }
 
 
+def _baseline_record(functionals: Targets) -> dict[str, Any]:
+    return {"system": SYSTEM, **_teacher_record(functionals), "licence": LICENCE}
+
+
 def _normalisation_note(protocol: Protocol) -> str:
     if not protocol.distillation.heads.speaker_normalisation:
         return "none"
@@ -132,8 +144,8 @@ def _plain(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
-def _versions() -> dict[str, str]:
-    packages = ("liser", "numpy", "torch", "scikit-learn")
+def _versions(also: Sequence[str]) -> dict[str, str]:
+    packages = ("liser", "numpy", "torch", "scikit-learn", *also)
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 
