@@ -32,7 +32,7 @@ LICENCE = (
     "openSMILE is by audEERING: free for research and personal use; "
     "a commercial product needs a licence from audEERING"
 )
-COSTS = (3.0, 1.0, 10.0, 0.3)
+COSTS = (3.0, 1.0, 10.0)
 """Costs C that are tried, for a kernel whose mean diagonal is 1; the first wins ties."""
 INNER_FOLDS = 5
 CLIP = 3.0
