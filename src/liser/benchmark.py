@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from liser.baselines import LICENCE, NOT_GIVEN, SYSTEM, LeftOut, opensmile_svm
 from liser.cells import Bench, cell_settings, cells_of, train_cells
 from liser.config import Protocol
 from liser.corpora.base import Corpus, Utterance
@@ -28,6 +29,7 @@ def benchmark(
     targets: Sequence[Targets],
     folder: Path,
     protocol: Protocol | None = None,
+    functionals: Targets | LeftOut = NOT_GIVEN,
     *,
     jobs: int = 2,
     command: str = "",
@@ -39,7 +41,8 @@ def benchmark(
     entry for each system and budget; intervals are 95 % bootstraps over speakers of predictions
     pooled over folds, means over draws. Where a crowd's votes stand beside the labels, `perceived`
     in each row scores the same predictions against them, and `references` a crowd that only
-    heard. Cells run in `jobs` processes of one thread each.
+    heard. `functionals` are those of `liser.baselines`; without them that baseline is left out,
+    and the record says why. Cells run in `jobs` processes of one thread each.
 
     Raises:
         InputError: too few speakers or labels, or teachers missing.
@@ -52,7 +55,10 @@ def benchmark(
         raise InputError(
             f"a benchmark needs a speech and a face teacher at least, not {modalities}"
         )
+    baseline = functionals if SYSTEM in protocol.systems else None
     check_targets(corpus, targets)
+    if isinstance(baseline, Targets):
+        check_targets(corpus, [baseline])
     folds = folds_of(corpus, protocol)
     clips = hear(heard_alike(corpus.utterances), protocol.distillation.frontend)
     bench = Bench(
@@ -68,7 +74,8 @@ def benchmark(
     for cell in cells:  # a budget that is too small is refused before anything is trained
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
     seconds = train_cells(bench, cells, jobs, progress)
-    rows, predictions = rows_of(bench)
+    said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
+    rows, predictions = rows_of(bench, said)
     return {
         "corpus": corpus.name,
         "synthetic": corpus.name == "synthetic",
@@ -84,9 +91,11 @@ def benchmark(
         "speakers": len(corpus.speakers),
         "skipped": [_plain(s) for s in (*corpus.skipped, *clips.skipped)],
         "teachers": [_teacher_record(t) for t in targets],
+        "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
+        "left_out": [_plain(baseline)] if isinstance(baseline, LeftOut) else [],
         "speaker_normalisation": _normalisation_note(protocol),
         "settings": protocol.model_dump(mode="json"),
-        "versions": _versions(),
+        "versions": _versions(("opensmile",) if isinstance(baseline, Targets) else ()),
         "folds": [_plain(fold) for fold in folds],
         "rows": rows,
         "references": references(bench),
@@ -139,6 +148,10 @@ def _teacher_record(targets: Targets) -> dict[str, Any]:
     }
 
 
+def _baseline_record(functionals: Targets) -> dict[str, Any]:
+    return {"system": SYSTEM, **_teacher_record(functionals), "licence": LICENCE}
+
+
 def _normalisation_note(protocol: Protocol) -> str:
     if not protocol.distillation.heads.speaker_normalisation:
         return "none"
@@ -152,8 +165,8 @@ def _plain(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
-def _versions() -> dict[str, str]:
-    packages = ("liser", "numpy", "torch", "scikit-learn")
+def _versions(also: Sequence[str]) -> dict[str, str]:
+    packages = ("liser", "numpy", "torch", "scikit-learn", *also)
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 

@@ -144,6 +144,7 @@ class Distillation(Settings):
 
 System = Literal[
     "scratch",
+    "opensmile_svm",
     "distilled",
     "distilled_speech",
     "distilled_face",

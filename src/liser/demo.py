@@ -8,6 +8,7 @@ and tested on unseen speakers. Nothing here says anything about real speech.
 from pathlib import Path
 from typing import Any
 
+from liser.baselines import functionals
 from liser.benchmark import benchmark
 from liser.config import Distillation, Protocol, Training
 from liser.corpora import synthetic
@@ -53,6 +54,7 @@ def demo(
         targets,
         folder / "runs",
         protocol,
+        functionals(corpus, store, protocol, progress),
         jobs=jobs,
         command="liser demo",
         progress=progress,

@@ -35,12 +35,13 @@ COLOURS = {
     "grey": "#8a8f98",
 }
 
-# system -> colour, marker, line. Students are solid, teachers dash-dotted.
+# system -> colour, marker, line. Students are solid, teachers dash-dotted, baselines dashed.
 STYLES = {
     "distilled": ("blue", "o", "-"),
     "distilled_speech": ("sky", "v", "-"),
     "distilled_face": ("green", "^", "-"),
     "scratch": ("vermilion", "s", "-"),
+    "opensmile_svm": ("brown", "*", "--"),
     "teacher_av": ("ink", "D", "-."),
     "teacher_speech": ("orange", "P", "-."),
     "teacher_face": ("purple", "X", "-."),

@@ -25,6 +25,7 @@ SYSTEMS = {
     "distilled_speech": "Distilled, speech only",
     "distilled_face": "Distilled, face only",
     "scratch": "Student from scratch",
+    "opensmile_svm": "openSMILE + SVM",
     "teacher_av": "Both teachers",
     "teacher_speech": "Speech teacher",
     "teacher_face": "Face teacher",
@@ -72,6 +73,7 @@ def report(results: Results, path: Path) -> None:
         focus=_focus(rows),
         few=focus_budget(rows),
         aside=perceived_of(rows),
+        notes=notes(results),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
     part = path.with_name(f".{path.name}.part")
@@ -157,6 +159,20 @@ def headline(results: Results) -> str:
     if results.get("synthetic"):
         said.insert(0, "These data are synthetic: the figures say nothing about real people.")
     return " ".join(said)
+
+
+def notes(results: Results) -> list[str]:
+    """Say which systems are missing and why, and under which licence a baseline may be used.
+
+    >>> notes({"left_out": [{"system": "opensmile_svm", "why": "no clip has an audio file"}]})
+    ['openSMILE + SVM is left out: no clip has an audio file.']
+    """
+    missing = [
+        f"{system_name(one['system'])} is left out: {one['why']}."
+        for one in results.get("left_out", ())
+    ]
+    licences = [f"{one['licence']}." for one in results.get("baselines", ())]
+    return missing + licences
 
 
 def title(results: Results) -> str:

@@ -1,5 +1,6 @@
 """From the cells' predictions to the figures: rows, comparisons, and a map of embeddings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,15 +65,18 @@ def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
 
 
 def rows_of(
-    bench: Bench,
+    bench: Bench, baselines: Mapping[tuple[str, float], NDArray[np.float64]] | None = None
 ) -> tuple[list[dict[str, Any]], dict[tuple[str, float], NDArray[np.float64]]]:
-    """Return one row for each system and budget, and what each said: (draws, clips, classes)."""
+    """Return one row for each system and budget, and what each said: (draws, clips, classes).
+
+    `baselines` is what other systems than students and teachers said, of the tested clips.
+    """
     said = {
         (cell.system, cell.budget): _students(bench, cell.system, cell.budget)
         for cell in cells_of(bench)
         if cell.draw == 0 and cell.fold == 0
     }
-    said |= _teachers(bench)
+    said |= {**_teachers(bench), **(baselines or {})}
     return [_row(bench, system, budget, p) for (system, budget), p in said.items()], said
 
 
@@ -83,8 +87,8 @@ def _row(bench: Bench, system: str, budget: float, said: NDArray[np.float64]) ->
     speakers = [str(u.speaker_id) for u in people]
     rng = np.random.default_rng(bench.protocol.seed)
     classes = len(bench.corpus.labels)
-    is_student = system in TEACHES
-    return {
+    is_student, is_teacher = system in TEACHES, system in LISTENS
+    row = {
         "system": system,
         "labels": budget,
         **summary(said, truth, speakers, rng=rng),
@@ -92,10 +96,13 @@ def _row(bench: Bench, system: str, budget: float, said: NDArray[np.float64]) ->
         "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], classes),
         "params": _parameters(bench) if is_student else None,
         "seeds": list(range(bench.protocol.draws)),
-        "hears": ["speech"] if is_student else list(LISTENS[system]),
-        "speaker_normalised": not is_student
+        "hears": list(LISTENS[system]) if is_teacher else ["speech"],
+        "speaker_normalised": is_teacher
         and bench.protocol.distillation.heads.speaker_normalisation,
     }
+    if not (is_student or is_teacher):  # a baseline ranks the classes, and claims no probability
+        row |= dict.fromkeys(("ece", "ece_low", "ece_high"))
+    return row
 
 
 def against_perceived(bench: Bench, said: NDArray[np.float64]) -> dict[str, Any] | None:

@@ -1,7 +1,10 @@
 """`liser benchmark`: a record that names no folder of this machine, and refusals."""
 
 import json
+import sys
 from pathlib import Path
+
+import pytest
 
 from liser.cli.benchmark import _portable, _standard
 from liser.cli.options import settings_from
@@ -47,6 +50,10 @@ def test_the_protocol_on_a_tiny_corpus(liser, recordings: Path) -> None:
     assert record["settings"]["distillation"]["training"]["updates"] == 2
     budgets = {(row["system"], row["labels"]) for row in record["rows"]}
     assert {("distilled", 0.5), ("scratch", 1.0), ("distilled_face", 0.5)} <= budgets
+    heard = {one["system"] for one in record["baselines"]}
+    missing = {one["system"] for one in record["left_out"]}
+    assert heard | missing == {"opensmile_svm"} and not heard & missing
+    assert (("opensmile_svm", 1.0) in budgets) == bool(heard)
     assert Path("runs/benchmark-folder").is_dir()
     again = liser(*ask)
     assert again.status == 0
@@ -73,6 +80,20 @@ def test_refusals(liser, recordings: Path) -> None:
         ended = liser(*arguments)
         assert ended.status == 2, ended.err
         assert words in ended.err
+
+
+def test_a_baseline_that_is_named_needs_its_package(
+    liser, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest()
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    monkeypatch.delitem(sys.modules, "liser.teachers.opensmile", raising=False)
+    named = Path("bench.toml")
+    named.write_text('systems = ["opensmile_svm"]\n' + named.read_text())
+    teachers = ("--speech-teacher", "named.csv", "--face-teacher", "named.csv")
+    ended = liser("benchmark", "folder", "--data", "tiny.csv", "--settings", named, *teachers)
+    assert ended.status == 2
+    assert "opensmile is not installed: pip install 'liser[teachers]'" in ended.err
 
 
 def test_only_the_end_of_an_absolute_path_is_recorded() -> None:

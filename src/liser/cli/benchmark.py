@@ -134,19 +134,26 @@ def benchmark(
     targets = ask_teachers(loaded, store, speech_teacher, face_teacher, options)
 
     from liser import benchmark as stage
-    from liser.report import headline, table
+    from liser.baselines import functionals
+    from liser.report import headline, notes, table
     from liser.results import write_results
+    from liser.target_store import TargetStore
 
     command = _command(context)
-    results = stage.benchmark(loaded, targets, folder, protocol, jobs=jobs, command=command)
+    heard = functionals(loaded, TargetStore(store), protocol)
+    results = stage.benchmark(loaded, targets, folder, protocol, heard, jobs=jobs, command=command)
     for skip in results["skipped"]:
         skip["detail"] = relative(skip["detail"], data)
+    for left_out in results["left_out"]:
+        left_out["why"] = relative(left_out["why"], data)
     write_results(results, record_file, report)
     if as_json:
         print_json(results)
         return
     show(table(results))
     console.print(headline(results), highlight=False)
+    for note in notes(results):
+        console.print(note, highlight=False, markup=False)
     pages = f"   Report: {report}" if report else ""
     console.print(f"Record: {record_file}{pages}", highlight=False, markup=False)
 
