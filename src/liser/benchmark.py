@@ -21,7 +21,9 @@ from liser.distill import check_targets, label_indices
 from liser.errors import InputError
 from liser.scoreboard import comparisons, embedding_map, references, rows_of, tested_rows
 from liser.students.hearing import hear
+from liser.students.trunk import load_trunk
 from liser.targets import Targets
+from liser.trunks import Beginning, make_trunks
 
 
 def benchmark(
@@ -31,6 +33,7 @@ def benchmark(
     protocol: Protocol | None = None,
     functionals: Targets | LeftOut = NOT_GIVEN,
     *,
+    beginning: Beginning | None = None,
     jobs: int = 2,
     command: str = "",
     progress: bool | None = None,
@@ -42,7 +45,9 @@ def benchmark(
     pooled over folds, means over draws. Where a crowd's votes stand beside the labels, `perceived`
     in each row scores the same predictions against them, and `references` a crowd that only
     heard. `functionals` are those of `liser.baselines`; without them that baseline is left out,
-    and the record says why. Cells run in `jobs` processes of one thread each.
+    and the record says why. With a `beginning` every taught student starts from a trunk, which
+    listens to the fold's training and validation speakers only. Cells run in `jobs` processes of
+    one thread each.
 
     Raises:
         InputError: too few speakers or labels, or teachers missing.
@@ -61,6 +66,7 @@ def benchmark(
         check_targets(corpus, [baseline])
     folds = folds_of(corpus, protocol)
     clips = hear(heard_alike(corpus.utterances), protocol.distillation.frontend)
+    trunks = make_trunks(beginning, corpus, clips, folds, protocol, folder, jobs, progress)
     bench = Bench(
         corpus,
         tuple(targets),
@@ -68,7 +74,8 @@ def benchmark(
         label_indices(corpus),
         folds,
         protocol,
-        folder / cell_settings(protocol, targets, corpus),
+        folder / cell_settings(protocol, targets, corpus, trunks),
+        trunks,
     )
     cells = cells_of(bench)
     for cell in cells:  # a budget that is too small is refused before anything is trained
@@ -91,6 +98,7 @@ def benchmark(
         "speakers": len(corpus.speakers),
         "skipped": [_plain(s) for s in (*corpus.skipped, *clips.skipped)],
         "teachers": [_teacher_record(t) for t in targets],
+        "trunks": [load_trunk(folder).provenance for folder in trunks],
         "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
         "left_out": [_plain(baseline)] if isinstance(baseline, LeftOut) else [],
         "speaker_normalisation": _normalisation_note(protocol),

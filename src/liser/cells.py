@@ -23,6 +23,7 @@ from liser.distill import Split, learn
 from liser.errors import StorageError
 from liser.fingerprint import fingerprint
 from liser.students.hearing import Clips
+from liser.students.trunk import load_trunk
 from liser.targets import Targets
 from liser.teachers.base import Modality
 from liser.teachers.fusion import Views, views_by_modality
@@ -65,6 +66,8 @@ class Bench:
     folds: tuple[Fold, ...]
     protocol: Protocol
     folder: Path
+    trunks: tuple[Path, ...] = ()
+    """By fold, the folder of the trunk that every taught student starts from."""
 
     def split(self, fold: Fold) -> Split:
         """Return a fold's training and validation rows: a clip needs no label to be learnt from."""
@@ -115,12 +118,15 @@ def cells_of(bench: Bench) -> list[Cell]:
     ]
 
 
-def cell_settings(protocol: Protocol, targets: Sequence[Targets], corpus: Corpus) -> str:
+def cell_settings(
+    protocol: Protocol, targets: Sequence[Targets], corpus: Corpus, trunks: Sequence[Path] = ()
+) -> str:
     """Hash what decides a cell: more draws, budgets or systems go on with what is there."""
     breadth = {"budgets", "ablation_budgets", "draws", "systems"}
     settings = protocol.model_dump(exclude=breadth)
     clips = [(u.id, u.speaker_id, u.label) for u in corpus.utterances]
-    return fingerprint(RECIPE, settings, [t.fingerprint for t in targets], clips)
+    beginnings = [folder.name for folder in trunks]
+    return fingerprint(RECIPE, settings, [t.fingerprint for t in targets], clips, beginnings)
 
 
 def train_cells(bench: Bench, cells: Sequence[Cell], jobs: int, progress: bool | None) -> float:
@@ -153,9 +159,9 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     if not seen:
         settings = settings.model_copy(update={"training": protocol.supervised})
     seed = 1000 * protocol.seed + cell.draw
-    student, trained = learn(
-        bench.clips, seen, labels, bench.corpus.labels, bench.split(fold), settings, seed
-    )
+    trunk = load_trunk(bench.trunks[cell.fold]) if seen and bench.trunks else None
+    names, split = bench.corpus.labels, bench.split(fold)
+    student, trained = learn(bench.clips, seen, labels, names, split, settings, seed, trunk=trunk)
     rows = bench.rows(fold.test)
     _, embeddings = bench.clips.predict(student.module, rows)
     part = bench.folder / f"{cell.file}.part"

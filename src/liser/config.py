@@ -113,6 +113,8 @@ class Training(Settings):
     """Weight updates in all; the same for every system that is compared."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Positive = 2e-3
+    inherited_rate: Annotated[float, Field(ge=0.0)] = 1.0
+    """Learning rate of the layers that a trunk gave, as a share of `learning_rate`."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
     mixup: Annotated[float, Field(ge=0.0)] = 0.3
     """Both parameters of the Beta distribution that mixing weights are drawn from; 0: none."""
@@ -130,6 +132,21 @@ class Training(Settings):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Arithmetic of the convolutions while training; the weights stay float32."""
+
+
+class Pretraining(Settings):
+    """Learning without labels to hear what a speech representation model hears."""
+
+    clips_to_inherit: Annotated[int, Field(ge=2)] = 300
+    """Clips on which the encoder's layers are fitted to the student before it is trained."""
+    updates: Count = 2500
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    learning_rate: Positive = 1e-3
+    crop_s: Positive = 1.5
+    components: Count = 192
+    """Directions of the encoder's frames that are learnt, the widest ones."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
 
 
 class Distillation(Settings):
@@ -169,6 +186,8 @@ class Protocol(Settings):
     ablation_budgets: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1,)
     """Budgets at which one teacher alone teaches the student."""
     seed: Annotated[int, Field(ge=0)] = 0
+    pretraining: Pretraining = Pretraining()
+    """Of the trunks, where an encoder is given."""
     distillation: Distillation = Distillation()
     supervised: Training = Training()
     """Training of the student from scratch, tuned for itself."""

@@ -20,6 +20,7 @@ from liser.fingerprint import fingerprint
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
+from liser.students.trunk import Trunk
 from liser.targets import Targets
 from liser.teachers.fusion import Views, posteriors, views_by_modality
 from liser.train import Lessons, Trained, lessons_from, train
@@ -50,6 +51,7 @@ def distill(
     folder: Path,
     settings: Distillation | None = None,
     *,
+    trunk: Trunk | None = None,
     seed: int = 0,
     valid_speakers: int = 2,
     watch: Watch = lambda done, total, score: None,
@@ -58,7 +60,8 @@ def distill(
 
     Every utterance of the corpus is trained on (unlabelled ones through the targets), but for
     those of `valid_speakers` speakers, who decide when to stop and how sure the student may be.
-    Without targets this is plain supervised training. A run that was killed goes on from its
+    Without targets this is plain supervised training. With a `trunk` the student starts from what
+    that inherited (`liser.pretrain`). A run that was killed goes on from its
     checkpoint in `folder`; a finished one is read back. The student's provenance says what it was
     made from, its training speakers too, and under ``result`` what came of it: the validation
     speakers, the best UAR on them (None without any), and the clips that could not be heard.
@@ -73,6 +76,8 @@ def distill(
     labels = label_indices(corpus)
     _refuse_one_class(labels)
     provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
+    if trunk is not None:
+        provenance["trunk"] = {"fingerprint": trunk.fingerprint, **trunk.provenance}
     if _begin(folder, provenance):
         return load_student(folder)
     clips = hear(corpus.utterances, settings.frontend)
@@ -89,6 +94,7 @@ def distill(
         seed,
         folder / "checkpoint.pt",
         watch,
+        trunk,
     )
     result = _result(corpus, clips, split, trained)
     return _keep(replace(student, provenance={**provenance, "result": result}), folder)
@@ -114,6 +120,7 @@ def learn(
     seed: int,
     checkpoint: Path | None = None,
     watch: Watch = lambda done, total, score: None,
+    trunk: Trunk | None = None,
 ) -> tuple[Student, Trained]:
     """Train one student on what is heard, what the teachers saw, and the labels (-1: unknown).
 
@@ -135,6 +142,8 @@ def learn(
     lessons = lessons_from(taught, labels, classes, settings.loss, aligned)
     torch.manual_seed(seed)
     fresh = build_student(settings.student, classes, settings.frontend.mels)
+    if trunk is not None:
+        trunk.give(fresh, settings.student, settings.frontend)
     rows_of = (split.train, split.valid)
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
     student = Student(trained.student, settings.student, names, settings.frontend, 1.0, {})

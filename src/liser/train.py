@@ -112,9 +112,9 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         state.restore(load_checkpoint(checkpoint))
     while state.round < rounds and not state.out_of_patience:
-        torch.manual_seed(_seed_of(seed, state.round))  # dropout's generator
-        rng = torch.Generator().manual_seed(_seed_of(seed, state.round, 1))
-        order = _order(learn, settings, _seed_of(seed, state.round, 2))
+        torch.manual_seed(seed_of(seed, state.round))  # dropout's generator
+        rng = torch.Generator().manual_seed(seed_of(seed, state.round, 1))
+        order = _order(learn, settings, seed_of(seed, state.round, 2))
         state.student.train()
         for batch in order[: settings.updates - state.step]:
             state.update(clips, batch, rng)
@@ -143,9 +143,10 @@ class _State:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.student).eval()
         self.projections = _projections(self.student, lessons, seed).to(device)
-        parameters = [*self.student.parameters(), *self.projections.parameters()]
         self.optimizer = torch.optim.AdamW(
-            parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            _groups(self.student, self.projections, settings),
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.step = self.round = self.best_round = 0
         self.best_score = -1.0
@@ -181,7 +182,7 @@ class _State:
             loss = loss + scale * alignment(projected, target, mixed(own))
 
         for group in self.optimizer.param_groups:
-            group["lr"] = s.learning_rate * _schedule(self.step, s.updates)
+            group["lr"] = group["rate"] * schedule(self.step, s.updates)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
@@ -244,9 +245,22 @@ def pick_device(name: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def _groups(student: nn.Module, projections: nn.Module, settings: Training) -> list[dict[str, Any]]:
+    """Part what a trunk may have given, which learns at a rate of its own, from the rest."""
+    parts = getattr(student, "inherited", ())
+    named = list(student.named_parameters())
+    given = [p for name, p in named if name.split(".")[0] in parts]
+    fresh = [p for name, p in named if name.split(".")[0] not in parts]
+    rate = settings.learning_rate
+    groups = [{"params": [*fresh, *projections.parameters()], "rate": rate}]
+    if given:
+        groups.append({"params": given, "rate": rate * settings.inherited_rate})
+    return groups
+
+
 def _projections(student: nn.Module, lessons: Lessons, seed: int) -> nn.ModuleDict:
     """One linear map from the student's embedding to each teacher's; only training uses them."""
-    torch.manual_seed(_seed_of(seed, 0, 3))
+    torch.manual_seed(seed_of(seed, 0, 3))
     width = int(student.classify[-1].in_features)  # type: ignore[index, union-attr]
     dims = {name: target.shape[1] for name, (target, _, _) in lessons.embeddings.items()}
     return nn.ModuleDict({name: nn.Linear(width, dim) for name, dim in dims.items()})
@@ -271,8 +285,8 @@ def _mixing(batch: int, settings: Training, rng: torch.Generator) -> tuple[float
     return float(np.random.default_rng(seed).beta(settings.mixup, settings.mixup)), partner
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Linear warm-up over a twentieth of the updates, then half a cosine down to 0."""
+def schedule(step: int, steps: int) -> float:
+    """Return a share in 0…1: linear warm-up over a twentieth of the updates, then half a cosine."""
     return min(1.0, (step + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
@@ -295,5 +309,6 @@ def _validation_score(state: _State, clips: Clips, valid: NDArray[np.int64]) -> 
     return float(uar(confusion(truth, predicted, state.lessons.posterior.shape[1])))
 
 
-def _seed_of(*parts: int) -> int:
+def seed_of(*parts: int) -> int:
+    """Return a seed that depends on all parts."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])

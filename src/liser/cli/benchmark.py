@@ -10,6 +10,7 @@ import typer
 
 from liser.cli.options import (
     Detector,
+    Encoder,
     FaceSpec,
     FaceTeacher,
     Json,
@@ -25,6 +26,7 @@ from liser.errors import InputError
 
 if TYPE_CHECKING:
     from liser.config import Protocol
+    from liser.corpora.base import Corpus
 
 
 STANDARDS: dict[str, dict[str, Any]] = {
@@ -58,6 +60,14 @@ def benchmark(
     data: Annotated[Path, typer.Option(metavar="DIR", help="The corpus's folder, or a manifest.")],
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
+    encoder: Encoder = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CORPUS:DIR",
+            help="A further corpus to listen to, without its labels, when inheriting.",
+        ),
+    ] = None,
     store: Store = Path("targets"),
     runs: Annotated[
         Path | None,
@@ -113,6 +123,8 @@ def benchmark(
 
     if not speech_teacher or not face_teacher:
         raise InputError("a benchmark compares teachers: give --speech-teacher and --face-teacher")
+    if also and encoder is None:
+        raise InputError("--also names corpora to inherit with: give --encoder as well")
     flags = {
         "budgets": numbers(budgets, "--budgets", float),
         "draws": draws,
@@ -141,7 +153,21 @@ def benchmark(
 
     command = _command(context)
     heard = functionals(loaded, TargetStore(store), protocol)
-    results = stage.benchmark(loaded, targets, folder, protocol, heard, jobs=jobs, command=command)
+    beginning = None
+    if encoder is not None:
+        from liser.trunks import Beginning
+
+        beginning = Beginning(encoder, store, tuple(_other(one) for one in also or ()))
+    results = stage.benchmark(
+        loaded,
+        targets,
+        folder,
+        protocol,
+        heard,
+        beginning=beginning,
+        jobs=jobs,
+        command=command,
+    )
     for skip in results["skipped"]:
         skip["detail"] = relative(skip["detail"], data)
     for left_out in results["left_out"]:
@@ -156,6 +182,16 @@ def benchmark(
         console.print(note, highlight=False, markup=False)
     pages = f"   Report: {report}" if report else ""
     console.print(f"Record: {record_file}{pages}", highlight=False, markup=False)
+
+
+def _other(text: str) -> Corpus:
+    """Read ``cremad:DIR``, a corpus that is only listened to."""
+    from liser.corpora.registry import load_corpus
+
+    kind, _, folder = text.partition(":")
+    if not folder:
+        raise InputError(f"--also {text!r} is not like cremad:DIR")
+    return load_corpus(kind, Path(folder))
 
 
 def _standard(corpus: str, flags: dict[str, Any], settings: Path | None) -> dict[str, Any]:

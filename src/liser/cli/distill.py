@@ -48,6 +48,10 @@ def distill(
         typer.Option(metavar="0.1|5", help="Keep this share, or this number a class, of labels."),
     ] = None,
     student: StudentSize = None,
+    trunk: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="What `liser pretrain` made: the student starts from it."),
+    ] = None,
     store: Store = Path("targets"),
     kind: Kind = None,
     layers: Layers = None,
@@ -86,6 +90,12 @@ def distill(
     flags = {"student": student, "training.updates": updates}
     chosen = settings_from(Distillation, settings, flags, {})
     check_student(chosen.student)
+    start = None
+    if trunk is not None:
+        from liser.students.trunk import load_trunk
+
+        start = load_trunk(trunk)
+        start.check(chosen.student, chosen.frontend)
     kept = None if budget is None else _budget(budget)
     corpus = open_corpus(data, kind)
     if labels is not None:
@@ -100,7 +110,14 @@ def distill(
 
     with training("distilling") as watch:
         made = stage.distill(
-            corpus, targets, out, chosen, seed=seed, valid_speakers=valid_speakers, watch=watch
+            corpus,
+            targets,
+            out,
+            chosen,
+            trunk=start,
+            seed=seed,
+            valid_speakers=valid_speakers,
+            watch=watch,
         )
     record = _record(corpus, made, out) | {"teachers": taught(targets)}
     if as_json:

@@ -109,6 +109,14 @@ SettingsFile = Annotated[
     ),
 ]
 Updates = Annotated[int | None, typer.Option(help="Weight updates of a training.")]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="A Whisper model that taught students inherit from: hub id or folder; needs a `base` "
+        "student.",
+    ),
+]
 StudentSize = Annotated[str | None, typer.Option(help="tiny, small or base.")]
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -58,6 +58,15 @@ def augment(logmel: Tensor, rng: torch.Generator) -> Tensor:
     return x
 
 
+def disturb(logmel: Tensor, rng: torch.Generator) -> Tensor:
+    """Return (batch, frames, mels) with noise, another colour and hidden parts, nothing moved.
+
+    For targets that belong to a frame: what is said at a time stays at that time.
+    """
+    x = _add_noise(logmel, rng) + _equaliser(logmel, rng)
+    return _hide(_hide(x, 2, 8, rng), 1, 10, rng)
+
+
 def _uniform(low: float, high: float, batch: int, rng: torch.Generator) -> Tensor:
     return low + (high - low) * torch.rand(batch, 1, 1, generator=rng)
 

@@ -6,11 +6,12 @@ from torch import nn
 
 from liser.errors import InputError
 from liser.students.cnn import Cnn
+from liser.students.transformer import Transformer
 
 STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {
     "tiny": lambda classes, mels: Cnn(classes, mels, (8, 12, 16, 24, 32), 64),
     "small": lambda classes, mels: Cnn(classes, mels, (16, 32, 40, 56, 80), 96),
-    "base": lambda classes, mels: Cnn(classes, mels, (24, 48, 96, 144, 192), 192),
+    "base": Transformer,
 }
 """Builders that take (classes, mels): about 50 k, 300 k and 1.5 M parameters."""
 

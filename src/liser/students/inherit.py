@@ -1,0 +1,170 @@
+"""Inheriting a Whisper encoder's first layers, without any training.
+
+The student's residual stream takes the directions in which the encoder's varies most (as
+SliceGPT does, Ashkboos et al. 2024, arXiv 2401.15024), its hidden units are the encoder's most
+influential ones. Then each linear map of the student, from the first to the last, is the ridge
+regression that gives back what the encoder computes there, from what the student has computed so
+far: every map also mends what those before it lost. No label is used.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from liser.config import Frontend
+from liser.errors import InputError
+from liser.students.transformer import HEAD_WIDTH, Layer, Transformer, norm, positions
+from liser.students.whisper import Inside, Stem, Whisper
+
+RIDGE = 1e-3
+"""Added to the inputs' covariance, as a share of their mean variance."""
+
+
+@torch.inference_mode()
+def inherit(
+    student: Transformer, encoder: Whisper, logmels: Sequence[Tensor], frontend: Frontend
+) -> list[float]:
+    """Give a student the encoder's stem and first layers, as far as it has room for them.
+
+    `logmels` (frames, mels) are some hundred clips as the student hears them. Returns the share
+    of the encoder's variance that the student's stream explains after the stem and each layer.
+
+    Raises:
+        InputError: the encoder's heads are of another width than the student's.
+    """
+    if encoder.head_width != HEAD_WIDTH:
+        raise InputError(
+            f"{encoder.name} has heads of width {encoder.head_width}, a student {HEAD_WIDTH}"
+        )
+    heard = [encoder.inside(clip, frontend, len(student.layers)) for clip in logmels]
+    stem = Stem.joined([own for own, _ in heard])
+    layers = [Inside.joined([own[i] for _, own in heard]) for i in range(len(student.layers))]
+    clips = _Clips([len(clip) for clip in logmels], torch.cat([clip.float() for clip in logmels]))
+    basis = _directions([stem.stream, *(x for own in layers for x in (own.middle, own.after))])
+    basis = basis[:, : student.lift.out_features]
+    stream = _stem(student, encoder, stem, clips, basis)
+    explained = [_explained(_seen(stem.stream, basis), stream)]
+    for number, layer in enumerate(student.layers):
+        theirs, own = encoder.encoder.layers[number], layers[number]
+        stream = _layer(cast(Layer, layer), theirs, own, stream, clips, basis)
+        explained.append(_explained(_seen(own.after, basis), stream))
+    return explained
+
+
+@dataclass(frozen=True, slots=True)
+class _Clips:
+    """Frames of clips one after the other, and how many each clip has."""
+
+    lengths: list[int]
+    logmel: Tensor
+
+    def apart(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the rows of each clip by itself."""
+        return torch.split(x, self.lengths)
+
+    def neighbours(self, x: Tensor) -> Tensor:
+        """Return each frame between its neighbours (frames, 3 × dim), silence beyond the ends."""
+        parts = []
+        for own in self.apart(x):
+            padded = functional.pad(own, (0, 0, 1, 1))
+            parts.append(torch.cat([padded[:-2], padded[1:-1], padded[2:]], 1))
+        return torch.cat(parts)
+
+
+def _directions(streams: list[Tensor]) -> Tensor:
+    """Return the directions (width, width) in which normed streams vary, the widest first."""
+    normed = torch.cat([_centred(x) / _centred(x).norm(dim=1, keepdim=True) for x in streams])
+    _, vectors = torch.linalg.eigh(normed.T @ normed)
+    widest: Tensor = vectors.flip(1)
+    return widest
+
+
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(1, keepdim=True)  # a layer norm is blind to the mean over the width
+
+
+def _seen(stream: Tensor, basis: Tensor) -> Tensor:
+    return _centred(stream) @ basis
+
+
+def _stem(
+    student: Transformer, encoder: Whisper, own: Stem, clips: _Clips, basis: Tensor
+) -> Tensor:
+    """Fit both convolutions, the map to the stream and the positions; return the stream."""
+    first, second = student.first, student.second
+    following = encoder.encoder.conv2.weight.square().sum((0, 2))
+    kept = _most(functional.gelu(own.first).square().mean(0) * following, first.out_channels)
+    x = functional.gelu(_fit_convolution(first, clips, clips.logmel, own.first[:, kept]))
+    kept = _most(functional.gelu(own.second).var(0), second.out_channels)
+    x = functional.gelu(_fit_convolution(second, clips, x, own.second[:, kept]))
+    stream = _fit(student.lift, x, _seen(own.stream - own.positions, basis))
+    places = torch.cat([positions(length) for length in clips.lengths])
+    weight, offset = _ridge(places, _seen(own.positions, basis), 1e-6)
+    student.place.weight.copy_(weight)
+    _give(student.lift, student.lift.weight, student.lift.bias + offset)
+    return stream + places @ weight.T + offset
+
+
+def _layer(
+    layer: Layer, theirs: Any, own: Inside, stream: Tensor, clips: _Clips, basis: Tensor
+) -> Tensor:
+    """Fit one layer to the encoder's; return the stream after it."""
+    gathered = own.gathered.view(len(stream), -1, HEAD_WIDTH)
+    written = theirs.self_attn.out_proj.weight
+    written = written.view(len(written), -1, HEAD_WIDTH)
+    said = torch.einsum("fhd,ohd->fho", gathered, written).var(0).sum(1)
+    heads = _most(said, layer.heads)
+    columns = (heads[:, None] * HEAD_WIDTH + torch.arange(HEAD_WIDTH)).flatten()
+    x = norm(stream)
+    for part, target in ((layer.query, own.query), (layer.key, own.key), (layer.value, own.value)):
+        _fit(part, x, target[:, columns])
+    found = torch.cat([layer.attend(clip[None])[0] for clip in clips.apart(x)])
+    stream = stream + _fit(layer.out, found, _seen(own.middle, basis) - stream)
+    following = theirs.fc2.weight.square().sum(0)
+    kept = _most(functional.gelu(own.inner).var(0) * following, layer.up.out_features)
+    inner = functional.gelu(_fit(layer.up, norm(stream), own.inner[:, kept]))
+    return stream + _fit(layer.down, inner, _seen(own.after, basis) - stream)
+
+
+def _most(importance: Tensor, count: int) -> Tensor:
+    return importance.argsort(descending=True)[:count]
+
+
+def _fit_convolution(layer: nn.Conv1d, clips: _Clips, x: Tensor, target: Tensor) -> Tensor:
+    """Fit a convolution of three frames, and return what it gives for x (frames, dim)."""
+    around = clips.neighbours(x)
+    weight, offset = _ridge(around, target)
+    _give(layer, weight.view(len(weight), 3, -1).transpose(1, 2), offset)
+    return around @ weight.T + offset
+
+
+def _fit(layer: nn.Linear, x: Tensor, target: Tensor) -> Tensor:
+    """Fit a linear layer, and return what it gives for x (frames, dim)."""
+    weight, offset = _ridge(x, target)
+    _give(layer, weight, offset)
+    return x @ weight.T + offset
+
+
+def _give(layer: nn.Conv1d | nn.Linear, weight: Tensor, offset: Tensor) -> None:
+    layer.load_state_dict({"weight": weight, "bias": offset})
+
+
+def _ridge(x: Tensor, target: Tensor, amount: float = RIDGE) -> tuple[Tensor, Tensor]:
+    """Return weight (out, in) and offset (out,) of the ridge regression of target on x."""
+    x, target = x.double(), target.double()
+    centre, mean = x.mean(0), target.mean(0)
+    around = x - centre
+    covariance = around.T @ around
+    covariance.diagonal().add_(amount * covariance.diagonal().mean())
+    weight = torch.linalg.solve(covariance, around.T @ (target - mean)).T
+    return weight.float(), (mean - weight @ centre).float()
+
+
+def _explained(target: Tensor, given: Tensor) -> float:
+    lost = (target - given).square().sum() / (target - target.mean(0)).square().sum()
+    return 1.0 - lost.item() if math.isfinite(lost.item()) else 0.0

@@ -1,0 +1,118 @@
+"""A small Transformer student, in the form of a speech representation model's first layers.
+
+It has the parts of a Whisper encoder (Radford et al. 2022, arXiv 2212.04356): two convolutions
+over time, sinusoidal positions, pre-norm layers of self-attention and a feed-forward net. It is
+far narrower, its norm has no parameters, and it hears the student's log-mel at the student's own
+frame rate. So it can inherit such a model's function (`liser.students.inherit`) before it learns.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from liser.students.cnn import AttentivePool
+
+HEAD_WIDTH = 64
+
+
+class Transformer(nn.Module):
+    """Log-mel (batch, frames, mels) to logits (batch, classes) and embedding (batch, dim).
+
+    `stem` gives the channels of the two convolutions, `width` that of the residual stream,
+    `inner` that of the feed-forward nets. Any number of frames is taken.
+    """
+
+    inherited = ("first", "second", "lift", "place", "layers")
+    """What may be inherited; these learn at their own rate."""
+
+    def __init__(
+        self,
+        classes: int,
+        mels: int,
+        stem: tuple[int, int] = (160, 256),
+        width: int = 256,
+        heads: int = 4,
+        inner: int = 384,
+        layers: int = 2,
+        embedding: int = 128,
+    ) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(mels, stem[0], 3, padding=1)
+        self.second = nn.Conv1d(*stem, 3, padding=1)
+        self.lift = nn.Linear(stem[1], width)
+        self.place = nn.Linear(2 * FREQUENCIES, width, bias=False)
+        self.layers = nn.ModuleList(Layer(width, heads, inner) for _ in range(layers))
+        self.pool = AttentivePool(width)
+        self.embed = nn.Sequential(
+            nn.BatchNorm1d(2 * width),
+            nn.Dropout(0.3),
+            nn.Linear(2 * width, embedding),
+            nn.BatchNorm1d(embedding),
+        )
+        self.classify = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(embedding, classes))
+
+    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (batch, classes) and embedding (batch, dim)."""
+        last = norm(self.states(logmel)[-1])
+        embedding = self.embed(self.pool(last.transpose(1, 2)))
+        return self.classify(embedding), embedding
+
+    def states(self, logmel: Tensor) -> list[Tensor]:
+        """Return the residual stream (batch, frames, width) before and after each layer."""
+        x = functional.gelu(self.first(logmel.transpose(1, 2)))
+        x = functional.gelu(self.second(x))
+        places = positions(logmel.shape[1], logmel.device)
+        stream = self.lift(x.transpose(1, 2)) + self.place(places)
+        states = [stream]
+        for layer in self.layers:
+            stream = layer(stream)
+            states.append(stream)
+        return states
+
+
+class Layer(nn.Module):
+    """Self-attention, then a feed-forward net, each on the normed stream and added to it."""
+
+    def __init__(self, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.heads = heads
+        attended = HEAD_WIDTH * heads
+        self.query, self.key, self.value = (nn.Linear(width, attended) for _ in range(3))
+        self.out = nn.Linear(attended, width)
+        self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
+
+    def forward(self, stream: Tensor) -> Tensor:
+        """Return the stream (batch, frames, width) with what this layer adds."""
+        stream = stream + self.out(self.attend(norm(stream)))
+        added: Tensor = self.down(functional.gelu(self.up(norm(stream))))
+        return stream + added
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Return what the heads gather (batch, frames, heads × 64)."""
+        batch, frames, _ = x.shape
+        query, key, value = (
+            part(x).view(batch, frames, self.heads, HEAD_WIDTH).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        gathered = functional.scaled_dot_product_attention(query, key, value)
+        return gathered.transpose(1, 2).reshape(batch, frames, -1)
+
+
+FREQUENCIES = 64
+
+
+def positions(frames: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return sines and cosines (frames, 2 × 64) of periods from 6 to 6,000 frames."""
+    slowest = math.log(1000.0)
+    rates = torch.exp(-torch.linspace(0.0, slowest, FREQUENCIES, device=device))
+    angles = torch.arange(frames, dtype=torch.float32, device=device)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def norm(x: Tensor) -> Tensor:
+    """Divide by the root mean square over the last axis (Zhang & Sennrich 2019), in float32."""
+    scale: Tensor = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-5)
+    normed: Tensor = x * scale.to(x.dtype)
+    return normed
