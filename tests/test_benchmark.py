@@ -147,7 +147,7 @@ def test_a_cell_learns_from_its_budget_and_no_other_label(
     class Enough(Exception):
         pass
 
-    def learn(clips: object, seen: object, labels: np.ndarray, *_: object) -> None:
+    def learn(clips: object, seen: object, labels: np.ndarray, *_: object, **__: object) -> None:
         given.append(labels)
         raise Enough
 
@@ -332,9 +332,9 @@ def test_unlabelled_clips_are_learnt_from_and_not_tested(
 ) -> None:
     learnt, real = [], cells.learn
 
-    def spy(clips: Any, seen: Any, labels: Any, names: Any, split: Any, *rest: Any) -> Any:
+    def spy(clips: Any, seen: Any, labels: Any, names: Any, split: Any, *a: Any, **b: Any) -> Any:
         learnt.append(split)
-        return real(clips, seen, labels, names, split, *rest)
+        return real(clips, seen, labels, names, split, *a, **b)
 
     monkeypatch.setattr(cells, "learn", spy)
     hidden = [replace(u, label=None) if u.id.endswith("-2") else u for u in tones.utterances]

@@ -281,9 +281,9 @@ def test_fewer_clips_than_a_batch_will_do() -> None:
 
 
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:
-    from liser.train import _schedule
+    from liser.train import schedule
 
-    rates = [_schedule(step, 200) for step in range(200)]
+    rates = [schedule(step, 200) for step in range(200)]
     assert rates[0] == pytest.approx(0.1, rel=0.01)
     assert max(rates) == rates[9] > 0.99
     assert all(a > b for a, b in pairwise(rates[9:]))

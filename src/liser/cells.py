@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from liser.config import Protocol
+from liser.config import Distillation, Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, label_budget
 from liser.distill import Split, learn
@@ -104,6 +104,15 @@ class Bench:
         return views_by_modality(asked, speakers, fit, self.protocol.distillation.heads)
 
 
+def settings_of(protocol: Protocol, system: str) -> Distillation:
+    """Return how the student of a system is made: without teachers it may be another one."""
+    settings = protocol.distillation
+    if TEACHES[system]:
+        return settings
+    student = protocol.supervised_student or settings.student
+    return settings.model_copy(update={"training": protocol.supervised, "student": student})
+
+
 def cells_of(bench: Bench) -> list[Cell]:
     """Return every student that the protocol asks for."""
     p = bench.protocol
@@ -155,9 +164,7 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     fold, protocol = bench.folds[cell.fold], bench.protocol
     labels = bench.budgeted(fold, cell.budget, cell.draw)
     seen = bench.views(fold, TEACHES[cell.system])
-    settings = protocol.distillation
-    if not seen:
-        settings = settings.model_copy(update={"training": protocol.supervised})
+    settings = settings_of(protocol, cell.system)
     seed = 1000 * protocol.seed + cell.draw
     trunk = load_trunk(bench.trunks[cell.fold]) if seen and bench.trunks else None
     names, split = bench.corpus.labels, bench.split(fold)

@@ -191,6 +191,10 @@ class Protocol(Settings):
     distillation: Distillation = Distillation()
     supervised: Training = Training()
     """Training of the student from scratch, tuned for itself."""
+    supervised_student: str | None = None
+    """Which student is trained from scratch: None for the one that is taught. A shape that is
+    made to inherit may be a weak one to start from nothing with, and a weak baseline proves
+    nothing."""
 
     @model_validator(mode="after")
     def _counts_folds_once(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liser.cells import TEACHES, Bench, Cell, cells_of, load_cell
+from liser.cells import TEACHES, Bench, Cell, cells_of, load_cell, settings_of
 from liser.metrics import summary, uar_by_group, uar_difference_interval, uar_ratio_interval
 from liser.students.registry import build_student, count_parameters
 from liser.teachers.base import Modality
@@ -94,7 +94,8 @@ def _row(bench: Bench, system: str, budget: float, said: NDArray[np.float64]) ->
         **summary(said, truth, speakers, rng=rng),
         "perceived": against_perceived(bench, said),
         "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], classes),
-        "params": _parameters(bench) if is_student else None,
+        "student": settings_of(bench.protocol, system).student if is_student else None,
+        "params": _parameters(bench, system) if is_student else None,
         "seeds": list(range(bench.protocol.draws)),
         "hears": list(LISTENS[system]) if is_teacher else ["speech"],
         "speaker_normalised": is_teacher
@@ -151,8 +152,8 @@ def _scores_of_voted(
     return {**kept, "clips": len(voted), "left_out": len(truth) - len(voted)}
 
 
-def _parameters(bench: Bench) -> int:
-    settings = bench.protocol.distillation
+def _parameters(bench: Bench, system: str) -> int:
+    settings = settings_of(bench.protocol, system)
     classes = len(bench.corpus.labels)
     return count_parameters(build_student(settings.student, classes, settings.frontend.mels))
 

@@ -138,7 +138,9 @@ def benchmark(
     protocol = _ablated(
         settings_from(Protocol, settings, flags, _standard(corpus, flags, settings))
     )
-    check_student(protocol.distillation.student)
+    for name in (protocol.distillation.student, protocol.supervised_student):
+        if name is not None:
+            check_student(name)
     loaded = load_corpus(corpus, data)
     folder = runs or Path("runs") / f"benchmark-{corpus}"
     record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
