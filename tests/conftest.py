@@ -91,3 +91,65 @@ def nano(monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setitem(STUDENTS, "nano", lambda classes, mels: Cnn(classes, mels, (4, 8), 8))
     return "nano"
+
+
+@pytest.fixture
+def heir(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name a student so small that it inherits from `whisper` in a second."""
+    from liser.students.registry import STUDENTS
+    from liser.students.transformer import Transformer
+
+    shape = {"stem": (32, 48), "width": 48, "heads": 1, "inner": 32, "embedding": 16}
+    monkeypatch.setitem(STUDENTS, "heir", lambda classes, mels: Transformer(classes, mels, **shape))
+    return "heir"
+
+
+@pytest.fixture(scope="session")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a tiny Whisper as a hub's folder is: fresh weights, and heads as wide as real ones."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.WhisperConfig(
+        d_model=128,
+        encoder_layers=4,  # the last one's output is normed, and nothing is to be read from it
+        encoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        init_std=0.1,  # so that a layer changes what it is given
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=32,
+        vocab_size=8,
+        max_target_positions=4,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=3,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny-whisper"
+    transformers.WhisperModel(config).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def voice() -> Callable[..., np.ndarray]:
+    """Make a sound like a voice: gliding harmonics under formants, syllables, a little breath."""
+
+    def make(seconds: float = 1.0, rate: int = 16_000, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        time = np.arange(round(seconds * rate)) / rate
+        pitch = rng.uniform(100, 220) * (1 + 0.2 * np.sin(2 * np.pi * rng.uniform(0.5, 2) * time))
+        phase = 2 * np.pi * np.cumsum(pitch) / rate
+        sound = np.zeros(len(time))
+        for k in range(1, 30):
+            hz = k * pitch
+            gain = sum(np.exp(-(((hz - f) / 250) ** 2)) for f in rng.uniform(400, 3000, 3))
+            sound += (gain + 0.02) * np.sin(k * phase) * (hz < 0.45 * rate)
+        syllables = 0.1 + np.clip(np.sin(2 * np.pi * rng.uniform(2, 5) * time), 0, 1)
+        sound = sound * syllables + 0.01 * rng.normal(size=len(time))
+        return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
+
+    return make

@@ -8,40 +8,32 @@ of it is a `Trunk`, from which any number of students start.
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from liser.checkpoint import load_checkpoint, save_checkpoint
 from liser.config import Frontend, Pretraining
 from liser.errors import InputError
+from liser.fingerprint import fingerprint
 from liser.frame_store import FrameStore
+from liser.listening import Heard, Stretch, frontend_of, stretches
 from liser.students.augment import disturb
-from liser.students.hearing import Clips
 from liser.students.inherit import inherit
 from liser.students.registry import build_student
 from liser.students.transformer import Transformer, norm
 from liser.students.trunk import Trunk, inherited_of
-from liser.students.whisper import FRAMES_A_SECOND, Whisper, interpolate
+from liser.students.whisper import Whisper, frames_at
 from liser.train import pick_device, schedule, seed_of
 
 Watch = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """Some clips of a corpus: which `rows` may be listened to, and what to call them."""
-
-    clips: Clips
-    rows: NDArray[np.int64]
-    name: str
 
 
 def pretrain(
@@ -57,43 +49,47 @@ def pretrain(
 ) -> Trunk:
     """Make a trunk for students called `student` out of an encoder and unlabelled clips.
 
-    `frames` keeps what the encoder said of each clip. A killed run goes on from `checkpoint`.
-    `watch` is told rounds done, rounds in all, and the share of the encoder's variance that the
-    student told of the last round's clips.
+    `frames` keeps what the encoder said of each clip (`liser.listening.listen` asks for all of it
+    beforehand). A killed run goes on from `checkpoint`. `watch` is told rounds done, rounds in
+    all, and the share of the variance of what the encoder says that the student told of the last
+    round's clips.
 
     Raises:
         InputError: nothing to listen to, clips of several front ends, a student that can't
             inherit, or a checkpoint of another run.
+        StorageError: the checkpoint or the frames can't be kept, or are damaged.
     """
     settings = settings or Pretraining()
-    frontend = _frontend_of(heard)
-    sound = [
-        (source.clips, int(row)) for source in heard for row in source.rows if _long(source, row)
-    ]
+    frontend = frontend_of(heard)
+    found = [stretches(source) for source in heard]
+    sound = list(chain(*found))
     if len(sound) < 2:
         raise InputError(f"{len(sound)} clips to listen to: at least 2 are needed")
-    torch.manual_seed(seed)
-    module = build_student(student, 2, frontend.mels)  # a trunk has no classes yet
-    if not isinstance(module, Transformer):
-        raise InputError(f"a {student!r} student can't inherit: choose 'base'")
-    said = [frames.of(encoder, _clip(*one), frontend) for one in sound]
-    state = _Pretraining(module, said, settings, pick_device(settings.device), seed)
+    module = build_heir(student, frontend.mels, seed)
+    recipe = _recipe(sound, encoder, frames, student, settings, seed)
+    begun = None
     if checkpoint is not None and checkpoint.exists():
-        state.restore(load_checkpoint(checkpoint))
+        begun = _begun(checkpoint, recipe)
     else:
-        few = np.random.default_rng(seed).permutation(len(sound))[: settings.clips_to_inherit]
-        inherit(module, encoder, [_clip(*sound[i]) for i in few], frontend)
-        state.average = copy.deepcopy(module)
+        inherit(module, encoder, _some(sound, settings.clips_to_inherit, seed), frontend)
+
+    def said(number: int) -> Tensor:
+        return torch.from_numpy(frames.of(encoder, sound[number].logmel, frontend))
+
+    targets, variance = _projected(said, len(sound), settings.components)
+    state = _Pretraining(module, targets, variance, settings, seed)
+    if begun is not None:
+        state.restore(begun)
     rounds = math.ceil(settings.updates / ROUND)
     while state.step < settings.updates:
         state.round_of(sound, frontend, min(ROUND, settings.updates - state.step))
         if checkpoint is not None:
-            save_checkpoint(checkpoint, state.snapshot())
+            save_checkpoint(checkpoint, {"recipe": recipe, **state.snapshot()})
         watch(math.ceil(state.step / ROUND), rounds, state.explained)
     provenance = {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
-        "clips": {source.name: len(source.rows) for source in heard},
+        **_counts(heard, found),
         "settings": settings.model_dump(),
         "seed": seed,
         "explained": round(state.explained, 3),
@@ -104,6 +100,65 @@ def pretrain(
 ROUND = 100
 """Updates between two checkpoints."""
 
+FRAMES_TO_INHERIT = 50_000
+"""So many frames at most are held while layers are fitted, which takes about 2 GB of memory."""
+
+
+def build_heir(student: str, mels: int, seed: int = 0) -> Transformer:
+    """Return a fresh student that can inherit; raises `InputError` for one that can't."""
+    torch.manual_seed(seed)
+    module = build_student(student, 2, mels)  # a trunk has no classes yet
+    if not isinstance(module, Transformer):
+        raise InputError(f"a {student!r} student can't inherit: choose 'base'")
+    return module
+
+
+def _recipe(
+    sound: Sequence[Stretch],
+    encoder: Whisper,
+    frames: FrameStore,
+    student: str,
+    settings: Pretraining,
+    seed: int,
+) -> str:
+    """Hash all that decides a run, the sound itself too."""
+    paths = [frames.path(encoder, one.logmel, one.clips.frontend) for one in sound]
+    heard = [f"{path.parent.name}/{path.name}" for path in paths]
+    return fingerprint("pretraining-2", student, settings.model_dump(), seed, heard)
+
+
+def _begun(checkpoint: Path, recipe: str) -> dict[str, Any]:
+    """Read a checkpoint; raises `InputError` if it is of another run."""
+    snapshot = load_checkpoint(checkpoint)
+    if snapshot.get("recipe") != recipe:
+        raise InputError(
+            f"{checkpoint} was made with other settings, clips, another encoder or seed; "
+            "give them again, or delete the folder to start afresh"
+        )
+    return snapshot
+
+
+def _some(sound: Sequence[Stretch], count: int, seed: int) -> list[Tensor]:
+    """Return up to `count` log-mels, drawn at random, of `FRAMES_TO_INHERIT` frames at most."""
+    drawn, room = [], FRAMES_TO_INHERIT
+    for number in np.random.default_rng(seed).permutation(len(sound))[:count]:
+        drawn.append(sound[number].logmel)
+        room -= len(drawn[-1])
+        if room < 0:
+            break
+    return drawn
+
+
+def _counts(heard: Sequence[Heard], found: Sequence[Sequence[Stretch]]) -> dict[str, Any]:
+    """Count, by corpus, clips listened to, those too short for it, and those not heard at all."""
+    clips, short, skipped = Counter[str](), Counter[str](), Counter[str]()
+    for source, own in zip(heard, found, strict=True):
+        used = len({one.row for one in own})
+        clips[source.name] += used
+        short[source.name] += len(source.rows) - used
+        skipped[source.name] += len(source.clips.skipped)
+    return {"clips": dict(clips), "too_short": dict(short), "skipped": dict(skipped)}
+
 
 class _Pretraining:
     """All that changes: the student, its projection, their average, the optimiser."""
@@ -111,17 +166,17 @@ class _Pretraining:
     def __init__(
         self,
         student: Transformer,
-        said: Sequence[NDArray[np.float16]],
+        targets: list[Tensor],
+        variance: float,
         settings: Pretraining,
-        device: str,
         seed: int,
     ) -> None:
-        self.settings, self.device, self.seed = settings, device, seed
-        self.recipe = f"{settings.model_dump_json()} seed={seed} clips={len(said)}"
-        self.targets, self.variance = _projected(said, settings.components)
-        self.student = student.to(device)
-        self.project = nn.Linear(2 * student.lift.out_features, self.targets[0].shape[1]).to(device)
-        self.average = copy.deepcopy(student)
+        self.settings, self.seed, self.device = settings, seed, pick_device(settings.device)
+        self.targets, self.variance = targets, variance
+        self.student = student.to(self.device)
+        project = nn.Linear(2 * student.lift.out_features, targets[0].shape[1])
+        self.project = project.to(self.device)
+        self.average = copy.deepcopy(self.student)
         groups: list[dict[str, Any]] = [
             {"params": list(student.parameters()), "rate": settings.learning_rate},
             {"params": list(self.project.parameters()), "rate": 3 * settings.learning_rate},
@@ -129,7 +184,7 @@ class _Pretraining:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-2, fused=True)
         self.step, self.explained = 0, 0.0
 
-    def round_of(self, sound: Sequence[tuple[Clips, int]], frontend: Frontend, count: int) -> None:
+    def round_of(self, sound: Sequence[Stretch], frontend: Frontend, count: int) -> None:
         """Make `count` updates; all chance of a round comes from (seed, step)."""
         rng = torch.Generator().manual_seed(seed_of(self.seed, self.step, 4))
         order = np.random.default_rng([self.seed, self.step])
@@ -145,18 +200,18 @@ class _Pretraining:
 
     def _crop(
         self,
-        source: tuple[Clips, int],
+        source: Stretch,
         number: int,
         length: int,
         frontend: Frontend,
         order: np.random.Generator,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return a stretch of a clip, what the encoder said at its frames, and which are sound."""
-        clip = _clip(*source)
+        clip = source.logmel
         start = int(order.integers(0, max(1, len(clip) - length + 1)))
         at = torch.arange(start, start + length)
         seconds = at * (frontend.hop_ms / 1000)
-        target = interpolate(self.targets[number].float(), seconds * FRAMES_A_SECOND - 0.5)
+        target = frames_at(self.targets[number].float(), seconds)
         stretch = functional.pad(clip[start : start + length], (0, 0, 0, length), value=-1.0)
         return stretch[:length], target, (at < len(clip)).float()
 
@@ -190,45 +245,26 @@ class _Pretraining:
     def snapshot(self) -> dict[str, Any]:
         """Return all that `restore` needs."""
         modules = {name: getattr(self, name).state_dict() for name in self._MODULES}
-        kept = {"recipe": self.recipe, "step": self.step, "explained": self.explained}
-        return {**kept, **modules}
+        return {"step": self.step, "explained": self.explained, **modules}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go on from a snapshot; raises `InputError` if it is of another run."""
-        if snapshot["recipe"] != self.recipe:
-            raise InputError(
-                "the checkpoint was made with other settings, clips or another seed; "
-                "give them again, or delete the folder to start afresh"
-            )
+        """Go on from a snapshot."""
         self.step, self.explained = snapshot["step"], snapshot["explained"]
         for name in self._MODULES:
             getattr(self, name).load_state_dict(snapshot[name])
 
 
-def _projected(said: Sequence[NDArray[np.float16]], count: int) -> tuple[list[Tensor], float]:
+def _projected(said: Callable[[int], Tensor], clips: int, count: int) -> tuple[list[Tensor], float]:
     """Return frames in their `count` widest directions, each dimension scaled first, and the
     variance there is.
+
+    `said` gives the frames of a clip by its number; a sample of the clips decides the directions.
     """
-    sample = torch.cat([torch.from_numpy(own) for own in said[:: max(1, len(said) // 2000)]])
-    mean, spread = sample.float().mean(0), sample.float().std(0) + 1e-3
-    scaled = (sample.float() - mean) / spread
-    _, vectors = torch.linalg.eigh(scaled.T @ scaled)
+    sample = torch.cat([said(i) for i in range(0, clips, -(-clips // 2000))]).float()
+    mean, spread = sample.mean(0), sample.std(0) + 1e-3
+    sample = (sample - mean) / spread
+    _, vectors = torch.linalg.eigh(sample.T @ sample)
     widest = vectors.flip(1)[:, :count] / spread[:, None]
-    targets = [((torch.from_numpy(own).float() - mean) @ widest).half() for own in said]
-    variance = torch.cat([t.float() for t in targets[:500]]).square().sum(1).mean().item()
-    return targets, variance
-
-
-def _frontend_of(heard: Sequence[Heard]) -> Frontend:
-    frontends = [source.clips.frontend for source in heard]
-    if not frontends or any(f != frontends[0] for f in frontends):
-        raise InputError("clips to listen to must come through one front end")
-    return frontends[0]
-
-
-def _long(source: Heard, row: np.int64) -> bool:
-    return bool(source.clips.frames[row] >= 16)
-
-
-def _clip(clips: Clips, row: int) -> Tensor:
-    return torch.from_numpy(clips.logmel[row, : int(clips.frames[row])].astype(np.float32))
+    targets = [((said(i).float() - mean) @ widest).half() for i in range(clips)]
+    total = sum(target.float().square().sum().item() for target in targets)
+    return targets, total / sum(map(len, targets))

@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress
 
-from liser.config import Protocol
+from liser.config import Frontend, Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
+from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.frame_store import FrameStore
-from liser.pretrain import Heard, pretrain
+from liser.listening import Heard, Stretch, listen, stretches
+from liser.pretrain import build_heir, pretrain
 from liser.students.hearing import Clips, hear
 from liser.students.trunk import save_trunk
 from liser.students.whisper import Whisper
@@ -46,40 +50,117 @@ def make_trunks(
 ) -> tuple[Path, ...]:
     """Make what isn't there yet; return the folders of the trunks, by fold; none without an
     encoder.
+
+    Raises:
+        InputError: the student can't inherit, or one of the further corpora has a speaker of the
+            one that is tested.
     """
     if beginning is None:
         return ()
-    encoder, frontend = Whisper(beginning.model), protocol.distillation.frontend
-    others = []
-    for other in beginning.also:
-        sound = hear(other.utterances, frontend)
-        others.append(Heard(sound, np.flatnonzero(sound.heard), other.name))
-    ids = [[u.id for u in other.utterances] for other in beginning.also]
-    student = protocol.distillation.student
-    decides = [encoder.fingerprint, student, frontend.model_dump(), protocol.pretraining, ids]
-    work, folders = [], []
-    for fold in folds:
-        known = {*fold.train, *fold.valid}
-        own = clips.heard & np.array([u.speaker_id in known for u in corpus.utterances])
-        rows = np.flatnonzero(own)
-        heard = [Heard(clips, rows, corpus.name), *others]
-        names = [corpus.utterances[row].id for row in rows]
-        key = fingerprint(VERSION, [str(part) for part in decides], names, protocol.seed)
-        folders.append(folder / f"trunk-{key}")
-        if not (folders[-1] / "trunk.json").exists():
-            work.append(delayed(_make)(beginning, heard, protocol, folders[-1]))
+    _refuse_shared_speakers(corpus, beginning.also)
+    frontend = protocol.distillation.frontend
+    build_heir(protocol.distillation.student, frontend.mels)  # or refused before any work
+    rows = [_rows(corpus, clips, fold) for fold in folds]
+    folders = _folders(beginning, corpus, rows, protocol, folder)
+    todo = [i for i, made in enumerate(folders) if not (made / "trunk.json").exists()]
+    if not todo:
+        return folders
     console = Console(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
-    run = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    with Progress(console=console, disable=hidden) as bar:
-        task = bar.add_task("trunks", total=len(folds), completed=len(folds) - len(work))
-        for _ in run(work):
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=hidden) as bar:
+        others = _hear(beginning.also, frontend, bar)
+        own = [Heard(clips, rows[i], corpus.name) for i in todo]
+        everyone = Heard(clips, np.unique(np.concatenate([o.rows for o in own])), corpus.name)
+        _listen(beginning, [everyone, *others], jobs, bar)
+        task = bar.add_task("trunks", total=len(folds), completed=len(folds) - len(todo))
+        run = Parallel(n_jobs=jobs, return_as="generator_unordered")
+        for _ in run(
+            delayed(_make)(beginning, [source, *others], protocol, folders[i])
+            for source, i in zip(own, todo, strict=True)
+        ):
             bar.advance(task)
-    return tuple(folders)
+    return folders
 
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the code changes what a trunk comes to."""
+
+PORTION = 40
+"""Clips that a process listens to before it tells."""
+
+
+def _refuse_shared_speakers(corpus: Corpus, also: Sequence[Corpus]) -> None:
+    """Raise `InputError` where a trunk would hear a speaker that a fold tests."""
+    for other in also:
+        shared = sorted(set(corpus.speakers) & set(other.speakers))
+        if shared:
+            raise InputError(
+                f"{other.name}, which is to be listened to, has {len(shared)} speakers of "
+                f"{corpus.name}, {shared[0]!r} for one: the test speakers must stay unheard. If "
+                "they are other people, call them by other names"
+            )
+
+
+def _rows(corpus: Corpus, clips: Clips, fold: Fold) -> NDArray[np.int64]:
+    """Return the rows of a fold's training and validation speakers that can be heard."""
+    known = {*fold.train, *fold.valid}
+    return np.flatnonzero(
+        clips.heard & np.array([u.speaker_id in known for u in corpus.utterances])
+    )
+
+
+def _folders(
+    beginning: Beginning,
+    corpus: Corpus,
+    rows: Sequence[NDArray[np.int64]],
+    protocol: Protocol,
+    folder: Path,
+) -> tuple[Path, ...]:
+    """Name each trunk's folder by all that decides it."""
+    settings = protocol.distillation
+    decides = [
+        VERSION,
+        Whisper(beginning.model).fingerprint,
+        settings.student,
+        settings.frontend.model_dump(),
+        protocol.pretraining.model_dump(),
+        [(other.name, [u.id for u in other.utterances]) for other in beginning.also],
+        protocol.seed,
+    ]
+    names = [[corpus.utterances[row].id for row in own] for own in rows]
+    return tuple(folder / f"trunk-{fingerprint(*decides, own)}" for own in names)
+
+
+def _hear(also: Sequence[Corpus], frontend: Frontend, bar: Progress) -> list[Heard]:
+    heard = []
+    for other in also:
+        task = bar.add_task(f"hearing {other.name}", total=len(other.utterances))
+        clips = hear(other.utterances, frontend, partial(bar.advance, task))
+        heard.append(Heard(clips, np.flatnonzero(clips.heard), other.name))
+    return heard
+
+
+def _listen(beginning: Beginning, heard: Sequence[Heard], jobs: int, bar: Progress) -> None:
+    """Let the encoder listen to all clips once, before processes that share them need them."""
+    encoder, frames = Whisper(beginning.model), FrameStore(beginning.frames)
+    sound = [one for source in heard for one in stretches(source)]
+    missing = [s for s in sound if not frames.holds(encoder, s.logmel, s.clips.frontend)]
+    task = bar.add_task(
+        f"{encoder.name} listens", total=len(sound), completed=len(sound) - len(missing)
+    )
+    portions = [missing[i : i + PORTION] for i in range(0, len(missing), PORTION)]
+    run = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    for count in run(delayed(_listen_to)(beginning, portion) for portion in portions):
+        bar.advance(task, count)
+
+
+def _listen_to(beginning: Beginning, sound: Sequence[Stretch]) -> int:
+    import torch
+
+    torch.set_num_threads(1)
+    listen(sound, Whisper(beginning.model), FrameStore(beginning.frames))
+    return len(sound)
 
 
 def _make(beginning: Beginning, heard: Sequence[Heard], protocol: Protocol, folder: Path) -> None:

@@ -88,13 +88,15 @@ def distill(
     from liser.corpora.labelled import keep_labels, label_from
 
     flags = {"student": student, "training.updates": updates}
-    chosen = settings_from(Distillation, settings, flags, {})
-    check_student(chosen.student)
-    start = None
+    start, base = None, {}
     if trunk is not None:
         from liser.students.trunk import load_trunk
 
         start = load_trunk(trunk)
+        base = {"student": start.student, "frontend": start.frontend.model_dump()}
+    chosen = settings_from(Distillation, settings, flags, base)
+    check_student(chosen.student)
+    if start is not None:
         start.check(chosen.student, chosen.frontend)
     kept = None if budget is None else _budget(budget)
     corpus = open_corpus(data, kind)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liser.cli.options import Json, Seed, SettingsFile, Store, StudentSize, Updates
 from liser.errors import InputError
+
+if TYPE_CHECKING:
+    from liser.corpora.base import Skip
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +43,7 @@ def pretrain(
 
     Example: `liser pretrain recordings/ --encoder openai/whisper-base --out trunk/`
     """
-    from liser.cli.options import check_student, facts, open_corpus, progress, settings_from, show
-    from liser.cli.output import print_json
+    from liser.cli.options import check_student, open_corpus, progress, settings_from
     from liser.config import Frontend, Pretraining
 
     chosen = settings_from(Pretraining, settings, {"updates": updates}, {})
@@ -53,20 +57,27 @@ def pretrain(
 
     from liser import pretrain as stage
     from liser.frame_store import FrameStore
+    from liser.listening import Heard, listen, stretches
     from liser.students.hearing import hear
     from liser.students.trunk import save_trunk
     from liser.students.whisper import Whisper
 
-    whisper = Whisper(encoder)
-    with progress("listening to the clips", None) as update:
+    frontend = Frontend()
+    stage.build_heir(kind, frontend.mels)  # or refused before any work
+    whisper, frames = Whisper(encoder), FrameStore(store)
+    total = sum(len(corpus.utterances) for corpus in corpora)
+    with progress("hearing the clips", total) as update:
+        heard_one = _counter(update, total, "hearing the clips")
         heard = []
         for corpus in corpora:
-            clips = hear(corpus.utterances, Frontend())
-            heard.append(stage.Heard(clips, np.flatnonzero(clips.heard), corpus.name))
+            clips = hear(corpus.utterances, frontend, heard_one)
+            heard.append(Heard(clips, np.flatnonzero(clips.heard), corpus.name))
+        sound = [one for source in heard for one in stretches(source)]
+        listen(sound, whisper, frames, _counter(update, len(sound), f"{whisper.name} listens"))
         trunk = stage.pretrain(
             heard,
             whisper,
-            FrameStore(store),
+            frames,
             kind,
             chosen,
             seed=seed,
@@ -78,25 +89,38 @@ def pretrain(
     save_trunk(trunk, out)
     (out / "checkpoint.pt").unlink(missing_ok=True)
     skipped = [s for source in heard for s in source.clips.skipped]
-    record = {
-        "trunk": str(out),
-        "student": kind,
-        **trunk.provenance,
-        "skipped": [{"id": s.id, "reason": s.reason} for s in skipped],
-    }
+    _tell({"trunk": str(out), "student": kind, **trunk.provenance}, skipped, as_json)
+
+
+def _counter(
+    update: Callable[[int, int | None, str], None], total: int, what: str
+) -> Callable[[], None]:
+    """Return what to call after each clip, so that the bar counts it."""
+    done = count(1)
+    return lambda: update(next(done), total, what)
+
+
+def _tell(record: dict[str, Any], skipped: Sequence[Skip], as_json: bool) -> None:
+    from liser.cli.options import facts, show, skips, skips_table
+    from liser.cli.output import print_json
+
+    record["skipped"] = skips(skipped)
     if as_json:
         print_json(record)
         return
+    short = sum(record["too_short"].values())
     show(
         facts(
             {
-                "inherited from": f"{whisper.name}, {record['explained']:.0%} of its variance "
-                "on disturbed clips",
+                "inherited from": f"{record['encoder']}, {record['explained']:.0%} of what it says "
+                "of disturbed clips",
                 "listened to": ", ".join(
                     f"{n} clips of {name}" for name, n in record["clips"].items()
-                ),
-                "skipped": f"{len(skipped)} clips" if skipped else "none",
-                "kept in": str(out),
+                )
+                + (f"; {short} are too short" if short else ""),
+                "kept in": record["trunk"],
             }
         )
     )
+    if skipped:
+        show(skips_table(record["skipped"]))

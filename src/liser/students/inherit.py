@@ -31,16 +31,15 @@ def inherit(
 ) -> list[float]:
     """Give a student the encoder's stem and first layers, as far as it has room for them.
 
-    `logmels` (frames, mels) are some hundred clips as the student hears them. Returns the share
+    `logmels` (frames, mels) are some hundred clips of 30 s at most, as the student hears them;
+    some 40 kB of memory are needed for each frame. The student is on the CPU. Returns the share
     of the encoder's variance that the student's stream explains after the stem and each layer.
 
     Raises:
-        InputError: the encoder's heads are of another width than the student's.
+        InputError: the encoder's heads are of another width than the student's, or it has less
+            room than the student.
     """
-    if encoder.head_width != HEAD_WIDTH:
-        raise InputError(
-            f"{encoder.name} has heads of width {encoder.head_width}, a student {HEAD_WIDTH}"
-        )
+    _refuse_unlike(student, encoder)
     heard = [encoder.inside(clip, frontend, len(student.layers)) for clip in logmels]
     stem = Stem.joined([own for own, _ in heard])
     layers = [Inside.joined([own[i] for _, own in heard]) for i in range(len(student.layers))]
@@ -54,6 +53,27 @@ def inherit(
         stream = _layer(cast(Layer, layer), theirs, own, stream, clips, basis)
         explained.append(_explained(_seen(own.after, basis), stream))
     return explained
+
+
+def _refuse_unlike(student: Transformer, encoder: Whisper) -> None:
+    if encoder.head_width != HEAD_WIDTH:
+        raise InputError(
+            f"{encoder.name} has heads of width {encoder.head_width}, a student {HEAD_WIDTH}"
+        )
+    theirs, layer = encoder.encoder.layers, cast(Layer, student.layers[0])
+    for what, wanted, there in (
+        ("layers", len(student.layers), len(theirs)),
+        ("channels of the first convolution", student.first.out_channels, encoder.width),
+        ("channels of the second convolution", student.second.out_channels, encoder.width),
+        ("dimensions", student.lift.out_features, encoder.width),
+        ("heads", layer.heads, encoder.width // HEAD_WIDTH),
+        ("hidden units", layer.up.out_features, theirs[0].fc1.out_features),
+    ):
+        if wanted > there:
+            raise InputError(
+                f"{encoder.name} has {there} {what}, fewer than the student's {wanted}: "
+                "inherit from a larger model"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +117,7 @@ def _stem(
 ) -> Tensor:
     """Fit both convolutions, the map to the stream and the positions; return the stream."""
     first, second = student.first, student.second
-    following = encoder.encoder.conv2.weight.square().sum((0, 2))
+    following = encoder.encoder.conv2.weight.cpu().square().sum((0, 2))
     kept = _most(functional.gelu(own.first).square().mean(0) * following, first.out_channels)
     x = functional.gelu(_fit_convolution(first, clips, clips.logmel, own.first[:, kept]))
     kept = _most(functional.gelu(own.second).var(0), second.out_channels)
@@ -115,7 +135,7 @@ def _layer(
 ) -> Tensor:
     """Fit one layer to the encoder's; return the stream after it."""
     gathered = own.gathered.view(len(stream), -1, HEAD_WIDTH)
-    written = theirs.self_attn.out_proj.weight
+    written = theirs.self_attn.out_proj.weight.cpu()
     written = written.view(len(written), -1, HEAD_WIDTH)
     said = torch.einsum("fhd,ohd->fho", gathered, written).var(0).sum(1)
     heads = _most(said, layer.heads)
@@ -125,7 +145,7 @@ def _layer(
         _fit(part, x, target[:, columns])
     found = torch.cat([layer.attend(clip[None])[0] for clip in clips.apart(x)])
     stream = stream + _fit(layer.out, found, _seen(own.middle, basis) - stream)
-    following = theirs.fc2.weight.square().sum(0)
+    following = theirs.fc2.weight.cpu().square().sum(0)
     kept = _most(functional.gelu(own.inner).var(0) * following, layer.up.out_features)
     inner = functional.gelu(_fit(layer.up, norm(stream), own.inner[:, kept]))
     return stream + _fit(layer.down, inner, _seen(own.after, basis) - stream)

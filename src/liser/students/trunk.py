@@ -37,15 +37,25 @@ class Trunk:
     def give(self, module: nn.Module, student: str, frontend: Frontend) -> None:
         """Put the weights into a fresh student; raises `InputError` if it is of another kind."""
         self.check(student, frontend)
-        module.load_state_dict({**module.state_dict(), **self.state})
+        try:
+            module.load_state_dict({**module.state_dict(), **self.state})
+        except RuntimeError as error:
+            raise InputError(
+                f"the trunk doesn't fit a student {student!r} of this liser: {error}"
+            ) from None
 
     def check(self, student: str, frontend: Frontend) -> None:
         """Raise `InputError` if the trunk is for another kind of student, or another front end."""
-        if (student, frontend) != (self.student, self.frontend):
+        if student != self.student:
             raise InputError(
-                f"the trunk is for a student {self.student!r} that hears through "
-                f"{self.frontend.model_dump()}; this one is {student!r} with "
-                f"{frontend.model_dump()}"
+                f"the trunk is for a student {self.student!r}, this one is {student!r}"
+            )
+        own, other = self.frontend.model_dump(), frontend.model_dump()
+        unlike = [name for name in own if own[name] != other[name]]
+        if unlike:
+            needed, given = (", ".join(f"{k} = {f[k]}" for k in unlike) for f in (own, other))
+            raise InputError(
+                f"the trunk hears through a front end with {needed}; this student's has {given}"
             )
 
 
@@ -95,11 +105,10 @@ def load_trunk(folder: Path) -> Trunk:
     try:
         record = dict(json.loads(described.read_text("utf-8")))
         state = load_file(weights)
-        if record["format"] != FORMAT:
-            raise InputError(
-                f"the trunk in {folder} has format {record['format']!r}, this liser reads {FORMAT}"
-            )
-        frontend = Frontend.read(record["frontend"])
-        return Trunk(state, str(record["student"]), frontend, dict(record["provenance"]))
+        version = record["format"]
+        if version == FORMAT:
+            frontend = Frontend.read(record["frontend"])
+            return Trunk(state, str(record["student"]), frontend, dict(record["provenance"]))
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise InputError(f"the trunk in {folder} can't be read: {error}") from None
+    raise InputError(f"the trunk in {folder} has format {version!r}, this liser reads {FORMAT}")

@@ -72,11 +72,12 @@ class Stem:
 class Whisper:
     """The encoder of a Whisper model: a hub id, or a local folder in Hugging Face layout.
 
+    It runs on `device`, or else on a GPU if there is one; what it gives is always on the CPU.
     Raises as `HuggingFaceSpeech`, and `InputError` if the model is no Whisper with 80 mel bands.
     """
 
-    def __init__(self, model: str) -> None:
-        self._speech = HuggingFaceSpeech(model, LAYERS)
+    def __init__(self, model: str, device: str | None = None) -> None:
+        self._speech = HuggingFaceSpeech(model, LAYERS, device=device)
         config = self._speech._config
         if config.model_type != "whisper" or config.num_mel_bins != BANDS:
             raise InputError(
@@ -99,7 +100,10 @@ class Whisper:
 
     @torch.inference_mode()
     def frames(self, logmel: Tensor, frontend: Frontend) -> NDArray[np.float16]:
-        """Return the mean of `LAYERS` (n, width), 12.5 a second, of a log-mel (frames, mels)."""
+        """Return the mean of `LAYERS` (n, width), 12.5 a second, of a log-mel (frames, mels).
+
+        Of a clip longer than 30 s the rest is not heard. `frames_at` reads them at any time.
+        """
         stream, layers = self._enter(logmel, frontend), self.encoder.layers[: max(LAYERS)]
         kept = []
         for number, layer in enumerate(layers, 1):
@@ -107,18 +111,23 @@ class Whisper:
             if number in LAYERS:
                 kept.append(stream)
         mean = torch.stack(kept).mean(0)
-        return functional.avg_pool1d(mean.T[None], 4, ceil_mode=True)[0].T.half().numpy()
+        pooled = functional.avg_pool1d(mean.T[None], 4, ceil_mode=True)[0].T
+        return pooled.half().cpu().contiguous().numpy()
 
     @torch.inference_mode()
     def inside(self, logmel: Tensor, frontend: Frontend, layers: int) -> tuple[Stem, list[Inside]]:
-        """Return what the stem and the first `layers` layers compute at the student's frames."""
+        """Return what the stem and the first `layers` layers compute at the student's frames.
+
+        The clip (frames, mels) is of 30 s at most.
+        """
         count, seconds = len(logmel), frontend.hop_ms / 1000
+        if count * seconds > LONGEST_S:
+            raise InputError(f"{self.name} hears {LONGEST_S:g} s at most, not {count * seconds:g}")
 
         def at(x: Tensor, rate: float = RATE / 2) -> Tensor:
-            return interpolate(x, torch.arange(count) * (seconds * rate))
+            return interpolate(x.cpu(), torch.arange(count) * (seconds * rate))
 
-        features = whisper_features(logmel, frontend)
-        first = self.encoder.conv1(features[None])
+        first = self.encoder.conv1(self._features(logmel, frontend))
         second = self.encoder.conv2(functional.gelu(first))
         places = self.encoder.embed_positions.weight[: second.shape[2]]
         stream = functional.gelu(second)[0].T + places
@@ -131,10 +140,13 @@ class Whisper:
         return stem, found
 
     def _enter(self, logmel: Tensor, frontend: Frontend) -> Tensor:
-        features = whisper_features(logmel, frontend)[None]
-        state = functional.gelu(self.encoder.conv2(functional.gelu(self.encoder.conv1(features))))
+        first = functional.gelu(self.encoder.conv1(self._features(logmel, frontend)))
+        state = functional.gelu(self.encoder.conv2(first))
         places: Tensor = self.encoder.embed_positions.weight[: state.shape[2]]
         return state[0].T + places
+
+    def _features(self, logmel: Tensor, frontend: Frontend) -> Tensor:
+        return whisper_features(logmel, frontend)[None].to(self._speech.device)
 
 
 def _inside(layer: Any, stream: Tensor, head_width: int) -> Inside:
@@ -172,6 +184,14 @@ def _bands(frontend: Frontend) -> Tensor:
     theirs = band_edges(SAMPLE_RATE, BANDS, 0.0, TOP_HZ)[1:-1]
     weights = [np.interp(theirs, own, row) for row in np.eye(len(own))]
     return torch.tensor(np.array(weights), dtype=torch.float32)
+
+
+def frames_at(frames: Tensor, seconds: Tensor) -> Tensor:
+    """Return what `Whisper.frames` says (n, dim) at times in seconds.
+
+    A frame is the mean of four states 20 ms apart; the first one's middle is at 30 ms.
+    """
+    return interpolate(frames, (seconds - 0.03) * FRAMES_A_SECOND)
 
 
 def interpolate(x: Tensor, places: Tensor) -> Tensor:
