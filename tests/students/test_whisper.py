@@ -109,7 +109,7 @@ def test_frames_are_the_librarys_layers_2_and_3(
 def test_inside_is_what_the_librarys_layers_compute(
     said: tuple[Whisper, torch.Tensor, torch.Tensor],
 ) -> None:
-    encoder, logmel, states = said
+    encoder, logmel, _ = said
     own = OLD.model_copy(update={"hop_ms": 20.0})  # the encoder's own rate: nothing is between
     every = interpolate(logmel, torch.arange(1500) * 1.25)
     stem, layers = encoder.inside(every, own, 2)
