@@ -12,7 +12,7 @@ from liser.config import Frontend
 from liser.errors import InputError, StorageError
 
 pytest.importorskip("transformers")
-from liser.frame_store import FrameStore  # noqa: E402  (needs it)
+from liser.frame_store import FrameStore
 
 FRONTEND = Frontend(mels=16)
 

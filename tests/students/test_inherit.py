@@ -12,10 +12,10 @@ from liser.errors import InputError
 from liser.students.frontend import LogMel
 
 pytest.importorskip("transformers")
-from liser.students import inherit as module  # noqa: E402  (needs it)
-from liser.students.inherit import inherit  # noqa: E402
-from liser.students.transformer import Layer, Transformer, norm  # noqa: E402
-from liser.students.whisper import Inside, Stem, Whisper  # noqa: E402
+from liser.students import inherit as module
+from liser.students.inherit import inherit
+from liser.students.transformer import Layer, Transformer, norm
+from liser.students.whisper import Inside, Stem, Whisper
 
 FRONTEND = Frontend(sample_rate=16_000, mels=80, window_ms=25, hop_ms=20, low_hz=0)  # as its own
 
