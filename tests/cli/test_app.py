@@ -10,7 +10,17 @@ import typer
 from liser.cli.app import app
 from liser.errors import InputError, StorageError
 
-VERBS = ("corpus", "faces", "teach", "distill", "finetune", "evaluate", "benchmark", "demo")
+VERBS = (
+    "corpus",
+    "faces",
+    "teach",
+    "pretrain",
+    "distill",
+    "finetune",
+    "evaluate",
+    "benchmark",
+    "demo",
+)
 
 
 def test_start_up_and_help_import_nothing_heavy() -> None:

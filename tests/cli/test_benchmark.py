@@ -147,3 +147,38 @@ def test_cremad_has_a_protocol_of_its_own_which_flags_and_files_change(tmp_path:
     tuned = settled("cremad", "[distillation.training]\nupdates = 7")
     assert tuned.distillation.training.updates == 7
     assert tuned.distillation.frontend == plain.distillation.frontend
+
+
+def test_taught_students_may_inherit(liser, recordings: Path, heir: str, whisper: Path) -> None:
+    manifest()
+    header, *rows = Path("tiny.csv").read_text().split()
+    Path("talk").mkdir()
+    Path("talk/others.csv").write_text(
+        "\n".join(["path,speaker", *(f"../{r.split(',')[0]},x{r.split(',')[2]}" for r in rows[:8])])
+    )
+    pretraining = "[pretraining]\nclips_to_inherit = 6\nupdates = 2\nbatch_size = 4\n"
+    Path("bench.toml").write_text(
+        'systems = ["scratch", "distilled"]\n' + Path("bench.toml").read_text() + pretraining
+    )
+    others = Path("talk/others.csv").absolute()
+    ask = (
+        *("benchmark", "folder", "--data", "tiny.csv", "--settings", "bench.toml", "--jobs", 1),
+        *("--speech-teacher", "named.csv", "--face-teacher", "named.csv", "--student", heir),
+        *("--updates", 2, "--draws", 1, "--budgets", "1", "--json"),
+    )
+    record = json.loads(liser(*ask, "--encoder", whisper, "--also", f"folder:{others}").out)
+    assert len(record["trunks"]) == 2
+    assert sorted(record["trunks"][0]["clips"].values()) == [8, 12]
+    assert f"--also folder:talk/{others.name}" in record["command"]
+    assert f"--encoder {whisper.parent.name}/{whisper.name}" in record["command"]
+    assert str(recordings.parent) not in Path("benchmarks/results/folder.json").read_text()
+    for more, words in (
+        (("--also", f"folder:{others}"), "give --encoder as well"),
+        (("--encoder", whisper, "--also", "talk"), "--also 'talk' is not like cremad:DIR"),
+        (("--encoder", whisper, "--also", "radio:talk"), "no corpus 'radio'"),
+        (("--encoder", whisper, "--also", "folder:tiny.csv"), "test speakers must stay unheard"),
+        (("--encoder", whisper, "--student", "tiny"), "a 'tiny' student can't inherit"),
+    ):
+        ended = liser(*ask, *more)
+        assert ended.status == 2, ended.err
+        assert words in ended.err

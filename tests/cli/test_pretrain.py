@@ -1,0 +1,190 @@
+"""`liser pretrain` on a tiny corpus, then `distill --trunk`; going on, and refusals."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("heir")
+
+SETTINGS = """clips_to_inherit = 6
+updates = 4
+batch_size = 4
+crop_s = 0.4
+components = 8
+precision = "float32"
+device = "cpu"
+"""
+QUICK = ("--student", "heir", "--settings", "pretraining.toml", "--store", "targets")
+
+
+@pytest.fixture
+def ask(recordings: Path, whisper: Path) -> tuple[object, ...]:
+    Path("pretraining.toml").write_text(SETTINGS)
+    return ("pretrain", recordings, "--encoder", whisper, *QUICK)
+
+
+def test_a_trunk_and_then_a_student(liser, ask: tuple[object, ...], recordings: Path) -> None:
+    (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
+    first = liser(*ask, "--out", "trunk", "--json")
+    record = json.loads(first.out)
+    assert record["clips"] == {"recordings": 24}
+    assert (record["student"], record["encoder"]) == ("heir", "tiny-whisper")
+    assert [s["clips"] for s in record["skipped"]] == [1]
+    assert "broken" in record["skipped"][0]["example"]
+    assert record["settings"]["updates"] == 4
+    assert sorted(f.name for f in Path("trunk").iterdir()) == ["trunk.json", "trunk.safetensors"]
+    assert len(list(Path("targets").rglob("*.npy"))) == 24
+
+    labelled = ("--labels", "few.csv", "--settings", "few.toml", "--valid-speakers", 0)
+    Path("few.toml").write_text("[training]\nupdates = 2\nbatch_size = 4\nupdates_a_round = 2\n")
+    ended = liser("distill", recordings, "--trunk", "trunk", *labelled, "--out", "student")
+    assert ended.status == 0, ended.err
+    kept = json.loads(Path("student/student.json").read_text())
+    assert kept["student"] == "heir", "the trunk's student is the default"
+    trunk = json.loads(Path("trunk/trunk.json").read_text())
+    assert kept["frontend"] == trunk["frontend"]
+    assert kept["provenance"]["trunk"]["encoder"] == "tiny-whisper"
+
+    ask_plain = ("distill", recordings, "--student", "heir", *labelled)
+    assert liser(*ask_plain, "--out", "plain").status == 0
+    other = liser(*ask_plain, "--out", "student")
+    assert other.status == 2, "without its trunk this is another student"
+    weights = [Path(name, "student.safetensors").read_bytes() for name in ("student", "plain")]
+    assert weights[0] != weights[1]
+
+
+def test_people_read_what_was_inherited(liser, ask: tuple[object, ...], recordings: Path) -> None:
+    (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
+    ended = liser(*ask, "--out", "trunk")
+    assert ended.status == 0, ended.err
+    for words in ("tiny-whisper", "24 clips of recordings", "kept in", "trunk", "broken"):
+        assert words in ended.out
+
+
+def test_every_stage_is_counted(
+    liser, ask: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int | None, str]] = []
+
+    @contextmanager
+    def watched(_: str, __: int | None) -> Iterator[Any]:
+        yield lambda done, of, now: told.append((done, of, now))
+
+    monkeypatch.setattr("liser.cli.options.progress", watched)
+    assert liser(*ask, "--out", "trunk").status == 0
+    stages = [("hearing the clips", 24), ("tiny-whisper listens", 24)]
+    for stage, total in stages:
+        assert [t[:2] for t in told if t[2] == stage] == [(i + 1, total) for i in range(total)]
+    assert [t[:2] for t in told[48:]] == [(1, 1)]
+    assert "of tiny-whisper explained" in told[48][2]
+
+
+def test_several_corpora_may_be_heard(liser, ask: tuple[object, ...], recordings: Path) -> None:
+    verb, *rest = ask
+    record = json.loads(liser(verb, recordings / "speaker1", *rest, "--out", "t", "--json").out)
+    assert sum(record["clips"].values()) == 28
+
+
+def test_a_finished_trunk_is_not_overwritten(liser, ask: tuple[object, ...]) -> None:
+    assert liser(*ask, "--out", "trunk").status == 0
+    before = Path("trunk/trunk.safetensors").stat().st_mtime_ns
+    ended = liser(*ask, "--out", "trunk")
+    assert ended.status == 2
+    assert "holds a trunk already" in ended.err
+    assert Path("trunk/trunk.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_stopped_run_ends_where_an_unbroken_one_does(
+    liser, ask: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liser.pretrain.ROUND", 2)
+    assert liser(*ask, "--out", "unbroken").status == 0
+
+    @contextmanager
+    def stops(_: str, __: int | None) -> Iterator[Any]:
+        def update(done: int, total: int | None, now: str) -> None:
+            if "inheriting" in now:
+                raise KeyboardInterrupt
+
+        yield update
+
+    with monkeypatch.context() as patch:
+        patch.setattr("liser.cli.options.progress", stops)
+        assert liser(*ask, "--out", "broken").status == 130
+    assert [f.name for f in Path("broken").iterdir()] == ["checkpoint.pt"]
+    other = liser(*ask, "--seed", 1, "--out", "broken")
+    assert other.status == 2
+    assert "made with other settings" in other.err
+    assert liser(*ask, "--out", "broken").status == 0
+    for name in ("trunk.safetensors", "trunk.json"):
+        assert Path("broken", name).read_bytes() == Path("unbroken", name).read_bytes()
+    assert not Path("broken/checkpoint.pt").exists()
+
+
+def test_ctrl_c_ends_with_130_and_a_checkpoint(recordings: Path, whisper: Path) -> None:
+    Path("pretraining.toml").write_text(SETTINGS.replace("updates = 4", "updates = 100000"))
+    code = (
+        "from liser.students.registry import STUDENTS\n"
+        "from liser.students.transformer import Transformer\n"
+        "STUDENTS['heir'] = lambda c, m: Transformer(c, m, (8, 8), 16, 1, 8, 2, 8)\n"
+        "import liser.pretrain\n"
+        "liser.pretrain.ROUND = 2\n"
+        "from liser.cli.app import main; main()"
+    )
+    ask = ("pretrain", "recordings", "--encoder", str(whisper), *QUICK, "--out", "made")
+    process = subprocess.Popen([sys.executable, "-c", code, *ask], stderr=subprocess.PIPE)
+    patience = time.monotonic() + 60
+    while not Path("made/checkpoint.pt").exists() and time.monotonic() < patience:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert b"give the same command again" in said
+    assert Path("made/checkpoint.pt").exists()
+
+
+def test_what_cannot_be_done_is_said_first(
+    liser, ask: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, recordings: Path
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("heard")
+
+    monkeypatch.setattr("liser.students.hearing.hear", never)
+    Path("wrong.toml").write_text("epochs = 3\n")
+    for change, words in (
+        (("--student", "tiny"), "a 'tiny' student can't inherit: choose 'base'"),
+        (("--student", "huge"), "no student is called 'huge'"),
+        (("--encoder", recordings), "config.json"),
+        (("--updates", 0), "updates = 0"),
+        (("--settings", "wrong.toml"), "epochs = 3"),
+    ):
+        ended = liser(*ask, *change, "--out", "trunk")
+        assert ended.status == 2, ended.err
+        assert words in ended.err
+
+
+def test_distill_refuses_a_trunk_of_another_kind(
+    liser, ask: tuple[object, ...], recordings: Path
+) -> None:
+    assert liser(*ask, "--out", "trunk").status == 0
+    plain = ("distill", recordings, "--labels", "few.csv", "--trunk", "trunk", "--out", "s")
+    Path("other.toml").write_text("[frontend]\nhop_ms = 11.0\n")
+    for change, words in (
+        (("--student", "tiny"), "the trunk is for a student 'heir', this one is 'tiny'"),
+        (("--settings", "other.toml"), "this student's has hop_ms = 11.0"),
+        (("--trunk", "nowhere"), "no trunk in nowhere"),
+    ):
+        ended = liser(*plain, *change)
+        assert ended.status == 2
+        assert words in ended.err
+    assert not Path("s").exists()
