@@ -11,6 +11,9 @@ from liser.cli.app import app
 from liser.errors import InputError, StorageError
 
 VERBS = (
+    *("corpus", "faces", "teach", "pretrain", "distill"),
+    *("finetune", "evaluate", "benchmark", "demo"),
+)
     "corpus",
     "faces",
     "teach",
