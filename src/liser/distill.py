@@ -28,7 +28,7 @@ from liser.train import Lessons, Trained, lessons_from, train
 Watch = Callable[[int, int, float], None]
 
 FINETUNING = Training(learning_rate=2e-4, updates=300)
-"""A tenth of the learning rate and a fifth of the updates of a training from scratch."""
+"""A tenth of the learning rate and an eighth of the updates of a training from scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ def distill(
     """Distil teachers into an audio-only student that `folder` then holds.
 
     Every utterance of the corpus is trained on (unlabelled ones through the targets), but for
-    those of `valid_speakers` speakers, who decide when to stop and how sure the student may be.
+    those of `valid_speakers` speakers, who decide how sure the student may be.
     Without targets this is plain supervised training. With a `trunk` the student starts from what
     that inherited (`liser.pretrain`). A run that was killed goes on from its
     checkpoint in `folder`; a finished one is read back. The student's provenance says what it was
     made from, its training speakers too, and under ``result`` what came of it: the validation
-    speakers, the best UAR on them (None without any), and the clips that could not be heard.
+    speakers, the UAR on them (None without any), and the clips that could not be heard.
 
     Raises:
         InputError: nothing or one class labelled, targets of another corpus or given twice, or
@@ -274,11 +274,9 @@ def _keep(student: Student, folder: Path) -> Student:
 
 def _result(corpus: Corpus, clips: Clips, split: Split, trained: Trained) -> dict[str, Any]:
     held = {corpus.utterances[row].speaker_id for row in split.valid}
-    best = trained.history[trained.best_round - 1] if len(split.valid) else None
     return {
         "valid_speakers": sorted(map(str, held)),
-        "valid_uar": best and best["valid_uar"],
-        "stopped_early": trained.stopped_early,
+        "valid_uar": trained.history[-1]["valid_uar"] if held else None,
         "skipped": [{"id": s.id, "reason": s.reason} for s in clips.skipped],
     }
 
