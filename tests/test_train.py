@@ -18,7 +18,7 @@ from liser.errors import InputError
 from liser.students.augment import middle
 from liser.students.cnn import Cnn
 from liser.students.hearing import Clips
-from liser.train import Lessons, Trained, lessons_from, train
+from liser.train import Lessons, Trained, _mixing, lessons_from, schedule, train
 
 MELS, FRAMES, CLASSES = 16, 24, 3
 SETTINGS = Training(
@@ -119,7 +119,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(
     )
     assert rounds == list(range(k + 1, 6))
     assert same(resumed.student, unbroken.student)
-    assert (resumed.history, resumed.best_round) == (unbroken.history, unbroken.best_round)
+    assert resumed.history == unbroken.history
 
 
 @pytest.mark.parametrize(
@@ -153,28 +153,53 @@ def test_teachers_alone_can_teach_it() -> None:
     assert (logits.argmax(1) == labels[60:]).mean() > 0.9
 
 
-def test_it_stops_when_the_validation_speakers_no_longer_gain() -> None:
+def test_the_average_at_the_end_is_kept_whatever_the_validation_speakers_say() -> None:
     clips, labels = easy()
     wrong = labels.copy()
     wrong[30:] = (labels[30:] + 1) % CLASSES  # what is learnt is worse and worse for them
-    long = PLAIN.model_copy(update={"updates": 400, "patience": 3, "average": 0.0})
     told: list[tuple[int, int, float]] = []
-    trained = run(supervised(wrong), long, clips=clips, watch=lambda *a: told.append(a))
+    trained = run(supervised(wrong), PLAIN, clips=clips, watch=lambda *a: told.append(a))
+    other = run(supervised(labels), PLAIN, clips=clips)
+    assert same(trained.student, other.student)
     scores = [h["valid_uar"] for h in trained.history]
-    assert trained.stopped_early
-    assert len(scores) == trained.best_round + 3 < 100
-    assert scores[trained.best_round - 1] == max(scores) == told[-1][2]
-    heard = middle(*clips.batch(np.arange(30, 40)), clips.crop_frames(long))
+    assert scores != [h["valid_uar"] for h in other.history]
+    assert told == [(done + 1, 5, score) for done, score in enumerate(scores)]
+    heard = middle(*clips.batch(np.arange(30, 40)), clips.crop_frames(PLAIN))
     with torch.inference_mode():
         predicted = trained.student(heard)[0].argmax(1).numpy()
     recalls = [(predicted == c)[wrong[30:] == c].mean() for c in range(CLASSES)]
-    assert np.mean(recalls) == pytest.approx(max(scores)), "not the best round's weights"
+    assert np.mean(recalls) == pytest.approx(scores[-1]), "not the last average"
 
 
-def test_without_validation_clips_the_last_weights_are_kept() -> None:
+def test_it_is_the_average_that_is_kept() -> None:
+    lessons = supervised(easy()[1])
+    kept = run(lessons, SETTINGS.model_copy(update={"average": 0.9})).student
+    last = run(lessons, SETTINGS.model_copy(update={"average": 0.0})).student
+    assert not same(kept, last)
+
+
+def test_validation_clips_are_not_needed() -> None:
     trained = run(supervised(easy()[1]), rows=(np.arange(30), np.arange(0)))
-    assert (trained.best_round, trained.stopped_early) == (5, False)
     assert [h["valid_uar"] for h in trained.history] == [0.0] * 5
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_each_clip_is_mixed_with_a_weight_of_its_own(share: float) -> None:
+    s = SETTINGS.model_copy(update={"mixup": 0.5, "mixup_share": share})
+    kept, partner = _mixing(4000, s, torch.Generator().manual_seed(0))
+    assert sorted(partner.tolist()) == list(range(4000))
+    mixed = kept < 1
+    assert mixed.float().mean().item() == pytest.approx(share, abs=0.03)
+    assert len(kept[mixed].unique()) > 0.9 * int(mixed.sum())
+    # Beta(0.5, 0.5) has mean 1/2 and variance 1/8
+    assert kept[mixed].mean().item() == pytest.approx(0.5, abs=0.05)
+    assert kept[mixed].var().item() == pytest.approx(0.125, abs=0.02)
+
+
+def test_without_mixup_every_clip_keeps_to_itself() -> None:
+    for change in ({"mixup": 0.0}, {"mixup_share": 0.0}):
+        kept, _ = _mixing(50, SETTINGS.model_copy(update=change), torch.Generator())
+        assert (kept == 1).all()
 
 
 def poisoned(clips: Clips, rows: NDArray[np.int64]) -> Clips:
@@ -185,12 +210,10 @@ def poisoned(clips: Clips, rows: NDArray[np.int64]) -> Clips:
 
 def test_validation_clips_never_enter_an_update() -> None:
     clips, labels = easy()
-    # without an early end or a choice of round, validation clips are only looked at
-    whole = SETTINGS.model_copy(update={"updates_a_round": 20})
-    clean = run(taught(labels), whole)
-    odd = run(taught(labels), whole, clips=poisoned(clips, ROWS[1]))
+    clean = run(taught(labels))
+    odd = run(taught(labels), clips=poisoned(clips, ROWS[1]))
     assert same(clean.student, odd.student)
-    assert clean.history[0]["loss"] == odd.history[0]["loss"]
+    assert [h["loss"] for h in clean.history] == [h["loss"] for h in odd.history]
 
 
 def test_clips_outside_the_rows_are_never_touched() -> None:
@@ -281,8 +304,6 @@ def test_fewer_clips_than_a_batch_will_do() -> None:
 
 
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:
-    from liser.train import schedule
-
     rates = [schedule(step, 200) for step in range(200)]
     assert rates[0] == pytest.approx(0.1, rel=0.01)
     assert max(rates) == rates[9] > 0.99

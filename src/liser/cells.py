@@ -28,7 +28,7 @@ from liser.targets import Targets
 from liser.teachers.base import Modality
 from liser.teachers.fusion import Views, views_by_modality
 
-RECIPE = 1
+RECIPE = 3
 """Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
 
 TEACHES: dict[str, tuple[Modality, ...]] = {
@@ -87,7 +87,7 @@ class Bench:
     def budgeted(self, fold: Fold, budget: float, draw: int) -> NDArray[np.int64]:
         """Return labels (n,), -1 but for the budget's share of the training and validation labels.
 
-        Validation speakers' labels count: what decides when to stop is paid for as well.
+        Validation speakers' labels count: what decides how sure a student may be is paid for.
         """
         rows = np.sort(np.concatenate([self.rows(fold.train), self.rows(fold.valid)]))
         rng = np.random.default_rng([self.protocol.seed, fold.index, draw])
@@ -168,7 +168,7 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     seed = 1000 * protocol.seed + cell.draw
     trunk = load_trunk(bench.trunks[cell.fold]) if seen and bench.trunks else None
     names, split = bench.corpus.labels, bench.split(fold)
-    student, trained = learn(bench.clips, seen, labels, names, split, settings, seed, trunk=trunk)
+    student, _ = learn(bench.clips, seen, labels, names, split, settings, seed, trunk=trunk)
     rows = bench.rows(fold.test)
     _, embeddings = bench.clips.predict(student.module, rows)
     part = bench.folder / f"{cell.file}.part"
@@ -179,7 +179,6 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
                 rows=rows,
                 posteriors=student.posteriors(bench.clips, rows),
                 embeddings=embeddings.astype(np.float16),
-                best_round=trained.best_round,
                 seconds=time.monotonic() - started,
             )
         part.replace(bench.folder / cell.file)

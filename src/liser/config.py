@@ -56,15 +56,19 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 class Frontend(Settings):
-    """Log-mel front end of a student."""
+    """Log-mel front end of a student.
 
-    sample_rate: Annotated[int, Field(ge=8_000, le=48_000)] = 16_000
-    mels: Annotated[int, Field(ge=16, le=256)] = 64
-    window_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 64.0
+    By default one for all corpora, so that a student can be carried from one to another: the
+    lowest 116 of the 128 bands of CREMA-D's stored log-mels, up to the 8 kHz of its recordings.
+    """
+
+    sample_rate: Annotated[int, Field(ge=8_000, le=48_000)] = 22_050
+    mels: Annotated[int, Field(ge=16, le=256)] = 116
+    window_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 92.88
     """Long enough to resolve the harmonics of a voice, and with them its pitch."""
-    hop_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 16.0
-    low_hz: Annotated[float, Field(ge=0.0, lt=4_000)] = 50.0
-    high_hz: Positive | None = None
+    hop_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 23.22
+    low_hz: Annotated[float, Field(ge=0.0, lt=4_000)] = 0.0
+    high_hz: Positive | None = 8012.168965763913
     """Upper edge of the highest mel filter; None: half the sample rate."""
     trim_db: Positive = 35.0
     """Leading and trailing sound this far below the loudest frame is cut off."""
@@ -76,7 +80,7 @@ class Frontend(Settings):
         if self.high_hz is not None and not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(
                 f"high_hz = {self.high_hz:g} lies not between low_hz = {self.low_hz:g} and half "
-                f"the sample rate, {self.sample_rate / 2:g}"
+                f"the sample rate, {self.sample_rate / 2:g}; set it as well"
             )
         return self
 
@@ -109,7 +113,7 @@ class Loss(Settings):
 class Training(Settings):
     """The loop: how long, how fast, and with what augmentation."""
 
-    updates: Count = 1200
+    updates: Count = 2400
     """Weight updates in all; the same for every system that is compared."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Positive = 2e-3
@@ -119,16 +123,14 @@ class Training(Settings):
     mixup: Annotated[float, Field(ge=0.0)] = 0.3
     """Both parameters of the Beta distribution that mixing weights are drawn from; 0: none."""
     mixup_share: Fraction = 0.5
-    """Share of the batches that are mixed."""
+    """Share of the clips of a batch that are mixed, each with a weight of its own."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     crop_s: Positive = 2.0
     augment: bool = True
-    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
     """Decay of the moving average of the weights; the average is what is kept."""
     updates_a_round: Count = 50
     """Updates between two looks at the validation speakers (and two checkpoints)."""
-    patience: Count = 15
-    """Stop after this many rounds without a better score on the validation speakers."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Arithmetic of the convolutions while training; the weights stay float32."""
@@ -157,6 +159,8 @@ class Distillation(Settings):
     heads: Heads = Heads()
     loss: Loss = Loss()
     training: Training = Training()
+    balanced: bool = True
+    """Answer as if all emotions were equally frequent, whatever the training clips' shares."""
 
 
 System = Literal[

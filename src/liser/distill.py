@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from liser import __version__
 from liser.config import Distillation, Training
@@ -28,7 +29,7 @@ from liser.train import Lessons, Trained, lessons_from, train
 Watch = Callable[[int, int, float], None]
 
 FINETUNING = Training(learning_rate=2e-4, updates=300)
-"""A tenth of the learning rate and a fifth of the updates of a training from scratch."""
+"""A tenth of the learning rate and an eighth of the updates of a training from scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,12 @@ def distill(
     """Distil teachers into an audio-only student that `folder` then holds.
 
     Every utterance of the corpus is trained on (unlabelled ones through the targets), but for
-    those of `valid_speakers` speakers, who decide when to stop and how sure the student may be.
+    those of `valid_speakers` speakers, who decide how sure the student may be.
     Without targets this is plain supervised training. With a `trunk` the student starts from what
     that inherited (`liser.pretrain`). A run that was killed goes on from its
     checkpoint in `folder`; a finished one is read back. The student's provenance says what it was
     made from, its training speakers too, and under ``result`` what came of it: the validation
-    speakers, the best UAR on them (None without any), and the clips that could not be heard.
+    speakers, the UAR on them (None without any), and the clips that could not be heard.
 
     Raises:
         InputError: nothing or one class labelled, targets of another corpus or given twice, or
@@ -146,6 +147,8 @@ def learn(
         trunk.give(fresh, settings.student, settings.frontend)
     rows_of = (split.train, split.valid)
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
+    if settings.balanced:
+        _balance(trained.student, lessons, split.train, settings.training.label_smoothing)
     student = Student(trained.student, settings.student, names, settings.frontend, 1.0, {})
     return _calibrated(student, clips, lessons, split.valid), trained
 
@@ -219,6 +222,24 @@ def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, s
     return Split(np.flatnonzero(usable & ~is_held), np.flatnonzero(usable & is_held))
 
 
+@torch.no_grad()
+def _balance(
+    module: nn.Module, lessons: Lessons, rows: NDArray[np.int64], label_smoothing: float
+) -> None:
+    """Take the training clips' prior out of the last layer (Menon et al. 2021, eq. 9).
+
+    .. math:: z_i \\leftarrow z_i - \\log(C \\, \\pi_i)
+
+    An emotion that was hardly taught keeps its logit: nothing is known of it.
+    """
+    weight = lessons.posterior_weight[rows][:, None]
+    prior = (weight * lessons.posterior[rows]).sum(0) / weight.sum()
+    taught = prior > 1e-3
+    spoken = (1 - label_smoothing) * prior + label_smoothing / len(prior)
+    shift = torch.where(taught, torch.log(spoken * len(prior)), 0.0)
+    module.classify[-1].bias -= shift  # type: ignore[index, union-attr]
+
+
 def _calibrated(
     student: Student, clips: Clips, lessons: Lessons, valid: NDArray[np.int64]
 ) -> Student:
@@ -274,11 +295,9 @@ def _keep(student: Student, folder: Path) -> Student:
 
 def _result(corpus: Corpus, clips: Clips, split: Split, trained: Trained) -> dict[str, Any]:
     held = {corpus.utterances[row].speaker_id for row in split.valid}
-    best = trained.history[trained.best_round - 1] if len(split.valid) else None
     return {
         "valid_speakers": sorted(map(str, held)),
-        "valid_uar": best and best["valid_uar"],
-        "stopped_early": trained.stopped_early,
+        "valid_uar": trained.history[-1]["valid_uar"] if held else None,
         "skipped": [{"id": s.id, "reason": s.reason} for s in clips.skipped],
     }
 

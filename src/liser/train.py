@@ -1,9 +1,11 @@
 """The training loop: read `train` from top to bottom.
 
 Rounds of a fixed number of updates; after each the moving average of the weights is scored on
-the validation speakers and everything is written to a checkpoint. All randomness of a round is
-seeded by (seed, round), so that a resumed run needs no generator's state to end where an
-unbroken one would.
+the validation speakers and everything is written to a checkpoint. The scores are a curve to look
+at and choose nothing: the average at the end of the schedule is what is kept, since with few labels
+the validation speakers have a dozen of them, and the best of many rounds would be noise. All
+randomness of a round is seeded by (seed, round), so that a resumed run needs no generator's state
+to end where an unbroken one would.
 """
 
 import copy
@@ -43,12 +45,10 @@ class Lessons:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A student with its averaged weights, and the course of its training."""
+    """A student with its averaged weights, and loss and validation UAR after each round."""
 
     student: nn.Module
     history: tuple[dict[str, float], ...]
-    best_round: int
-    stopped_early: bool
 
 
 def lessons_from(
@@ -90,11 +90,11 @@ def train(
     checkpoint: Path | None = None,
     watch: Callable[[int, int, float], None] = lambda done, total, score: None,
 ) -> Trained:
-    """Teach a student its lessons; deterministic for a seed, resumable, stops early.
+    """Teach a student its lessons; deterministic for a seed, resumable.
 
-    `rows` are the clips to train on and those to validate on (may be none: the last weights are
-    kept then). `checkpoint` is a file that a killed run goes on from. `watch` is told after each
-    round: rounds done, rounds in all, best validation score.
+    `rows` are the clips to train on and those to validate on (may be none). `checkpoint` is a file
+    that a killed run goes on from. `watch` is told after each round: rounds done, rounds in all,
+    the latest validation score (0 without validation clips).
 
     Raises:
         InputError: nothing to learn from, or the checkpoint is of another run.
@@ -111,7 +111,7 @@ def train(
     state = _State(student, lessons, settings, device, seed)
     if checkpoint is not None and checkpoint.exists():
         state.restore(load_checkpoint(checkpoint))
-    while state.round < rounds and not state.out_of_patience:
+    while state.round < rounds:
         torch.manual_seed(seed_of(seed, state.round))  # dropout's generator
         rng = torch.Generator().manual_seed(seed_of(seed, state.round, 1))
         order = _order(learn, settings, seed_of(seed, state.round, 2))
@@ -121,15 +121,12 @@ def train(
         state.end_round(_validation_score(state, clips, valid))
         if checkpoint is not None:
             save_checkpoint(checkpoint, state.snapshot())
-        watch(state.round, rounds, state.best_score)
-    best = copy.deepcopy(state.average)
-    best.load_state_dict(state.best)
-    early = state.round < rounds
-    return Trained(best.cpu().eval(), tuple(state.history), state.best_round, early)
+        watch(state.round, rounds, state.history[-1]["valid_uar"])
+    return Trained(state.average.cpu().eval(), tuple(state.history))
 
 
 class _State:
-    """All that changes while training: weights, their average, the optimiser, the best so far."""
+    """All that changes while training: weights, their average, the optimiser."""
 
     def __init__(
         self, student: nn.Module, lessons: Lessons, settings: Training, device: str, seed: int
@@ -148,9 +145,7 @@ class _State:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.step = self.round = self.best_round = 0
-        self.best_score = -1.0
-        self.best = copy.deepcopy(self.average.state_dict())
+        self.step = self.round = 0
         self.history: list[dict[str, float]] = []
         self.losses: list[float] = []
 
@@ -164,7 +159,8 @@ class _State:
         share, partner = _mixing(len(batch), s, rng)
 
         def mixed(own: Tensor) -> Tensor:
-            return (share * own + (1 - share) * own[partner]).to(self.device)
+            kept = share.view(-1, *[1] * (own.dim() - 1))
+            return (kept * own + (1 - kept) * own[partner]).to(self.device)
 
         x = mixed(x)
         with torch.autocast(self.device, torch.bfloat16, enabled=s.precision == "bfloat16"):
@@ -200,19 +196,12 @@ class _State:
         torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], 1 - keep)
 
     def end_round(self, score: float) -> None:
-        """Keep the average if it is at least as good as the best: of equals the later one."""
+        """Note the round's mean loss and the average's validation score."""
         self.round += 1
         self.history.append({"loss": float(np.mean(self.losses)), "valid_uar": score})
         self.losses = []
-        if score >= self.best_score:
-            self.best_score, self.best_round = score, self.round
-            self.best = copy.deepcopy(self.average.state_dict())
 
-    @property
-    def out_of_patience(self) -> bool:
-        return self.round - self.best_round >= self.settings.patience
-
-    _KEPT = ("step", "round", "best_round", "best_score", "best", "history", "recipe")
+    _KEPT = ("step", "round", "history", "recipe")
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that `restore` needs."""
@@ -276,13 +265,15 @@ def _order(learn: NDArray[np.int64], settings: Training, seed: int) -> list[NDAr
     return np.split(queue, settings.updates_a_round)
 
 
-def _mixing(batch: int, settings: Training, rng: torch.Generator) -> tuple[float, Tensor]:
-    """Mixup (Zhang et al. 2018): how much of itself each clip keeps, and with whom it is mixed."""
+def _mixing(batch: int, settings: Training, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018): how much of itself each clip keeps (1: all), and its partner."""
     partner = torch.randperm(batch, generator=rng)
-    if settings.mixup == 0 or torch.rand(1, generator=rng).item() >= settings.mixup_share:
-        return 1.0, partner
-    seed = int(torch.randint(2**31, (1,), generator=rng))
-    return float(np.random.default_rng(seed).beta(settings.mixup, settings.mixup)), partner
+    if settings.mixup == 0:
+        return torch.ones(batch), partner
+    seed = int(torch.randint(2**31, (1,), generator=rng))  # PyTorch's Beta takes no generator
+    drawn = np.random.default_rng(seed).beta(settings.mixup, settings.mixup, batch)
+    mixed = torch.rand(batch, generator=rng) < settings.mixup_share
+    return torch.where(mixed, torch.from_numpy(drawn).float(), 1.0), partner
 
 
 def schedule(step: int, steps: int) -> float:
@@ -294,7 +285,7 @@ def schedule(step: int, steps: int) -> float:
 def _validation_score(state: _State, clips: Clips, valid: NDArray[np.int64]) -> float:
     """UAR against the label or, where there is none, what the teachers say; 0 if nothing is.
 
-    It only says when to stop, so the middle of each clip will do: cut alike, they go in batches.
+    It is only looked at, so the middle of each clip will do: cut alike, they go in batches.
     """
     rows = valid[state.lessons.posterior_weight.numpy()[valid] > 0]
     if len(rows) == 0:

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from transformers.audio_utils import mel_filter_bank
 
 from liser.config import Frontend
+from liser.corpora import cremad
+from liser.errors import InputError
 from liser.students.frontend import (
     SCALE,
     LogMel,
+    band_edges,
     is_within,
     lowest_bands,
     mel_filters,
@@ -34,8 +37,9 @@ def by_hand(waveform: NDArray[np.float32], s: Frontend) -> NDArray[np.float64]:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     left = (size - window) // 2
     padded = np.pad(waveform.astype(np.float64), size // 2)
+    top = s.high_hz or s.sample_rate / 2
     filters = mel_filter_bank(
-        size // 2 + 1, s.mels, s.low_hz, s.sample_rate / 2, s.sample_rate, "slaney", "slaney"
+        size // 2 + 1, s.mels, s.low_hz, top, s.sample_rate, "slaney", "slaney"
     )
     frames = []
     for k in range(len(waveform) // hop + 1):
@@ -48,7 +52,19 @@ def by_hand(waveform: NDArray[np.float32], s: Frontend) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(
-    "s", [Frontend(), Frontend(sample_rate=8000, mels=40, window_ms=20, hop_ms=10, floor_db=-60)]
+    "s",
+    [
+        Frontend(),
+        Frontend(
+            sample_rate=8000,
+            mels=40,
+            window_ms=20,
+            hop_ms=10,
+            high_hz=None,
+            floor_db=-60,
+            low_hz=50,
+        ),
+    ],
 )
 def test_it_is_its_formula(s: Frontend) -> None:
     waveform = noise(s.sample_rate // 2) * np.linspace(0, 1, s.sample_rate // 2, dtype=np.float32)
@@ -68,7 +84,7 @@ def test_gain_is_not_heard(gain_db: float, seed: int) -> None:
 @settings(max_examples=25, deadline=None)
 def test_frames_lie_a_hop_apart_however_short_the_clip(samples: int) -> None:
     logmel = LogMel(Frontend())(torch.from_numpy(noise(samples))[None])
-    assert logmel.shape == (1, samples // 256 + 1, 64)
+    assert logmel.shape == (1, samples // 512 + 1, 116)
     assert torch.isfinite(logmel).all()
 
 
@@ -82,21 +98,21 @@ def test_clips_of_one_batch_do_not_mix() -> None:
 
 def test_silence_is_the_lowest_value() -> None:
     frontend = LogMel(Frontend())
-    torch.testing.assert_close(frontend(torch.zeros(1, 4000)), torch.full((1, 16, 64), -1.0))
-    half = torch.from_numpy(noise(8000))
-    half[4000:] = 0
+    torch.testing.assert_close(frontend(torch.zeros(1, 4000)), torch.full((1, 8, 116), -1.0))
+    half = torch.from_numpy(noise(16_000))
+    half[8000:] = 0
     logmel = frontend(half[None])
     assert float(logmel.min()) == pytest.approx(-1, abs=1e-5)
     assert float(logmel.max()) > 1
 
 
 def test_a_tone_is_heard_where_it_is() -> None:
-    time = np.arange(8000) / 16_000
-    centres = np.argmax(mel_filters(16_000, 512, 64, 50.0), axis=1) * 16_000 / 512
+    time, s = np.arange(11_025) / 22_050, Frontend()
+    edges = band_edges(s.sample_rate, s.mels, s.low_hz, s.high_hz)
     for hz in (440, 1500, 5000):
         tone = np.sin(2 * np.pi * hz * time).astype(np.float32)
-        loudest = int(LogMel(Frontend())(torch.from_numpy(tone)[None])[0].mean(0).argmax())
-        assert abs(centres[loudest] - hz) < 0.08 * hz + 16
+        loudest = int(LogMel(s)(torch.from_numpy(tone)[None])[0].mean(0).argmax())
+        assert edges[loudest] < hz < edges[loudest + 2]
 
 
 @pytest.mark.parametrize(
@@ -116,25 +132,35 @@ def test_filters_are_triangles_of_one_area(
     np.testing.assert_allclose(filters[wide].sum(1) * rate / size, 1, atol=0.03)
 
 
-def test_what_is_quiet_at_both_ends_is_cut_off() -> None:
+def trimming(trim_db: float, hop_ms: float = 16.0) -> Frontend:
+    return Frontend(trim_db=trim_db, hop_ms=hop_ms)
+
+
+def test_what_is_quiet_at_both_ends_is_cut_off_but_for_a_tenth_of_a_second() -> None:
     power = torch.full((100, 4), 1e-9)
     power[40:60] = 1.0
     power[50] = 1e-9  # a pause between words stays
-    assert trim(power, 35.0) == (34, 66)
-    assert trim(power, 35.0, margin=0) == (40, 60)
-    assert trim(power, 120.0) == (0, 100)
+    assert trim(power, trimming(35.0)) == (34, 66)
+    assert trim(power, trimming(35.0, hop_ms=8.0)) == (28, 72)
+    assert trim(power, trimming(35.0, hop_ms=500.0)) == (40, 60)
+    assert trim(power, Frontend()) == (36, 64)
+    assert trim(power, trimming(120.0)) == (0, 100)
     power[20] = 10 ** (-3.4)
-    assert trim(power, 35.0, margin=0) == (20, 60)
-    assert trim(power, 33.0, margin=0) == (40, 60)
+    assert trim(power, trimming(35.0)) == (14, 66)
+    assert trim(power, trimming(33.0)) == (34, 66)
 
 
 def test_nothing_is_cut_off_beyond_the_ends_nor_from_silence() -> None:
-    assert trim(torch.ones(10, 4), 35.0) == (0, 10)
-    assert trim(torch.zeros(10, 4), 35.0) == (0, 10)
-    assert trim(torch.ones(1, 4), 35.0) == (0, 1)
+    assert trim(torch.ones(10, 4), Frontend()) == (0, 10)
+    assert trim(torch.zeros(10, 4), Frontend()) == (0, 10)
+    assert trim(torch.ones(1, 4), Frontend()) == (0, 1)
 
 
-CREMAD = Frontend(sample_rate=22_050, window_ms=92.88, hop_ms=23.22, mels=128, low_hz=0)
+CREMAD = cremad.STORED_FRONTEND
+
+
+def test_every_corpus_is_heard_alike_by_the_lowest_of_cremads_bands() -> None:
+    assert lowest_bands(CREMAD, 116) == Frontend()
 
 
 def test_a_front_end_can_be_that_of_stored_log_mels() -> None:
@@ -177,3 +203,8 @@ def test_what_comes_after_the_power_may_differ_and_edges_may_be_rounded() -> Non
     later = {"floor_db": -50.0, "trim_db": 20.0}
     assert is_within(CREMAD.model_copy(update=later), CREMAD)
     assert is_within(CREMAD.model_copy(update={"mels": 116, "high_hz": 8012.0}), CREMAD)
+
+
+def test_a_rate_too_low_for_the_default_bands_says_what_else_to_set() -> None:
+    with pytest.raises(InputError, match=r"high_hz = 8012\.17 .* 4000; set it as well"):
+        Frontend.read({"sample_rate": 8000})

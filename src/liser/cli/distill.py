@@ -60,7 +60,7 @@ def distill(
     table_where: TableWhere = None,
     updates: Updates = None,
     valid_speakers: Annotated[
-        int, typer.Option(min=0, help="Speakers held out to decide when to stop.")
+        int, typer.Option(min=0, help="Speakers held out to calibrate on.")
     ] = 2,
     settings: SettingsFile = None,
     seed: Seed = 0,
@@ -178,7 +178,7 @@ def _print(record: dict[str, Any]) -> None:
     from liser.cli.options import facts, show, skips_table
 
     held = record["valid_speakers"]
-    validation = "none held out: all updates were made"
+    validation = "none held out"
     if held and record["valid_uar"] is not None:
         validation = f"UAR {record['valid_uar']:.3f} on {len(held)} speakers ({', '.join(held)})"
     teachers = [f"{t['modality']}: {t['teacher']}, {t['clips']} clips" for t in record["teachers"]]

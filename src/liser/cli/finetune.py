@@ -27,7 +27,7 @@ def finetune(
     kind: Kind = None,
     updates: Updates = None,
     valid_speakers: Annotated[
-        int, typer.Option(min=0, help="Speakers held out to decide when to stop.")
+        int, typer.Option(min=0, help="Speakers held out to calibrate on.")
     ] = 0,
     settings: SettingsFile = None,
     seed: Seed = 0,

@@ -291,10 +291,10 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int, int | None
 
 @contextmanager
 def training(what: str) -> Iterator[Callable[[int, int, float], None]]:
-    """Show a training's rounds and its best score on the validation speakers, on stderr."""
+    """Show a training's rounds and its latest score on the validation speakers, on stderr."""
     with progress("listening to the clips", None) as update:
-        yield lambda done, total, best: update(
-            done, total, f"{what}, best UAR {best:.3f}" if best > 0 else what
+        yield lambda done, total, score: update(
+            done, total, f"{what}, UAR {score:.3f}" if score > 0 else what
         )
 
 

@@ -78,7 +78,7 @@ def hear(
     for utterance in utterances:
         try:
             power = _mel_power(utterance, frontend, settings, reader)
-            first, last = trim(power, settings.trim_db)
+            first, last = trim(power, settings)
             heard.append(frontend.normalise(power[None, first:last])[0])
         except MediaError as error:
             heard.append(torch.zeros(0, settings.mels))

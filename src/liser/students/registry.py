@@ -13,7 +13,7 @@ STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {
     "small": lambda classes, mels: Cnn(classes, mels, (16, 32, 40, 56, 80), 96),
     "base": Transformer,
 }
-"""Builders that take (classes, mels): about 50 k, 300 k and 1.5 M parameters."""
+"""Builders that take (classes, mels): about 85 k, 370 k and 1.3 M parameters with 116 mels."""
 
 
 def build_student(name: str, classes: int, mels: int) -> nn.Module:
