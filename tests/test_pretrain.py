@@ -23,7 +23,7 @@ from liser.listening import Heard, listen, stretches
 from liser.pretrain import pretrain
 from liser.students.whisper import Whisper
 
-FRONTEND = Frontend(sample_rate=16_000, mels=40, window_ms=32, hop_ms=20, low_hz=50)
+FRONTEND = Frontend(sample_rate=16_000, mels=40, window_ms=32, hop_ms=20, low_hz=50, high_hz=None)
 SETTINGS = Pretraining(
     clips_to_inherit=8,
     updates=30,

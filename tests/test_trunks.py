@@ -24,7 +24,7 @@ from liser.trunks import Beginning, make_trunks
 TRAINING = Training(
     updates=6, updates_a_round=3, batch_size=8, crop_s=0.3, device="cpu", precision="float32"
 )
-FRONTEND = Frontend(sample_rate=16_000, mels=16, window_ms=64, hop_ms=16, low_hz=50)
+FRONTEND = Frontend(sample_rate=16_000, mels=16, window_ms=64, hop_ms=16, low_hz=50, high_hz=None)
 PROTOCOL = Protocol(
     systems=("scratch", "distilled"),
     speakers_per_fold=2,

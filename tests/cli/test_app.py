@@ -14,16 +14,6 @@ VERBS = (
     *("corpus", "faces", "teach", "pretrain", "distill"),
     *("finetune", "evaluate", "benchmark", "demo"),
 )
-    "corpus",
-    "faces",
-    "teach",
-    "pretrain",
-    "distill",
-    "finetune",
-    "evaluate",
-    "benchmark",
-    "demo",
-)
 
 
 def test_start_up_and_help_import_nothing_heavy() -> None:

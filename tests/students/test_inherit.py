@@ -17,7 +17,9 @@ from liser.students.inherit import inherit
 from liser.students.transformer import Layer, Transformer, norm
 from liser.students.whisper import Inside, Stem, Whisper
 
-FRONTEND = Frontend(sample_rate=16_000, mels=80, window_ms=25, hop_ms=20, low_hz=0)  # as its own
+FRONTEND = Frontend(
+    sample_rate=16_000, mels=80, window_ms=25, hop_ms=20, low_hz=0, high_hz=None
+)  # as its own
 
 
 @pytest.fixture(scope="module")

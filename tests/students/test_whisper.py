@@ -17,7 +17,7 @@ transformers = pytest.importorskip("transformers")
 from liser.students import whisper as module  # noqa: E402  (needs it)
 from liser.students.whisper import Whisper, frames_at, interpolate, whisper_features  # noqa: E402
 
-OLD = Frontend(sample_rate=16_000, mels=64, window_ms=64, hop_ms=16, low_hz=50)
+OLD = Frontend(sample_rate=16_000, mels=64, window_ms=64, hop_ms=16, low_hz=50, high_hz=None)
 STORED = Frontend(
     sample_rate=22_050,
     mels=116,
