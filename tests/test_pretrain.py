@@ -285,3 +285,52 @@ def test_listening_beforehand_leaves_nothing_to_be_said(
     expected = make()
     monkeypatch.setattr(Whisper, "frames", never)
     assert same(make(frames=own), expected)
+
+
+def test_every_round_is_disturbed_anew(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def spy(logmel: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        seeds.append(rng.initial_seed())
+        return logmel
+
+    monkeypatch.setattr(module, "disturb", spy)
+    make()
+    assert len(seeds) == 30
+    assert len(set(seeds)) == 3
+
+
+def test_what_lies_beyond_a_clips_end_is_no_lesson(heir: str) -> None:
+    logmel, target = torch.randn(2, 20, 40), torch.randn(2, 20, 5)
+    inside = (torch.arange(20) < torch.tensor([[12], [20]])).float()
+    losses = []
+    for beyond in (0.0, 1e3):
+        changed = torch.where(inside[:, :, None] > 0, target, beyond)
+        settings = SETTINGS.model_copy(update={"components": 5})
+        state = module._Pretraining(module.build_heir(heir, 40), [target[0]], 5.0, settings, 0)
+        losses.append(state._update(logmel, changed, inside))
+        losses.append(state._update(logmel, changed, inside))
+    assert losses[:2] == losses[2:]
+    assert losses[1] != losses[0]
+
+
+def test_a_crop_and_its_target_are_of_the_same_time(
+    make: Make, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder says the time, and each frame of a crop holds the time that it was heard at."""
+    said = torch.arange(40)[:, None] / 12.5 + 0.03
+    logmel = (torch.arange(60)[:, None] * 0.02).expand(60, 40).half().numpy()
+    one = module.Stretch(Clips(logmel[None], np.array([60]), FRONTEND, ()), 0, 0, 60)
+    state = module._Pretraining(module.build_heir("heir", 40), [said], 1.0, SETTINGS, 0)
+    rng, starts = np.random.default_rng(0), set()
+    for _ in range(20):
+        heard, target, inside = state._crop(one, 0, 30, FRONTEND, rng)
+        assert heard.shape == (30, 40)
+        assert inside.all()
+        late = heard[:, :1] > 0.03  # the first frames lie before the middle of what is said first
+        torch.testing.assert_close(heard[:, :1][late], target[late], atol=2e-3, rtol=2e-3)
+        starts.add(round(float(heard[0, 0]), 2))
+    assert len(starts) > 5
+    heard, _, inside = state._crop(one, 0, 100, FRONTEND, rng)
+    assert inside.tolist() == [1.0] * 60 + [0.0] * 40
+    assert (heard[60:] == -1).all()

@@ -100,8 +100,8 @@ def pretrain(
 ROUND = 100
 """Updates between two checkpoints."""
 
-FRAMES_TO_INHERIT = 50_000
-"""So many frames at most are held while layers are fitted, which takes about 2 GB of memory."""
+FRAMES_TO_INHERIT = 40_000
+"""So many frames at most are held while layers are fitted, which takes about 3 GB of memory."""
 
 
 def build_heir(student: str, mels: int, seed: int = 0) -> Transformer:

@@ -1,5 +1,6 @@
 """What is inherited: the encoder's own function where there is room, and the more the more room."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,8 +74,8 @@ def test_what_it_returns_is_what_the_student_then_does(
         torch.cat([own.stream for own, _ in heard]),
         *(torch.cat([layers[i].after for _, layers in heard]) for i in range(2)),
     ]
-    middles = [torch.cat([layers[i].middle for _, layers in heard]) for i in range(2)]
-    basis = module._directions([streams[0], middles[0], streams[1], middles[1], streams[2]])
+    inside = (x for i in range(2) for _, own in heard for x in (own[i].middle, own[i].after))
+    basis = module._directions([*(own.stream for own, _ in heard), *inside])
     with torch.inference_mode():
         states = [ours.states(clip[None]) for clip in clips]
         for i, (share, stream) in enumerate(zip(explained, streams, strict=True)):
@@ -175,6 +176,29 @@ def test_norm_of_what_is_seen_is_the_encoders_layer_norm() -> None:
     x = 5 * torch.randn(6, 32) + 2
     plain = torch.nn.functional.layer_norm(x, (32,))
     torch.testing.assert_close(norm(module._seen(x, torch.eye(32))), plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("speaks", [0, 1])
+def test_the_head_that_writes_most_is_kept(
+    encoder: Whisper, clips: list[torch.Tensor], speaks: int
+) -> None:
+    heard = [encoder.inside(clip, FRONTEND, 1) for clip in clips]
+    own = Inside.joined([layers[0] for _, layers in heard])
+    before = module._seen(torch.cat([stem.stream for stem, _ in heard]), torch.eye(128))
+    split = module._Clips([len(c) for c in clips], torch.cat(clips))
+    theirs, layer = copy.deepcopy(encoder.encoder.layers[0]), Layer(128, 1, 64)
+    columns = slice(64 * speaks, 64 * speaks + 64)
+    with torch.inference_mode():
+        written = torch.zeros_like(theirs.self_attn.out_proj.weight)
+        written[:, columns] = theirs.self_attn.out_proj.weight[:, columns]
+        theirs.self_attn.out_proj.weight.copy_(written)
+        module._layer(layer, theirs, own, before, split, torch.eye(128))
+        for part, there in (
+            (layer.query, own.query),
+            (layer.key, own.key),
+            (layer.value, own.value),
+        ):
+            assert module._explained(there[:, columns], part(norm(before))) > 0.98
 
 
 @pytest.mark.shared

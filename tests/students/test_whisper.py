@@ -168,3 +168,16 @@ def test_the_fingerprint_says_how_it_hears(whisper: Path, monkeypatch: pytest.Mo
     assert ours == Whisper(str(whisper), device="cpu").fingerprint
     monkeypatch.setattr(module, "LONGEST_S", 20.0)
     assert Whisper(str(whisper)).fingerprint != ours
+
+
+def test_levels_are_exact_where_nothing_is_between(voice: Voice) -> None:
+    """All bands alike: the value is that of Whisper's formula for the power before the student's
+    logarithm and floor.
+    """
+    values = torch.tensor([0.9, 0.2, -0.5, -0.9, -1.0])
+    logmel = values.repeat_interleave(50)[:, None].expand(250, 64)
+    features = whisper_features(logmel, OLD)
+    power = (torch.exp((values + 1) * 3) * 1e-3 - 1e-3).clamp_min(1e-6)
+    expected = 1.5 + (power.log10() - power.log10().max()) / 4
+    middles = features[:, 40::80][:, :5]
+    torch.testing.assert_close(middles, expected.expand(80, 5), atol=1e-3, rtol=1e-3)

@@ -8,8 +8,9 @@ far: every map also mends what those before it lost. No label is used.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -32,7 +33,7 @@ def inherit(
     """Give a student the encoder's stem and first layers, as far as it has room for them.
 
     `logmels` (frames, mels) are some hundred clips of 30 s at most, as the student hears them;
-    some 40 kB of memory are needed for each frame. The student is on the CPU. Returns the share
+    some 70 kB of memory are needed for each frame. The student is on the CPU. Returns the share
     of the encoder's variance that the student's stream explains after the stem and each layer.
 
     Raises:
@@ -40,16 +41,25 @@ def inherit(
             room than the student.
     """
     _refuse_unlike(student, encoder)
-    heard = [encoder.inside(clip, frontend, len(student.layers)) for clip in logmels]
-    stem = Stem.joined([own for own, _ in heard])
-    layers = [Inside.joined([own[i] for _, own in heard]) for i in range(len(student.layers))]
+    stems: list[Stem] = []
+    layers: list[list[Inside]] = [[] for _ in student.layers]
+    for clip in logmels:
+        entered, passed = encoder.inside(clip, frontend, len(layers))
+        stems.append(entered)
+        for records, record in zip(layers, passed, strict=True):
+            records.append(record)
     clips = _Clips([len(clip) for clip in logmels], torch.cat([clip.float() for clip in logmels]))
-    basis = _directions([stem.stream, *(x for own in layers for x in (own.middle, own.after))])
-    basis = basis[:, : student.lift.out_features]
+    basis = _directions(
+        chain(
+            (record.stream for record in stems),
+            (x for records in layers for record in records for x in (record.middle, record.after)),
+        )
+    )[:, : student.lift.out_features]
+    stem = Stem.joined(stems)
     stream = _stem(student, encoder, stem, clips, basis)
     explained = [_explained(_seen(stem.stream, basis), stream)]
     for number, layer in enumerate(student.layers):
-        theirs, own = encoder.encoder.layers[number], layers[number]
+        theirs, own = encoder.encoder.layers[number], Inside.joined(layers[number])
         stream = _layer(cast(Layer, layer), theirs, own, stream, clips, basis)
         explained.append(_explained(_seen(own.after, basis), stream))
     return explained
@@ -96,10 +106,13 @@ class _Clips:
         return torch.cat(parts)
 
 
-def _directions(streams: list[Tensor]) -> Tensor:
+def _directions(streams: Iterable[Tensor]) -> Tensor:
     """Return the directions (width, width) in which normed streams vary, the widest first."""
-    normed = torch.cat([_centred(x) / _centred(x).norm(dim=1, keepdim=True) for x in streams])
-    _, vectors = torch.linalg.eigh(normed.T @ normed)
+    total: Tensor | int = 0
+    for x in streams:
+        normed = _centred(x) / _centred(x).norm(dim=1, keepdim=True)
+        total = total + normed.T @ normed
+    _, vectors = torch.linalg.eigh(total)
     widest: Tensor = vectors.flip(1)
     return widest
 
@@ -134,11 +147,12 @@ def _layer(
     layer: Layer, theirs: Any, own: Inside, stream: Tensor, clips: _Clips, basis: Tensor
 ) -> Tensor:
     """Fit one layer to the encoder's; return the stream after it."""
-    gathered = own.gathered.view(len(stream), -1, HEAD_WIDTH)
-    written = theirs.self_attn.out_proj.weight.cpu()
-    written = written.view(len(written), -1, HEAD_WIDTH)
-    said = torch.einsum("fhd,ohd->fho", gathered, written).var(0).sum(1)
-    heads = _most(said, layer.heads)
+    gathered = own.gathered.view(len(stream), -1, HEAD_WIDTH).transpose(0, 1)
+    writes = theirs.self_attn.out_proj.weight.cpu()
+    writes = writes.view(len(writes), -1, HEAD_WIDTH).transpose(0, 1)
+    # the variance of what a head writes, summed over the width, from that of what it gathers
+    said = [(w @ torch.cov(g.T) * w).sum() for w, g in zip(writes, gathered, strict=True)]
+    heads = _most(torch.stack(said), layer.heads)
     columns = (heads[:, None] * HEAD_WIDTH + torch.arange(HEAD_WIDTH)).flatten()
     x = norm(stream)
     for part, target in ((layer.query, own.query), (layer.key, own.key), (layer.value, own.value)):
