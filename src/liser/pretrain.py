@@ -101,7 +101,7 @@ ROUND = 100
 """Updates between two checkpoints."""
 
 FRAMES_TO_INHERIT = 40_000
-"""So many frames at most are held while layers are fitted, which takes about 3 GB of memory."""
+"""So many frames at most are held while layers are fitted, which takes about 4 GB of memory."""
 
 
 def build_heir(student: str, mels: int, seed: int = 0) -> Transformer:

@@ -33,7 +33,7 @@ def inherit(
     """Give a student the encoder's stem and first layers, as far as it has room for them.
 
     `logmels` (frames, mels) are some hundred clips of 30 s at most, as the student hears them;
-    some 70 kB of memory are needed for each frame. The student is on the CPU. Returns the share
+    some 90 kB of memory are needed for each frame. The student is on the CPU. Returns the share
     of the encoder's variance that the student's stream explains after the stem and each layer.
 
     Raises:
@@ -47,12 +47,12 @@ def inherit(
         entered, passed = encoder.inside(clip, frontend, len(layers))
         stems.append(entered)
         for records, record in zip(layers, passed, strict=True):
-            records.append(record)
+            records.append(record.half())
     clips = _Clips([len(clip) for clip in logmels], torch.cat([clip.float() for clip in logmels]))
     basis = _directions(
         chain(
             (record.stream for record in stems),
-            (x for records in layers for record in records for x in (record.middle, record.after)),
+            (x for records in layers for r in records for x in (r.middle.float(), r.after.float())),
         )
     )[:, : student.lift.out_features]
     stem = Stem.joined(stems)

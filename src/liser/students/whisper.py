@@ -44,10 +44,16 @@ class Inside:
     inner: Tensor
     after: Tensor
 
+    def half(self) -> "Inside":
+        """Return the same in half the memory, until it is joined."""
+        return Inside(*(getattr(self, name).half() for name in self.__slots__))
+
     @classmethod
     def joined(cls, records: "list[Inside]") -> "Inside":
         """Return the frames of all records one after the other, and let go of the records."""
-        whole = cls(*(torch.cat([getattr(r, name) for r in records]) for name in cls.__slots__))
+        whole = cls(
+            *(torch.cat([getattr(r, name) for r in records]).float() for name in cls.__slots__)
+        )
         records.clear()
         return whole
 
