@@ -315,3 +315,31 @@ def test_several_teachers_of_one_modality_make_a_student_but_none_counts_twice(
     assert accuracy(student, tones) > 0.9
     with pytest.raises(InputError, match="given twice: made-face"):
         distill(corpus, [face, face], tmp_path / "twice", SETTINGS)
+
+
+def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(
+    nano: str, tones: Corpus
+) -> None:
+    labels = label_indices(tones)
+    labels[np.flatnonzero(labels == 0)[3:]] = -1  # of the first emotion only a few are labelled
+    clips = hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard, 0, seed=0)
+    logits = [
+        clips.predict(
+            learn(
+                clips,
+                {},
+                labels,
+                tones.labels,
+                split,
+                SETTINGS.model_copy(update={"balanced": balanced}),
+                seed=0,
+            )[0].module,
+            split.train[:5],
+        )[0]
+        for balanced in (False, True)
+    ]
+    prior = np.bincount(labels[labels >= 0]) / (labels >= 0).sum()
+    spoken = 0.9 * prior + 0.1 / len(prior)  # what label smoothing makes of it
+    taken = np.tile(np.log(spoken * len(prior)), (5, 1))
+    np.testing.assert_allclose(logits[0] - logits[1], taken, atol=1e-4)

@@ -159,6 +159,8 @@ class Distillation(Settings):
     heads: Heads = Heads()
     loss: Loss = Loss()
     training: Training = Training()
+    balanced: bool = True
+    """Answer as if all emotions were equally frequent, whatever the training clips' shares."""
 
 
 System = Literal[

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from liser import __version__
 from liser.config import Distillation, Training
@@ -147,6 +148,8 @@ def learn(
         trunk.give(fresh, settings.student, settings.frontend)
     rows_of = (split.train, split.valid)
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
+    if settings.balanced:
+        _balance(trained.student, lessons, split.train, settings.training.label_smoothing)
     nothing = (0.0,) * classes
     student = Student(trained.student, settings.student, names, settings.frontend, 1.0, {}, nothing)
     student = _calibrated(student, clips, lessons, split.valid)
@@ -221,6 +224,24 @@ def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, s
         held = {str(s) for s in rng.choice(speakers, valid_speakers, replace=False)}
     is_held = np.array([u.speaker_id in held for u in corpus.utterances])
     return Split(np.flatnonzero(usable & ~is_held), np.flatnonzero(usable & is_held))
+
+
+@torch.no_grad()
+def _balance(
+    module: nn.Module, lessons: Lessons, rows: NDArray[np.int64], label_smoothing: float
+) -> None:
+    """Take the training clips' prior out of the last layer (Menon et al. 2021, eq. 9).
+
+    .. math:: z_i \\leftarrow z_i - \\log(C \\, \\pi_i)
+
+    An emotion that was hardly taught keeps its logit: nothing is known of it.
+    """
+    weight = lessons.posterior_weight[rows][:, None]
+    prior = (weight * lessons.posterior[rows]).sum(0) / weight.sum()
+    taught = prior > 1e-3
+    spoken = (1 - label_smoothing) * prior + label_smoothing / len(prior)
+    shift = torch.where(taught, torch.log(spoken * len(prior)), 0.0)
+    module.classify[-1].bias -= shift  # type: ignore[index, union-attr]
 
 
 def _calibrated(
