@@ -167,7 +167,8 @@ def _normalisation_note(protocol: Protocol) -> str:
         return "none"
     return (
         "teachers' embeddings are z-normed by speaker with statistics of all of the speaker's "
-        "clips, unlabelled ones too (transductive for the teachers' own rows); students are not"
+        "clips, unlabelled ones too (transductive for the teachers' own rows); students are not, "
+        "and adapted ones use running statistics of what they said of the speaker before"
     )
 
 
