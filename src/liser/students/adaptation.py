@@ -1,9 +1,9 @@
 """Getting used to a voice: running statistics of what a student has said of a speaker so far.
 
 A voice that sounds sad to a student whatever it says shows in the student's mean answer. Taking
-the speaker's mean out, and the training speakers' in, needs no label, no look ahead and nobody
-else's clips. It assumes that in the long run a speaker's emotions are as mixed as in training: of
-somebody who is angry all day, the anger is taken for the voice.
+that mean out needs no label, no look ahead and nobody else's clips. It assumes that in the long
+run a speaker's emotions are evenly mixed: of somebody who is angry all day, the anger is taken for
+the voice.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ class Voice:
     def hear(self, log_posterior: ArrayLike) -> Floats:
         """Return the adapted log-posterior (classes,) of the next clip, z'_t of z_t.
 
-        ``z'_t = log_softmax(z_t - (κ m + Σ_{i≤t} z_i) / (κ + t) + m)``: causal, and the clip
-        itself counts.
+        ``z'_t = log_softmax(z_t - (κ m + Σ_{i≤t} z_i) / (κ + t))``: causal, and the clip
+        itself counts. What the student says more often than other things of anybody (m) goes too.
 
         >>> voice = Voice(np.log([0.5, 0.5]))
         >>> [np.exp(voice.hear(np.log([0.2, 0.8]))).round(2).tolist() for _ in range(3)]
@@ -43,7 +43,7 @@ class Voice:
         said = np.asarray(log_posterior, np.float64)
         self._sum, self._count = self._sum + said, self._count + 1
         own = (self._prior * self.mean + self._sum) / (self._prior + self._count)
-        return log_softmax(said - own + self.mean)
+        return log_softmax(said - own)
 
 
 def adapt(
