@@ -1,10 +1,16 @@
 """Try a change on development speakers, and log what it gave.
 
-    python benchmarks/explore.py ../shared/data/ravdess/audio --name window-64 \
+    python benchmarks/explore.py ../shared/data/ravdess/audio --name window-64 \\
         --why "harmonics are resolved" --system scratch --labels 1.0 --set frontend.window_ms=64
 
 runs the benchmark's protocol without the first fold's test speakers and appends a row to
 ``benchmarks/results/explore-ravdess.jsonl``. ``--table`` writes docs/experiments.md's table anew.
+Another corpus needs its teachers named, and a protocol of its own:
+
+    python benchmarks/explore.py ../shared/data/cremad --kind cremad \\
+        --protocol benchmarks/cremad.toml --encoder ../shared/models/whisper-base-encoder \\
+        --speech-teacher w2v2.parquet --face-teacher vivit.parquet \\
+        --face-teacher votes:cremad/votes.parquet:modality=face
 """
 
 import json
@@ -15,15 +21,25 @@ from typing import Any
 
 import typer
 
+from liser.report import with_interval
+
 RESULTS = Path(__file__).parent / "results"
+RAVDESS_TEACHERS = {
+    "speech": ["../shared/models/whisper-base-encoder"],
+    "face": ["../shared/data/ravdess/openface_aus.parquet"],
+}
 MARKS = ("<!-- experiments -->", "<!-- /experiments -->")
 
 
 def main(
     data: Path = typer.Argument(None, help="The corpus."),
     kind: str = typer.Option("ravdess", help="Which corpus it is."),
-    speech_teacher: str = typer.Option("../shared/models/whisper-base-encoder"),
-    face_teacher: str = typer.Option("../shared/data/ravdess/openface_aus.parquet"),
+    protocol: Path = typer.Option(
+        None, help="A benchmark's recipe: folds, validation speakers, what `--set` changes."
+    ),
+    speech_teacher: list[str] = typer.Option([], help="For ravdess, Whisper unless given."),
+    face_teacher: list[str] = typer.Option([], help="For ravdess, OpenFace units unless given."),
+    encoder: Path = typer.Option(None, help="Taught students first inherit from this encoder."),
     store: Path = typer.Option(Path("runs/targets")),
     name: str = typer.Option("default"),
     why: str = typer.Option(""),
@@ -40,41 +56,47 @@ def main(
         write_table(Path("docs/experiments.md"))
         return
     from liser.benchmark import benchmark, development
-    from liser.config import Protocol
+    from liser.cli.options import ask_teachers, teacher_options
+    from liser.config import Protocol, read_toml
     from liser.corpora.registry import load_corpus
-    from liser.target_store import TargetStore
-    from liser.targets import teach
-    from liser.teachers.registry import face_teacher as face
-    from liser.teachers.registry import speech_teacher as speech
+    from liser.trunks import Beginning
 
     settings: dict[str, Any] = {}
     for line in change:
         merge(settings, tomllib.loads(line))
-    training = settings.get("training", {})
-    protocol = Protocol.read(
-        {
-            "systems": [system],
-            "budgets": [labels],
-            "ablation_budgets": [labels],
-            "draws": draws,
-            "distillation": settings,
-            "supervised": training,
-        }
-    )
+    record = {} if protocol is None else read_toml(protocol)
+    merge(record, {"distillation": settings, "supervised": settings.get("training", {})})
+    only = {"systems": [system], "budgets": [labels], "ablation_budgets": [labels]}
+    chosen = Protocol.read({**record, **only, "draws": draws})
     corpus = load_corpus(kind, data)
-    targets = [
-        teach(corpus, t, TargetStore(store)) for t in (speech(speech_teacher), face(face_teacher))
-    ]
-    results = benchmark(
-        *development(corpus, targets, protocol), Path("runs/explore"), protocol, jobs=jobs
+    known = RAVDESS_TEACHERS if kind == "ravdess" else {}
+    targets = ask_teachers(
+        corpus,
+        store,
+        speech_teacher or known.get("speech"),
+        face_teacher or known.get("face"),
+        teacher_options(None, None, None, None),
     )
+    results = benchmark(
+        *development(corpus, targets, chosen),
+        Path("runs/explore"),
+        chosen,
+        beginning=None if encoder is None else Beginning(str(encoder), store, ()),
+        jobs=jobs,
+    )
+    result = results["rows"][0]
     row = {
         "name": name,
         "why": why,
         "kept": kept,
+        "corpus": kind,
         "system": system,
         "labels": labels,
-        **{k: results["rows"][0][k] for k in ("uar", "uar_low", "uar_high", "wa", "ece", "params")},
+        **{k: result[k] for k in ("uar", "uar_low", "uar_high", "wa", "ece", "params")},
+        "adapted_uar": result["adapted"] and result["adapted"]["uar"],
+        "recipe": protocol and protocol.name,
+        "teachers": [t["name"] for t in results["teachers"]],
+        "inherits": encoder is not None,
         "changes": settings,
         "seconds_a_student": round(results["training_s"] / (draws * len(results["folds"])), 1),
         "date": time.strftime("%Y-%m-%d"),
@@ -95,12 +117,15 @@ def merge(into: dict[str, Any], record: dict[str, Any]) -> None:
 
 def write_table(page: Path) -> None:
     """Write every logged experiment into the page, between its marks."""
-    lines = ["| what | why | system | labels | UAR (95 %) | kept |", "|---|---|---|---|---|---|"]
+    heads = ("what", "why", "corpus", "system", "labels", "UAR (95 %)", "adapted", "kept")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for log in sorted(RESULTS.glob("explore-*.jsonl")):
         for row in map(json.loads, log.read_text("utf-8").splitlines()):
-            interval = f"{row['uar']:.3f} ({row['uar_low']:.3f}–{row['uar_high']:.3f})"
-            cells = (row["name"], row["why"], row["system"], f"{row['labels']:.0%}", interval)
-            lines.append(f"| {' | '.join(cells)} | {row['kept']} |")
+            adapted = f"{row['adapted_uar']:.3f}" if row.get("adapted_uar") else ""
+            scores = (f"{row['labels']:.0%}", with_interval(row, "uar"), adapted)
+            corpus = row.get("corpus", "ravdess")
+            cells = (row["name"], row["why"], corpus, row["system"], *scores, row["kept"])
+            lines.append(f"| {' | '.join(cells)} |")
     before, rest = page.read_text("utf-8").split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     text = f"{before}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{after}"

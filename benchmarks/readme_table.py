@@ -11,13 +11,25 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from liser.errors import InputError, LiserError, NotFoundError, StorageError
-from liser.report import chance, checked_rows, headline, share, system_name, title, with_interval
+from liser.report import (
+    ADAPTED_NOTE,
+    adapts,
+    chance,
+    checked_rows,
+    comparison_name,
+    headline,
+    share,
+    system_name,
+    title,
+    with_interval,
+)
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- results:([\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -72,13 +84,13 @@ def markdown(results: Mapping[str, Any]) -> str:
     """Lay out a results record as Markdown: UAR of each system and budget, and the comparisons."""
     rows = checked_rows(results)
     budgets = sorted({row["labels"] for row in rows})
-    cells = {(row["system"], row["labels"]): with_interval(row, "uar") for row in rows}
+    cells = _cells(rows)
     lines = [headline(results), ""]
     lines += _table(
         [f"UAR, {title(results)}", *(f"{share(budget)} of the labels" for budget in budgets)],
         [
-            [system_name(system), *(cells.get((system, budget), "") for budget in budgets)]
-            for system in dict.fromkeys(row["system"] for row in rows)
+            [name, *(cells.get((name, budget), "") for budget in budgets)]
+            for name in dict.fromkeys(name for name, _ in cells)
         ],
     )
     if results.get("comparisons"):
@@ -86,16 +98,27 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", _footnote(results)]) + "\n"
 
 
+def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, float], str]:
+    """Give the UAR by name of the line and budget; adapted students have a line of their own."""
+    cells = {}
+    for name, of_system in groupby(rows, lambda row: system_name(row["system"])):
+        own = list(of_system)
+        cells |= {(name, row["labels"]): with_interval(row, "uar") for row in own}
+        cells |= {
+            (f"{name}, adapted", row["labels"]): with_interval(row["adapted"], "uar")
+            for row in own
+            if row.get("adapted")
+        }
+    return cells
+
+
 def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     lines = []
     for one in comparisons:
-        sign = "÷" if one["kind"] == "ratio" else "−"
-        a = f"{system_name(one['system_a'])}, {share(one['labels_a'])}"
-        b = f"{system_name(one['system_b'])}, {share(one['labels_b'])}"
         value = with_interval(one, "value")
         if one.get("bar") is not None:
             value += f"; aim ≥ {one['bar']}: {'' if one['value'] >= one['bar'] else 'not '}reached"
-        lines.append([f"{a} {sign} {b}", value])
+        lines.append([comparison_name(one), value])
     return lines
 
 
@@ -109,6 +132,8 @@ def _footnote(results: Mapping[str, Any]) -> str:
     if results.get("folds"):
         facts.append(f"{len(results['folds'])} folds of whole speakers")
     facts.append("in brackets, 95 % intervals over speakers")
+    if adapts(results["rows"]):
+        facts.append(ADAPTED_NOTE[0].lower() + ADAPTED_NOTE[1:])
     made = f" Made by `{results['command']}`." if results.get("command") else ""
     return f"{'; '.join(facts)}.{made}"
 

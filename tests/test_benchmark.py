@@ -18,6 +18,7 @@ from liser.distill import label_indices
 from liser.errors import InputError, StorageError
 from liser.metrics import confusion, uar
 from liser.scoreboard import LISTENS
+from liser.students.adaptation import adapt
 from liser.students.hearing import hear
 from liser.targets import Targets
 
@@ -137,6 +138,7 @@ def test_test_speakers_influence_no_student(
         said.append(cells.load_cell(bench, cell))
     np.testing.assert_array_equal(said[0]["posteriors"], said[1]["posteriors"])
     np.testing.assert_array_equal(said[0]["embeddings"], said[1]["embeddings"])
+    np.testing.assert_array_equal(said[0]["mean_log_posterior"], said[1]["mean_log_posterior"])
 
 
 def test_a_cell_learns_from_its_budget_and_no_other_label(
@@ -208,13 +210,43 @@ def test_rows_are_scores_of_the_cells_on_disk(
     assert row["uar"] == pytest.approx(np.mean(scores))
 
 
+def test_adapted_scores_are_those_of_the_cells_on_disk(
+    run: tuple[dict[str, Any], Path], tones: Corpus
+) -> None:
+    record, folder = run
+    (own,) = folder.iterdir()
+    truth = label_indices(tones)
+    speakers = [str(u.speaker_id) for u in tones.utterances]
+    for row in record["rows"]:
+        if row["system"] not in TEACHES:
+            assert row["adapted"] is None
+            continue
+        scores = []
+        for draw in range(2):
+            matrix = np.zeros((3, 3), np.int64)
+            for fold in range(3):
+                name = f"{row['system']}-{row['labels']:g}-draw{draw}-fold{fold}.npz"
+                with np.load(own / name) as kept:
+                    who, mean = [speakers[i] for i in kept["rows"]], kept["mean_log_posterior"]
+                    said = adapt(kept["posteriors"], who, mean, PROTOCOL.seed)
+                    matrix += confusion(truth[kept["rows"]], said.argmax(1), 3)
+            scores.append(uar(matrix))
+        scored = row["adapted"]
+        assert scored["uar"] == pytest.approx(np.mean(scores))
+        assert scored["uar_low"] <= scored["uar"] <= scored["uar_high"]
+        assert set(scored) == {"uar", "uar_low", "uar_high", "wa", "ece"}
+
+
 def test_comparisons_are_those_of_the_rows(run: tuple[dict[str, Any], Path]) -> None:
     record, _ = run
     point = {(r["system"], r["labels"]): r["uar"] for r in record["rows"]}
-    kinds = Counter(c["kind"] for c in record["comparisons"])
-    assert kinds == {"ratio": 2, "difference": 2}
+    used = {(r["system"], r["labels"]): r["adapted"]["uar"] for r in record["rows"] if r["adapted"]}
+    kinds = Counter((c["kind"], c["adapted"]) for c in record["comparisons"])
+    assert kinds == {(k, a): 2 for k in ("ratio", "difference") for a in (False, True)}
+    assert len({c["name"] for c in record["comparisons"]}) == 8
     for c in record["comparisons"]:
-        a, b = point[c["system_a"], c["labels_a"]], point[c["system_b"], c["labels_b"]]
+        of = used if c["adapted"] else point
+        a, b = of[c["system_a"], c["labels_a"]], of[c["system_b"], c["labels_b"]]
         assert c["value"] == pytest.approx(a / b if c["kind"] == "ratio" else a - b)
         assert c["low"] <= c["high"]
 

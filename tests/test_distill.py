@@ -74,6 +74,7 @@ def test_few_labels_and_two_teachers_make_a_student(
     assert accuracy(student, strangers) > 0.9
     back = load_student(tmp_path / "student")
     assert same(student, back)
+    assert back.mean_log_posterior == student.mean_log_posterior
     assert student.provenance == back.provenance
     assert {f.name for f in (tmp_path / "student").iterdir()} == {
         "begun.json",
@@ -86,6 +87,17 @@ def test_few_labels_and_two_teachers_make_a_student(
     assert Distillation.read(record["settings"]) == SETTINGS
     assert len(record["result"]["valid_speakers"]) == 2
     assert record["result"]["valid_uar"] > 0.9
+
+
+def test_it_knows_what_it_says_of_its_training_speakers_on_average(
+    nano: str, tones: Corpus, tmp_path: Path
+) -> None:
+    quick = SETTINGS.model_copy(update={"training": TRAINING.model_copy(update={"updates": 4})})
+    student = distill(tones, [], tmp_path, quick, seed=1)
+    clips = hear(tones.utterances, student.frontend)
+    split = split_rows(tones, clips.heard, 2, 1)
+    said = np.log(student.posteriors(clips, split.train)).mean(0)
+    np.testing.assert_allclose(student.mean_log_posterior, said, rtol=1e-6)
 
 
 def test_without_targets_it_is_supervised_training(

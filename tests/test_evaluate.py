@@ -13,8 +13,10 @@ from liser.config import Frontend
 from liser.corpora.base import Corpus, Utterance
 from liser.errors import InputError, StorageError
 from liser.evaluate import evaluate, write_predictions
+from liser.metrics import confusion, uar
+from liser.students.adaptation import adapt
 from liser.students.hearing import Clips
-from liser.students.student import Student
+from liser.students.student import Student, softmax
 
 CLASSES = ("neutral", "happy", "sad")
 
@@ -29,7 +31,7 @@ class Oracle(nn.Module):
 
 def student(**provenance: object) -> Student:
     made = {"clips": 40, "labelled": 10, **provenance}
-    return Student(Oracle(), "tiny", CLASSES, Frontend(), 1.0, made)
+    return Student(Oracle(), "tiny", CLASSES, Frontend(), 1.0, made, (-2.0, -1.0, -0.5))
 
 
 @pytest.fixture
@@ -72,6 +74,21 @@ def test_scores_and_predictions_are_those_of_the_answers(said: list[int]) -> Non
     assert record["notes"] == []
 
 
+def test_a_student_that_got_used_to_the_voices_is_scored_beside(said: list[int]) -> None:
+    said += [2, 2, 1, 2, 0, 2, 1, 2]
+    heard = corpus(
+        ["neutral", "sad", "happy", "sad", "neutral", None, "happy", "sad"], list("aabb") * 2
+    )
+    row = evaluate(student(), heard, seed=3)["rows"][0]
+    posteriors = softmax(3.0 * np.eye(3)[said])
+    used = adapt(posteriors, list("aabb") * 2, student().mean_log_posterior, 3)
+    known = [0, 1, 2, 3, 4, 6, 7]
+    truth = np.array([0, 2, 1, 2, 0, 1, 2])
+    assert row["adapted"]["uar"] == pytest.approx(uar(confusion(truth, used[known].argmax(1), 3)))
+    assert row["adapted"]["uar_low"] <= row["adapted"]["uar"] <= row["adapted"]["uar_high"]
+    assert set(row["adapted"]) == {"uar", "uar_low", "uar_high", "wa", "ece"}
+
+
 def test_only_shared_classes_are_scored_and_posteriors_renormalised(said: list[int]) -> None:
     said += [1, 2, 0, 1]
     names = ("bored", "happy", "sad")
@@ -108,6 +125,11 @@ def test_no_interval_where_speakers_do_not_allow_one(
     assert row["recalls"] == [1, 1, None]
     assert "uar_low" not in row
     assert "no intervals" in row["note"]
+    if None in speakers:
+        assert row["adapted"] is None
+        assert "no voice to get used to" in row["note"]
+    else:
+        assert set(row["adapted"]) == {"uar", "wa", "ece"}
 
 
 def test_seen_speakers_are_refused_unless_asked_for(said: list[int]) -> None:

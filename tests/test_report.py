@@ -275,6 +275,33 @@ def test_perceived_emotions_and_a_crowd_stand_beside(
     assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
 
 
+@pytest.mark.parametrize("voted", [False, True])
+def test_adapted_students_stand_beside(
+    results: dict[str, Any], tmp_path: Path, voted: bool
+) -> None:
+    assert "dapted" not in page_of(results, tmp_path).words
+    for at, row in enumerate(results["rows"]):
+        uar = 0.7 + at / 1000
+        scores = {"uar": uar, "uar_low": uar - 0.01, "uar_high": uar + 0.01, "wa": 0.8}
+        row["adapted"] = None if row["system"].startswith("teacher") else {**scores, "ece": 0.1}
+        if voted:
+            row["perceived"] = {**scores, "uar": uar - 0.3, "clips": 58, "left_out": 35}
+    plain = results["comparisons"]
+    results["comparisons"] = [*plain, {**plain[0], "value": 1.234, "adapted": True}]
+    console = Console(width=140, file=io.StringIO())
+    console.print(table(results))
+    text = console.file.getvalue()
+    page = page_of(results, tmp_path).words
+    for row in results["rows"]:
+        if row["adapted"]:
+            assert f"{row['adapted']['uar']:.3f}" in text
+            assert f"{row['adapted']['uar']:.3f} ({row['adapted']['uar_low']:.3f}" in page
+    assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
+    for words in (text, page):
+        assert "Adapted: the student got used" in " ".join(words.split())
+    assert page.count("; both adapted") == 1
+
+
 @pytest.mark.parametrize(
     ("broken", "says"),
     [

@@ -44,7 +44,9 @@ def benchmark(
     entry for each system and budget; intervals are 95 % bootstraps over speakers of predictions
     pooled over folds, means over draws. Where a crowd's votes stand beside the labels, `perceived`
     in each row scores the same predictions against them, and `references` a crowd that only
-    heard. `functionals` are those of `liser.baselines`; without them that baseline is left out,
+    heard. `adapted` in a student's row scores it once it got used to the voices
+    (`liser.students.adaptation`; the order of the clips is seeded), and `comparisons` are made both
+    ways. `functionals` are those of `liser.baselines`; without them that baseline is left out,
     and the record says why. With a `beginning` every taught student starts from a trunk, which
     listens to the fold's training and validation speakers only. Cells run in `jobs` processes of
     one thread each.
@@ -82,7 +84,7 @@ def benchmark(
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
     seconds = train_cells(bench, cells, jobs, progress)
     said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
-    rows, predictions = rows_of(bench, said)
+    rows, predictions, adapted = rows_of(bench, said)
     return {
         "corpus": corpus.name,
         "synthetic": corpus.name == "synthetic",
@@ -107,7 +109,7 @@ def benchmark(
         "folds": [_plain(fold) for fold in folds],
         "rows": rows,
         "references": references(bench),
-        "comparisons": comparisons(bench, rows, predictions),
+        "comparisons": comparisons(bench, rows, predictions, adapted),
         "embedding_map": embedding_map(bench),
     }
 
@@ -165,7 +167,8 @@ def _normalisation_note(protocol: Protocol) -> str:
         return "none"
     return (
         "teachers' embeddings are z-normed by speaker with statistics of all of the speaker's "
-        "clips, unlabelled ones too (transductive for the teachers' own rows); students are not"
+        "clips, unlabelled ones too (transductive for the teachers' own rows); students are not, "
+        "and adapted ones use running statistics of what they said of the speaker before"
     )
 
 

@@ -18,6 +18,7 @@ from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
 from liser.errors import InputError, StorageError
 from liser.fingerprint import fingerprint
+from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
@@ -149,8 +150,10 @@ def learn(
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
     if settings.balanced:
         _balance(trained.student, lessons, split.train, settings.training.label_smoothing)
-    student = Student(trained.student, settings.student, names, settings.frontend, 1.0, {})
-    return _calibrated(student, clips, lessons, split.valid), trained
+    nothing = (0.0,) * classes
+    student = Student(trained.student, settings.student, names, settings.frontend, 1.0, {}, nothing)
+    student = _calibrated(student, clips, lessons, split.valid)
+    return _averaged(student, clips, split.train, seed), trained
 
 
 def finetune(
@@ -202,7 +205,8 @@ def finetune(
         module=trained.student,
         provenance={**provenance, "finetuned": [*before, {**tuning, "result": result}]},
     )
-    return _keep(_calibrated(tuned, clips, lessons, split.valid), folder)
+    tuned = _calibrated(tuned, clips, lessons, split.valid)
+    return _keep(_averaged(tuned, clips, split.train, seed), folder)
 
 
 def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
@@ -249,6 +253,13 @@ def _calibrated(
         return student
     logits, _ = clips.predict(student.module, rows)
     return student.calibrated(logits, lessons.posterior.numpy()[rows].astype(np.float64))
+
+
+def _averaged(student: Student, clips: Clips, rows: NDArray[np.int64], seed: int) -> Student:
+    """Note what the student says on average of the clips that it learnt from, or of 500 of them."""
+    few = np.sort(np.random.default_rng(seed).permutation(rows)[:500])
+    mean = log_posteriors(student.posteriors(clips, few)).mean(0)
+    return replace(student, mean_log_posterior=tuple(map(float, mean)))
 
 
 def _refuse_one_class(labels: NDArray[np.int64]) -> None:

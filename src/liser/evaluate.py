@@ -14,6 +14,7 @@ from liser import __version__
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, StorageError
 from liser.metrics import score, summary, uar_by_group
+from liser.students.adaptation import adapt
 from liser.students.hearing import hear
 from liser.students.student import Student
 
@@ -35,14 +36,16 @@ def evaluate(
     seeded by `seed`, unless there is one speaker or a clip has none) on the classes that corpus
     and student share, posteriors renormalised over them. The record holds `rows` (one, with the
     system ``student``; none where nothing is labelled), `predictions` (a plain row a clip),
-    `classes`, `skipped`, `seen_speakers`, and `notes` that say what a reader must know.
+    `classes`, `skipped`, `seen_speakers`, and `notes` that say what a reader must know. Clips
+    are heard one by one, but for the row's `adapted`: the scores once the student got used to each
+    voice (`liser.students.adaptation`), None where a clip names no speaker.
 
     Args:
         student: what `liser.students.student.load_student` gives.
         corpus: what it hears; labels may be missing.
         trained_on: a corpus it was trained on, beside those that its provenance names.
         allow_seen_speakers: score speakers that it was trained on, too; the record says so.
-        seed: of the bootstrap.
+        seed: of the bootstrap, and of the order in which a speaker's clips come.
         advance: called after each clip, for a progress bar.
 
     Raises:
@@ -60,10 +63,9 @@ def evaluate(
     classes = _classes(student, corpus)
     clips = hear(corpus.utterances, student.frontend, advance)
     heard = np.flatnonzero(clips.heard)
-    columns = [student.labels.index(name) for name in classes]
-    posteriors = student.posteriors(clips, heard)[:, columns]
-    posteriors /= posteriors.sum(1, keepdims=True)
     people = [corpus.utterances[row] for row in heard]
+    said = student.posteriors(clips, heard)
+    posteriors = _among(classes, student, said)
     foreign = [u for u in people if u.label is not None and u.label not in classes]
     detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
     skipped = [
@@ -77,7 +79,8 @@ def evaluate(
     if known.any():
         own = [u for u in people if u.label in classes]
         scores = _row(student, own, posteriors[known], classes, seed)
-        rows.append({**scores, "note": "; ".join(notes)})
+        adapted = _adapted(student, people, said, classes, seed)
+        rows.append({**scores, "adapted": adapted, "note": "; ".join(notes)})
     return {
         "corpus": corpus.name,
         "synthetic": corpus.name == "synthetic",
@@ -143,23 +146,47 @@ def _classes(student: Student, corpus: Corpus) -> tuple[str, ...]:
     return shared
 
 
+def _among(classes: tuple[str, ...], student: Student, said: Floats) -> Floats:
+    """Return posteriors renormalised over these of the student's classes."""
+    kept = said[:, [student.labels.index(name) for name in classes]]
+    return np.asarray(kept / kept.sum(1, keepdims=True))
+
+
+def _scores(
+    people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], seed: int
+) -> dict[str, Any]:
+    truth = np.array([classes.index(str(u.label)) for u in people])
+    speakers = [u.speaker_id for u in people]
+    if None not in speakers and len(set(speakers)) > 1:
+        rng = np.random.default_rng(seed)
+        return summary(said, truth, [str(who) for who in speakers], rng=rng)
+    scores = asdict(score(said, truth))
+    recalls = [None if np.isnan(r) else float(r) for r in scores["recalls"]]
+    return {**scores, "recalls": recalls, "confusion": scores["confusion"].tolist()}
+
+
+def _adapted(
+    student: Student, people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], seed: int
+) -> dict[str, Any] | None:
+    """Score the labelled clips of a student that gets used to each voice, by all of its clips."""
+    speakers = [u.speaker_id for u in people if u.speaker_id is not None]
+    if len(speakers) < len(people):
+        return None
+    used = _among(classes, student, adapt(said, speakers, student.mean_log_posterior, seed))
+    known = [row for row, u in enumerate(people) if u.label in classes]
+    scores = _scores([people[row] for row in known], used[known], classes, seed)
+    return {k: scores[k] for k in ("uar", "uar_low", "uar_high", "wa", "ece") if k in scores}
+
+
 def _row(
     student: Student, people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], seed: int
 ) -> dict[str, Any]:
     truth = np.array([classes.index(str(u.label)) for u in people])
-    speakers = [u.speaker_id for u in people]
-    if None in speakers or len(set(speakers)) < 2:
-        scores = asdict(score(said, truth))
-        recalls = [None if np.isnan(r) else float(r) for r in scores["recalls"]]
-        scores |= {"recalls": recalls, "confusion": scores["confusion"].tolist()}
-    else:
-        rng = np.random.default_rng(seed)
-        scores = summary(said, truth, [str(who) for who in speakers], rng=rng)
     made_from = student.provenance
     return {
         "system": "student",
         "labels": round(made_from.get("labelled", 1) / max(made_from.get("clips", 1), 1), 3),
-        **scores,
+        **_scores(people, said, classes, seed),
         "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], len(classes)),
         "params": student.parameters,
         "hears": ["speech"],
@@ -187,7 +214,7 @@ def _notes(
     if nameless:
         notes.append(
             f"{nameless} clips name no speaker: nobody can tell whether the student was trained "
-            "on them, and there are no intervals over speakers"
+            "on them, there are no intervals over speakers, and no voice to get used to"
         )
     elif scored and len({u.speaker_id for u in people}) == 1:
         notes.append("one speaker only: there are no intervals over speakers")

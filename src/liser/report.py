@@ -63,6 +63,7 @@ def report(results: Results, path: Path) -> None:
         "system": system_name,
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
         "perceived_note": perceived_note,
+        "comparison": lambda one: _unbroken(comparison_name(one)),
     }
     page = environment.get_template("report.html.j2").render(
         results=results,
@@ -73,6 +74,7 @@ def report(results: Results, path: Path) -> None:
         focus=_focus(rows),
         few=focus_budget(rows),
         aside=perceived_of(rows),
+        adapted_note=ADAPTED_NOTE if adapts(rows) else None,
         notes=notes(results),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
@@ -100,12 +102,15 @@ def table(results: Results) -> "Table":
     # what fits a terminal of 80 columns; the page and the record say more
     rows = checked_rows(results)
     caption, aside = "UAR with its 95 % interval over speakers", perceived_of(rows)
-    also = ["WA"] if aside else ["WA", "ECE"]
+    beside = [key for key, there in (("perceived", aside), ("adapted", adapts(rows))) if there]
+    also = ["WA", "ECE"][: 2 - len(beside)]  # as many as fit
     if aside:
         caption += f"; labels are {results.get('label_kind', 'given')}. {perceived_note(aside)}"
+    if "adapted" in beside:
+        caption += f". {ADAPTED_NOTE}"
     made = Table(title=escape(title(results)), caption=caption, box=SIMPLE)
     made.add_column("System", no_wrap=True)
-    for name in ("Labels", "UAR", *(["perceived"] if aside else []), *also):
+    for name in ("Labels", "UAR", *beside, *also):
         made.add_column(name, justify="right", no_wrap=True)
     before = None
     for row in (*rows, *results.get("references", ())):
@@ -115,7 +120,7 @@ def table(results: Results) -> "Table":
             escape(system_name(row["system"])) if before != row["system"] else "",
             share(row["labels"]) if "labels" in row else "–",
             with_interval(row, "uar"),
-            *([_plain(row.get("perceived"), "uar")] if aside else []),
+            *(_plain(row.get(key), "uar") for key in beside),
             *(_plain(row, name.lower()) for name in also),
         )
         before = row["system"]
@@ -235,6 +240,30 @@ def with_interval(record: Mapping[str, Any], key: str) -> str:
 def perceived_of(rows: Sequence[Row]) -> Mapping[str, Any] | None:
     """Return a row's scores against what a crowd perceived, None where no row has any."""
     return next((row["perceived"] for row in rows if row.get("perceived")), None)
+
+
+ADAPTED_NOTE = (
+    "Adapted: the student got used to each speaker's voice by what it had said of the speaker's "
+    "clips before, without labels"
+)
+
+
+def adapts(rows: Sequence[Row]) -> bool:
+    """Tell whether any row has scores of a student that got used to its speakers."""
+    return any(row.get("adapted") for row in rows)
+
+
+def comparison_name(one: Mapping[str, Any]) -> str:
+    """Say which systems are compared, with which shares of the labels, and how.
+
+    >>> comparison_name({"system_a": "distilled", "labels_a": 0.1, "system_b": "scratch",
+    ...                  "labels_b": 1, "kind": "ratio", "adapted": True})
+    'Distilled student, 10 % ÷ Student from scratch, 100 %; both adapted'
+    """
+    sign = "÷" if one["kind"] == "ratio" else "−"
+    a = f"{system_name(one['system_a'])}, {share(one['labels_a'])}"
+    b = f"{system_name(one['system_b'])}, {share(one['labels_b'])}"
+    return f"{a} {sign} {b}{'; both adapted' if one.get('adapted') else ''}"
 
 
 def perceived_note(scores: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """From the cells' predictions to the figures: rows, comparisons, and a map of embeddings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,13 @@ from numpy.typing import NDArray
 
 from liser.cells import TEACHES, Bench, Cell, cells_of, load_cell, settings_of
 from liser.metrics import summary, uar_by_group, uar_difference_interval, uar_ratio_interval
+from liser.students.adaptation import adapt
 from liser.students.registry import build_student, count_parameters
 from liser.teachers.base import Modality
 from liser.teachers.fusion import posteriors
+
+Said = dict[tuple[str, float], NDArray[np.float64]]
+"""By system and budget, posteriors (draws, clips, classes) of the tested clips."""
 
 LISTENS: dict[str, tuple[Modality, ...]] = {
     "teacher_speech": ("speech",),
@@ -25,19 +29,27 @@ def tested_rows(bench: Bench) -> NDArray[np.int64]:
     return np.concatenate([bench.rows(fold.test) for fold in bench.folds])
 
 
-def _students(bench: Bench, system: str, budget: float) -> NDArray[np.float64]:
-    """Return posteriors (draws, clips, classes) of the tested clips, in the order of the folds."""
-    return np.stack(
-        [
-            np.concatenate(
-                [
-                    load_cell(bench, Cell(system, budget, d, f.index))["posteriors"]
-                    for f in bench.folds
-                ]
-            )
-            for d in range(bench.protocol.draws)
-        ]
-    )
+def _students(
+    bench: Bench, system: str, budget: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return posteriors (draws, clips, classes) of the tested clips, in the order of the folds.
+
+    First what a system's students say of a clip alone, then what they say once they got used to
+    its speaker's voice.
+    """
+    draws = [
+        [load_cell(bench, Cell(system, budget, draw, fold.index)) for fold in bench.folds]
+        for draw in range(bench.protocol.draws)
+    ]
+    plain = [np.concatenate([cell["posteriors"] for cell in cells]) for cells in draws]
+    adapted = [np.concatenate([_adapted(bench, cell) for cell in cells]) for cells in draws]
+    return np.stack(plain), np.stack(adapted)
+
+
+def _adapted(bench: Bench, cell: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    speakers = [str(bench.corpus.utterances[i].speaker_id) for i in cell["rows"]]
+    seed = bench.protocol.seed
+    return adapt(cell["posteriors"], speakers, cell["mean_log_posterior"], seed)
 
 
 def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
@@ -64,34 +76,38 @@ def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
     }
 
 
-def rows_of(
-    bench: Bench, baselines: Mapping[tuple[str, float], NDArray[np.float64]] | None = None
-) -> tuple[list[dict[str, Any]], dict[tuple[str, float], NDArray[np.float64]]]:
-    """Return one row for each system and budget, and what each said: (draws, clips, classes).
+def rows_of(bench: Bench, baselines: Said | None = None) -> tuple[list[dict[str, Any]], Said, Said]:
+    """Return one row for each system and budget, what each said, and what adapted students said.
 
     `baselines` is what other systems than students and teachers said, of the tested clips.
     """
-    said = {
-        (cell.system, cell.budget): _students(bench, cell.system, cell.budget)
-        for cell in cells_of(bench)
-        if cell.draw == 0 and cell.fold == 0
-    }
+    names = [(c.system, c.budget) for c in cells_of(bench) if c.draw == 0 and c.fold == 0]
+    students = {name: _students(bench, *name) for name in names}
+    said = {name: plain for name, (plain, _) in students.items()}
+    adapted = {name: used_to_it for name, (_, used_to_it) in students.items()}
     said |= {**_teachers(bench), **(baselines or {})}
-    return [_row(bench, system, budget, p) for (system, budget), p in said.items()], said
+    rows = [_row(bench, *name, p, adapted.get(name)) for name, p in said.items()]
+    return rows, said, adapted
 
 
-def _row(bench: Bench, system: str, budget: float, said: NDArray[np.float64]) -> dict[str, Any]:
+def _row(
+    bench: Bench,
+    system: str,
+    budget: float,
+    said: NDArray[np.float64],
+    adapted: NDArray[np.float64] | None,
+) -> dict[str, Any]:
     tested = tested_rows(bench)
     truth = bench.labels[tested]
     people = [bench.corpus.utterances[i] for i in tested]
     speakers = [str(u.speaker_id) for u in people]
-    rng = np.random.default_rng(bench.protocol.seed)
-    classes = len(bench.corpus.labels)
+    classes, seed = len(bench.corpus.labels), bench.protocol.seed
     is_student, is_teacher = system in TEACHES, system in LISTENS
     row = {
         "system": system,
         "labels": budget,
-        **summary(said, truth, speakers, rng=rng),
+        **summary(said, truth, speakers, rng=np.random.default_rng(seed)),
+        "adapted": None if adapted is None else adapted_scores(adapted, truth, speakers, seed),
         "perceived": against_perceived(bench, said),
         "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], classes),
         "student": settings_of(bench.protocol, system).student if is_student else None,
@@ -104,6 +120,14 @@ def _row(bench: Bench, system: str, budget: float, said: NDArray[np.float64]) ->
     if not (is_student or is_teacher):  # a baseline ranks the classes, and claims no probability
         row |= dict.fromkeys(("ece", "ece_low", "ece_high"))
     return row
+
+
+def adapted_scores(
+    said: NDArray[np.float64], truth: NDArray[np.int64], speakers: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """Score what students say once they got used to the speakers, posteriors as in `summary`."""
+    scores = summary(said, truth, speakers, rng=np.random.default_rng(seed))
+    return {name: scores[name] for name in ("uar", "uar_low", "uar_high", "wa", "ece")}
 
 
 def against_perceived(bench: Bench, said: NDArray[np.float64]) -> dict[str, Any] | None:
@@ -159,12 +183,26 @@ def _parameters(bench: Bench, system: str) -> int:
 
 
 def comparisons(
-    bench: Bench,
-    rows: list[dict[str, Any]],
-    said: dict[tuple[str, float], NDArray[np.float64]],
+    bench: Bench, rows: list[dict[str, Any]], said: Said, adapted: Said
 ) -> list[dict[str, Any]]:
-    """Distilled against fully supervised at each budget, and both teachers against each alone."""
-    point = {(r["system"], r["labels"]): r["uar"] for r in rows}
+    """Distilled against fully supervised at each budget, and both teachers against each alone.
+
+    First of students that hear each clip alone, then of those that got used to the voice.
+    """
+    plain = {(r["system"], r["labels"]): float(r["uar"]) for r in rows}
+    used = {(r["system"], r["labels"]): float(r["adapted"]["uar"]) for r in rows if r["adapted"]}
+    return [
+        *({**one, "adapted": False} for one in _compared(bench, plain, said)),
+        *(
+            {**one, "name": f"{one['name']}, adapted", "adapted": True}
+            for one in _compared(bench, used, adapted)
+        ),
+    ]
+
+
+def _compared(
+    bench: Bench, point: Mapping[tuple[str, float], float], said: Said
+) -> list[dict[str, Any]]:
     tested = tested_rows(bench)
     truth, classes = bench.labels[tested], len(bench.corpus.labels)
     speakers = [str(bench.corpus.utterances[i].speaker_id) for i in tested]

@@ -163,9 +163,11 @@ def test_taught_students_may_inherit(liser, recordings: Path, heir: str, whisper
     ask = (
         *("benchmark", "folder", "--data", "tiny.csv", "--settings", "bench.toml", "--jobs", 1),
         *("--speech-teacher", "named.csv", "--face-teacher", "named.csv", "--student", heir),
-        *("--updates", 2, "--draws", 1, "--budgets", "1", "--json"),
+        *("--updates", 30, "--draws", 1, "--budgets", "1", "--json"),
     )
-    record = json.loads(liser(*ask, "--encoder", whisper, "--also", f"folder:{others}").out)
+    ended = liser(*ask, "--encoder", whisper, "--also", f"folder:{others}")
+    assert ended.status == 0, ended.err
+    record = json.loads(ended.out)
     assert len(record["trunks"]) == 2
     assert sorted(record["trunks"][0]["clips"].values()) == [8, 12]
     assert f"--also folder:talk/{others.name}" in record["command"]

@@ -23,7 +23,8 @@ def student(temperature: float = 1.5) -> Student:
     module = build_student("tiny", 3, 16)
     module(torch.randn(8, 30, 16))  # statistics that aren't those of a new student
     frontend = Frontend(mels=16, hop_ms=10)
-    return Student(module.eval(), "tiny", LABELS, frontend, temperature, {"corpus": "made"})
+    made, mean = {"corpus": "made"}, (-0.5, -1.25, -2.0)
+    return Student(module.eval(), "tiny", LABELS, frontend, temperature, made, mean)
 
 
 def clips() -> Clips:
@@ -37,6 +38,7 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     back = load_student(tmp_path / "new")
     assert (back.name, back.labels, back.frontend) == ("tiny", LABELS, ours.frontend)
     assert (back.temperature, back.provenance) == (1.5, {"corpus": "made"})
+    assert back.mean_log_posterior == ours.mean_log_posterior
     assert back.parameters == ours.parameters
     np.testing.assert_array_equal(back.posteriors(heard, rows), ours.posteriors(heard, rows))
     assert {f.name for f in (tmp_path / "new").iterdir()} == {
@@ -106,6 +108,8 @@ def _edit(folder: Path, **changes: object) -> None:
         ({"frontend": {"mels": 32}}, "don't fit"),
         ({"frontend": {"mells": 16}}, "frontend|mells"),
         ({"temperature": "warm"}, "don't fit"),
+        ({"mean_log_posterior": [-1.0, -1.0]}, "2 entries of mean_log_posterior for 3 labels"),
+        ({"mean_log_posterior": None}, "don't fit"),
     ],
 )
 def test_files_that_do_not_belong_together_are_refused(

@@ -17,7 +17,7 @@ from liser.errors import InputError, NotFoundError, StorageError
 from liser.students.hearing import Clips
 from liser.students.registry import build_student, count_parameters
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Student:
     """A trained student. `temperature` divides its logits so that its posteriors are calibrated.
 
     `provenance` says what it was made from (corpus, teachers, settings), as plain JSON.
+    `mean_log_posterior` (a number a class) is what it says of its training speakers on average:
+    what it needs to get used to a voice (`liser.students.adaptation`).
     """
 
     module: nn.Module
@@ -33,6 +35,7 @@ class Student:
     frontend: Frontend
     temperature: float
     provenance: dict[str, Any]
+    mean_log_posterior: tuple[float, ...]
 
     @property
     def parameters(self) -> int:
@@ -63,6 +66,7 @@ def save_student(student: Student, folder: Path) -> None:
         "labels": list(student.labels),
         "frontend": student.frontend.model_dump(),
         "temperature": student.temperature,
+        "mean_log_posterior": list(student.mean_log_posterior),
         "parameters": student.parameters,
         "provenance": student.provenance,
     }
@@ -106,9 +110,13 @@ def load_student(folder: Path) -> Student:
         module = build_student(record["student"], len(labels), frontend.mels)
         module.load_state_dict(state)
         temperature, provenance = float(record["temperature"]), dict(record["provenance"])
+        mean = tuple(map(float, record["mean_log_posterior"]))
+        if len(mean) != len(labels):
+            raise ValueError(f"{len(mean)} entries of mean_log_posterior for {len(labels)} labels")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the files of the student in {folder} don't fit: {error}") from None
-    return Student(module.eval(), record["student"], labels, frontend, temperature, provenance)
+    name = str(record["student"])
+    return Student(module.eval(), name, labels, frontend, temperature, provenance, mean)
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
