@@ -70,10 +70,16 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
     assert (Path("broken") / name).read_bytes() == (Path("unbroken") / name).read_bytes()
 
 
+# a shell's background job, such as these tests may be, has its children ignore Ctrl-C
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from liser.cli.app import main; main()"
+)
+
+
 def test_ctrl_c_ends_with_130_and_a_checkpoint(recordings: Path) -> None:
     ask = ("distill", "recordings", *LABELLED, "--updates", "100000", "--out", "made")
-    code = "from liser.cli.app import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", code, *ask], stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", INTERRUPTIBLE, *ask], stderr=subprocess.PIPE)
     patience = time.monotonic() + 60
     while not Path("made/checkpoint.pt").exists() and time.monotonic() < patience:
         time.sleep(0.05)

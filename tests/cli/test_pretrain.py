@@ -133,6 +133,8 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
 def test_ctrl_c_ends_with_130_and_a_checkpoint(recordings: Path, whisper: Path) -> None:
     Path("pretraining.toml").write_text(SETTINGS.replace("updates = 4", "updates = 100000"))
     code = (
+        # a shell's background job, such as these tests may be, has its children ignore Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from liser.students.registry import STUDENTS\n"
         "from liser.students.transformer import Transformer\n"
         "STUDENTS['heir'] = lambda c, m: Transformer(c, m, (8, 8), 16, 1, 8, 2, 8)\n"
