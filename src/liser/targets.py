@@ -107,9 +107,7 @@ class Targets:
         )
 
 
-def join_targets(
-    corpus: Corpus, by_source: Mapping[str, Sequence[Targets]]
-) -> tuple[Targets, ...]:
+def join_targets(corpus: Corpus, by_source: Mapping[str, Sequence[Targets]]) -> tuple[Targets, ...]:
     """Return what teachers said of the corpora that `corpus` joins, as rows of it.
 
     `by_source` holds each corpus's targets by its name. A teacher that looked at several corpora

@@ -1,4 +1,4 @@
-"""Several corpora as one: nobody is taken for somebody else, and each clip says where it is from."""
+"""Several corpora as one: nobody is taken for somebody else, and clips say where they are from."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -82,6 +82,4 @@ def labelled_in(corpus: Corpus, labels: Sequence[str]) -> Corpus:
 def _renamed(corpus: str, u: Utterance) -> Utterance:
     speaker = None if u.speaker_id is None else prefixed(corpus, u.speaker_id)
     aliases = (u.id, *(name for name in u.aliases if name != u.id))
-    return replace(
-        u, id=prefixed(corpus, u.id), speaker_id=speaker, aliases=aliases, source=corpus
-    )
+    return replace(u, id=prefixed(corpus, u.id), speaker_id=speaker, aliases=aliases, source=corpus)
