@@ -12,7 +12,7 @@ import pytest
 
 from liser import across as stage
 from liser import cells
-from liser.across import Source, across, distil_all
+from liser.across import Source, across, distil_all, trunk_of_all
 from liser.cells import Bench, Cell
 from liser.config import Across, Distillation, Frontend, Heads, Pretraining, Training
 from liser.corpora.base import Corpus
@@ -221,7 +221,7 @@ def test_a_joined_corpus_of_teachers_that_saw_one_part_each(sources: list[Source
 def test_one_student_of_everybody(
     nano: str, sources: list[Source], tone_corpus: MakeCorpus, tmp_path: Path
 ) -> None:
-    student = distil_all(sources, tmp_path / "student", tmp_path / "runs", SETTINGS)
+    student = distil_all(sources, tmp_path / "student", SETTINGS)
     assert student.labels == ("low", "mid", "high")
     known = student.provenance
     assert len(known["speakers"]) == 13
@@ -289,9 +289,8 @@ def test_trunks_listen_to_whom_the_student_learns_from(
     record = across(sources, tmp_path / "runs", settings, beginning=beginning, jobs=1)
     heard = [trunk["clips"] for trunk in record["trunks"]]
     assert heard == [{"tones": 24}, {"duo": 16}, {"tones": 24, "duo": 16}]
-    student = distil_all(
-        sources, tmp_path / "student", tmp_path / "runs", settings, beginning=beginning
-    )
+    trunk = trunk_of_all(sources, tmp_path / "runs", settings, beginning, jobs=1)
+    student = distil_all(sources, tmp_path / "student", settings, trunk=trunk)
     assert student.provenance["trunk"]["clips"] == {"tones": 36, "duo": 28}
 
 

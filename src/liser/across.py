@@ -6,7 +6,7 @@ held-out speakers of every corpus, on the emotions that training and test have i
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from liser.corpora.joined import join, labelled_in, prefixed
 from liser.corpora.labelled import keep_labels
 from liser.corpora.splits import Fold, speaker_folds
 from liser.crossings import Crossing, differences, row_of
-from liser.distill import check_targets, distill, label_indices
+from liser.distill import Watch, check_targets, distill, label_indices
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.labels import in_order
 from liser.record import normalisation_note, peak_memory_mb, plain, teacher_record, versions
 from liser.students.hearing import Clips, hear
 from liser.students.student import Student
-from liser.students.trunk import load_trunk
+from liser.students.trunk import Trunk, load_trunk
 from liser.targets import Targets, join_targets
 from liser.trunks import Beginning, make_trunks
 
@@ -103,7 +103,7 @@ def across(
     every = [material.fold(names, i) for names, i in tried]
     protocol = settings.protocol
     trunks = make_trunks(beginning, corpus, clips, every, protocol, folder, jobs, progress)
-    begun = [(trunk,) for trunk in trunks] or [()] * len(every)
+    begun: list[tuple[Path, ...]] = [(trunk,) for trunk in trunks] or [()] * len(every)
     benches = [
         _bench(material, names, fold, own, folder)
         for (names, _), fold, own in zip(tried, every, begun, strict=True)
@@ -153,38 +153,50 @@ def across(
     }
 
 
+def trunk_of_all(
+    sources: Sequence[Source],
+    folder: Path,
+    settings: Across,
+    beginning: Beginning,
+    jobs: int = 2,
+    progress: bool | None = None,
+) -> Trunk:
+    """Make a trunk that listens to all speakers of all corpora, and keep it in `folder`.
+
+    Raises:
+        InputError: as `across`, and a student that can't inherit.
+        StorageError: the folder can't be written.
+    """
+    corpus = _joined(tuple(sources))
+    clips = hear(corpus.utterances, settings.distillation.frontend)
+    everyone = [Fold(0, corpus.speakers, (), ())]
+    protocol = settings.protocol
+    (made,) = make_trunks(beginning, corpus, clips, everyone, protocol, folder, jobs, progress)
+    return load_trunk(made)
+
+
 def distil_all(
     sources: Sequence[Source],
     out: Path,
-    folder: Path,
     settings: Across | None = None,
     *,
-    beginning: Beginning | None = None,
-    jobs: int = 2,
-    watch: Callable[[int, int, float], None] = lambda done, total, score: None,
+    trunk: Trunk | None = None,
+    watch: Watch = lambda done, total, score: None,
 ) -> Student:
     """Distil one student from all speakers of all corpora, and keep it in `out`.
 
     Nobody is left to test it on: `across` says what to expect. Of each corpus
-    `settings.valid_speakers` are held out, who decide how sure the student may be. With a
-    `beginning` it starts from a trunk, kept in `folder`, that listened to everybody.
+    `settings.valid_speakers` are held out, who decide how sure the student may be. With a `trunk`
+    (`trunk_of_all`) it starts from that.
 
     Raises:
         InputError: as `across`, and as `liser.distill.distill`.
-        StorageError: a folder can't be written.
+        StorageError: the folder can't be written.
     """
     settings = settings or Across()
     sources = tuple(sources)
     corpus = _joined(sources)
     targets = join_targets(corpus, {s.corpus.name: s.targets for s in sources})
-    trunk = None
-    if beginning is not None:
-        clips = hear(corpus.utterances, settings.distillation.frontend)
-        everyone = Fold(0, corpus.speakers, (), ())
-        (made,) = make_trunks(
-            beginning, corpus, clips, [everyone], settings.protocol, folder, jobs, None
-        )
-        trunk = load_trunk(made)
     if settings.budget < 1:
         corpus = keep_labels(corpus, settings.budget, settings.seed)
     return distill(

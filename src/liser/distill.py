@@ -223,8 +223,8 @@ def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, s
     rng = np.random.default_rng(seed)
     held: set[str] = set()
     for source in sorted({str(u.source) for u in corpus.utterances}):
-        own = {u.speaker_id for u in corpus.utterances if str(u.source) == source}
-        speakers = sorted(own - {None})  # type: ignore[type-var]
+        own = [u.speaker_id for u in corpus.utterances if str(u.source) == source]
+        speakers = sorted({who for who in own if who is not None})
         if len(speakers) >= valid_speakers + 2:
             held |= set(map(str, rng.choice(speakers, valid_speakers, replace=False)))
     is_held = np.array([u.speaker_id in held for u in corpus.utterances])

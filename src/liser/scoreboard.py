@@ -125,7 +125,7 @@ def _row(
 def scores_of(
     said: NDArray[np.float64], truth: NDArray[np.int64], speakers: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """Return the scores that stand beside others, such as adapted ones; arguments as in `summary`."""
+    """Return the scores that stand beside others, as adapted ones do; arguments as in `summary`."""
     scores = summary(said, truth, speakers, rng=np.random.default_rng(seed))
     return {name: scores[name] for name in ("uar", "uar_low", "uar_high", "wa", "ece")}
 

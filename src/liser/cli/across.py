@@ -120,10 +120,11 @@ def _make(
     from liser.cli.options import facts, show, training
     from liser.cli.output import print_json
 
+    trunk = None
+    if beginning is not None:
+        trunk = stage.trunk_of_all(sources, runs, settings, beginning, jobs)
     with training("distilling") as watch:
-        made = stage.distil_all(
-            sources, out, runs, settings, beginning=beginning, jobs=jobs, watch=watch
-        )
+        made = stage.distil_all(sources, out, settings, trunk=trunk, watch=watch)
     record: dict[str, Any] = {
         "student": str(out),
         "architecture": made.name,

@@ -90,6 +90,8 @@ def posteriors(
     for group in _acquainted(seen):
         rows = np.any([v.valid for v in group], axis=0)
         own = np.where(rows, labels, UNLABELLED)
+        if len(np.unique(own[own != UNLABELLED])) < 2:
+            continue  # nothing to tell apart by
         said[rows] = _posteriors(group, own, classes, fit, settings)[rows]
     return said
 
