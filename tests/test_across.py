@@ -172,6 +172,7 @@ def test_nobody_who_is_tested_is_learnt_from_and_folds_are_the_benchmarks(
 
 
 def test_a_stopped_run_trains_only_what_is_missing(
+    nano: str,
     run: tuple[dict[str, Any], Path],
     sources: list[Source],
     monkeypatch: pytest.MonkeyPatch,
@@ -190,6 +191,11 @@ def test_a_stopped_run_trains_only_what_is_missing(
     again = across(sources, folder, SETTINGS, jobs=1)
     assert trained == ["duo 1"]
     assert again["rows"] == record["rows"]
+    trained.clear()
+    settings = SETTINGS.model_copy(update={"draws": 1, "run_folds": 2})
+    more = across(sources, folder, settings, jobs=1)
+    assert sorted(trained) == ["duo 0", "tones 0", "tones+duo 0"], "the first fold is kept"
+    assert [row["speakers"] for row in more["rows"]] == [4, 5] * 3
 
 
 def test_a_joined_corpus_of_teachers_that_saw_one_part_each(sources: list[Source]) -> None:

@@ -112,12 +112,13 @@ def across(
         bench.budgeted(bench.folds[0], settings.budget, 0)
     cells = [Cell("distilled", settings.budget, draw, 0) for draw in range(settings.draws)]
     seconds = train_cells([(bench, cell) for bench in benches for cell in cells], jobs, progress)
+    common = _common([s.corpus for s in sources])
     crossings = [
         Crossing(
             names,
             source.corpus.name,
             _shared(sources, names, source.corpus),
-            _common(sources),
+            common,
             tuple(b for (who, _), b in zip(tried, benches, strict=True) if who == names),
             tuple(cells),
         )
@@ -131,7 +132,7 @@ def across(
         "synthetic": any(s.corpus.name == "synthetic" for s in sources),
         "label_kind": corpus.label_kind,
         "labels": list(corpus.labels),
-        "common": list(_common(sources)),
+        "common": list(common),
         "command": command,
         "date": time.strftime("%Y-%m-%d"),
         "wall_time_s": round(time.monotonic() - started, 1),
@@ -211,21 +212,32 @@ def distil_all(
     )
 
 
+def check_corpora(corpora: Sequence[Corpus], settings: Across | None = None) -> None:
+    """Raise `InputError` for corpora that can't be compared, before teachers look at them.
+
+    With settings, for speakers that are too few to be tested, too.
+    """
+    if len(corpora) < 2:
+        raise InputError(f"{len(corpora)} corpora: testing across them needs two at least")
+    join(corpora)
+    common = _common(corpora)
+    if len(common) < 2:
+        told = "; ".join(f"{c.name}: {', '.join(c.labels)}" for c in corpora)
+        raise InputError(f"the corpora have {len(common)} emotions in common, not two: {told}")
+    if settings is not None:
+        for corpus in corpora:
+            _folds(corpus, settings)
+
+
 def _joined(sources: Sequence[Source]) -> Corpus:
-    """Join the corpora as they are heard; refuse what can't be compared, before any work."""
-    if len(sources) < 2:
-        raise InputError(f"{len(sources)} corpora: testing across them needs two at least")
+    """Join the corpora as they are heard."""
+    corpora = [s.corpus for s in sources]
+    check_corpora(corpora)
     for one in sources:
         check_targets(one.corpus, one.targets)
         if not one.targets:
             raise InputError(f"{one.corpus.name} has no teacher to learn from: name one")
-    corpora = [s.corpus for s in sources]
-    joined = join([replace(c, utterances=tuple(heard_alike(c.utterances))) for c in corpora])
-    common = _common(sources)
-    if len(common) < 2:
-        told = "; ".join(f"{c.name}: {', '.join(c.labels)}" for c in corpora)
-        raise InputError(f"the corpora have {len(common)} emotions in common, not two: {told}")
-    return joined
+    return join([replace(c, utterances=tuple(heard_alike(c.utterances))) for c in corpora])
 
 
 def _training_sets(sources: Sequence[Source]) -> list[tuple[str, ...]]:
@@ -240,9 +252,9 @@ def _shared(sources: Sequence[Source], names: Sequence[str], tested: Corpus) -> 
     return in_order(label for label in tested.labels if label in known)
 
 
-def _common(sources: Sequence[Source]) -> tuple[str, ...]:
+def _common(corpora: Sequence[Corpus]) -> tuple[str, ...]:
     """Return the emotions that every corpus has."""
-    first, *others = (s.corpus.labels for s in sources)
+    first, *others = (c.labels for c in corpora)
     return in_order(label for label in first if all(label in own for own in others))
 
 

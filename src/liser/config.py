@@ -263,6 +263,12 @@ class SourceSettings(Settings):
     face_spec: str | None = None
     table_where: str | None = None
 
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> Self:
+        if not self.speech_teacher and not self.face_teacher:
+            raise ValueError("no teacher to learn from: give speech_teacher, face_teacher or both")
+        return self
+
 
 class AcrossRecipe(Across):
     """What `liser across` reads: corpora with their teachers, and how students are made."""

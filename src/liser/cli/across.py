@@ -54,19 +54,21 @@ def across(
 
     Example: `liser across benchmarks/across.toml --encoder openai/whisper-base --report page.html`
     """
+    from liser.across import check_corpora
     from liser.cli.options import check_student
     from liser.config import AcrossRecipe
 
     plan = settings_from(AcrossRecipe, recipe, {"seed": seed}, {})
     check_student(plan.distillation.student)
     corpora = [_corpus(one) for one in plan.source]
+    settings = _without_sources(plan)
+    check_corpora(corpora, settings if final is None else None)
     sources = [_source(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
     beginning = None
     if encoder is not None:
         from liser.trunks import Beginning
 
         beginning = Beginning(encoder, store)
-    settings = _without_sources(plan)
     if final is not None:
         _make(sources, settings, beginning, final, runs, jobs, as_json)
         return
