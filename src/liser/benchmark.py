@@ -1,12 +1,8 @@
 """The protocol: every fold, every label budget, several label draws, and the systems compared."""
 
-import platform
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from liser.corpora.base import Corpus, Utterance
 from liser.corpora.splits import Fold, speaker_folds
 from liser.distill import check_targets, label_indices
 from liser.errors import InputError
+from liser.record import normalisation_note, peak_memory_mb, plain, teacher_record, versions
 from liser.scoreboard import comparisons, embedding_map, references, rows_of, tested_rows
 from liser.students.hearing import hear
 from liser.students.trunk import load_trunk
@@ -82,7 +79,7 @@ def benchmark(
     cells = cells_of(bench)
     for cell in cells:  # a budget that is too small is refused before anything is trained
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
-    seconds = train_cells(bench, cells, jobs, progress)
+    seconds = train_cells([(bench, cell) for cell in cells], jobs, progress)
     said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
     rows, predictions, adapted = rows_of(bench, said)
     return {
@@ -94,19 +91,19 @@ def benchmark(
         "date": time.strftime("%Y-%m-%d"),
         "wall_time_s": round(time.monotonic() - started, 1),
         "training_s": round(seconds, 1),
-        "peak_memory_mb": round(_peak_memory_mb(), 0),
+        "peak_memory_mb": round(peak_memory_mb(), 0),
         "jobs": jobs,
         "clips": len(tested_rows(bench)),
         "speakers": len(corpus.speakers),
-        "skipped": [_plain(s) for s in (*corpus.skipped, *clips.skipped)],
-        "teachers": [_teacher_record(t) for t in targets],
+        "skipped": [plain(s) for s in (*corpus.skipped, *clips.skipped)],
+        "teachers": [teacher_record(t) for t in targets],
         "trunks": [load_trunk(folder).provenance for folder in trunks],
         "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
-        "left_out": [_plain(baseline)] if isinstance(baseline, LeftOut) else [],
-        "speaker_normalisation": _normalisation_note(protocol),
+        "left_out": [plain(baseline)] if isinstance(baseline, LeftOut) else [],
+        "speaker_normalisation": normalisation_note(protocol.distillation.heads),
         "settings": protocol.model_dump(mode="json"),
-        "versions": _versions(("opensmile",) if isinstance(baseline, Targets) else ()),
-        "folds": [_plain(fold) for fold in folds],
+        "versions": versions(("opensmile",) if isinstance(baseline, Targets) else ()),
+        "folds": [plain(fold) for fold in folds],
         "rows": rows,
         "references": references(bench),
         "comparisons": comparisons(bench, rows, predictions, adapted),
@@ -148,43 +145,5 @@ def folds_of(corpus: Corpus, protocol: Protocol) -> tuple[Fold, ...]:
     )
 
 
-def _teacher_record(targets: Targets) -> dict[str, Any]:
-    return {
-        "name": targets.teacher,
-        "modality": targets.modality,
-        "fingerprint": targets.fingerprint,
-        "clips": int(targets.valid.sum()),
-        "missing": len(targets.skipped),
-    }
-
-
 def _baseline_record(functionals: Targets) -> dict[str, Any]:
-    return {"system": SYSTEM, **_teacher_record(functionals), "licence": LICENCE}
-
-
-def _normalisation_note(protocol: Protocol) -> str:
-    if not protocol.distillation.heads.speaker_normalisation:
-        return "none"
-    return (
-        "teachers' embeddings are z-normed by speaker with statistics of all of the speaker's "
-        "clips, unlabelled ones too (transductive for the teachers' own rows); students are not, "
-        "and adapted ones use running statistics of what they said of the speaker before"
-    )
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__slots__}
-
-
-def _versions(also: Sequence[str]) -> dict[str, str]:
-    packages = ("liser", "numpy", "torch", "scikit-learn", *also)
-    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
-
-
-def _peak_memory_mb() -> float:
-    """Largest resident set of this process or of one of its workers."""
-    unit = 1024**2 if sys.platform == "darwin" else 1024
-    return max(
-        resource.getrusage(who).ru_maxrss / unit
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    return {"system": SYSTEM, **teacher_record(functionals), "licence": LICENCE}

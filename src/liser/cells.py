@@ -138,21 +138,22 @@ def cell_settings(
     return fingerprint(RECIPE, settings, [t.fingerprint for t in targets], clips, beginnings)
 
 
-def train_cells(bench: Bench, cells: Sequence[Cell], jobs: int, progress: bool | None) -> float:
+def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | None) -> float:
     """Train what isn't there yet; return the seconds of training that all cells took together."""
-    try:
-        bench.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"can't make the run's folder {bench.folder}: {error}") from error
-    missing = [cell for cell in cells if not (bench.folder / cell.file).exists()]
+    for folder in {bench.folder for bench, _ in work}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"can't make the run's folder {folder}: {error}") from error
+    missing = [(bench, cell) for bench, cell in work if not (bench.folder / cell.file).exists()]
     console = Console(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
-    work = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    run = Parallel(n_jobs=jobs, return_as="generator_unordered")
     with Progress(console=console, disable=hidden) as bar:
-        task = bar.add_task("students", total=len(cells), completed=len(cells) - len(missing))
-        for _ in work(delayed(_train_cell)(bench, cell) for cell in missing):
+        task = bar.add_task("students", total=len(work), completed=len(work) - len(missing))
+        for _ in run(delayed(_train_cell)(bench, cell) for bench, cell in missing):
             bar.advance(task)
-    return sum(float(load_cell(bench, cell)["seconds"]) for cell in cells)
+    return sum(float(load_cell(bench, cell)["seconds"]) for bench, cell in work)
 
 
 def _train_cell(bench: Bench, cell: Cell) -> None:

@@ -175,6 +175,9 @@ System = Literal[
 ]
 
 
+Budget = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
 class Protocol(Settings):
     """The benchmark: folds of whole speakers, label budgets, draws, and which systems run."""
 
@@ -184,10 +187,10 @@ class Protocol(Settings):
     folds: Annotated[int, Field(ge=2)] | None = None
     """How many folds there are, instead of `speakers_per_fold`."""
     valid_speakers: Count = 2
-    budgets: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.05, 0.1, 0.2, 1.0)
+    budgets: tuple[Budget, ...] = (0.05, 0.1, 0.2, 1.0)
     draws: Count = 3
     """Label draws (and seeds of the student) for each fold, system and budget."""
-    ablation_budgets: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1,)
+    ablation_budgets: tuple[Budget, ...] = (0.1,)
     """Budgets at which one teacher alone teaches the student."""
     seed: Annotated[int, Field(ge=0)] = 0
     pretraining: Pretraining = Pretraining()
@@ -205,3 +208,69 @@ class Protocol(Settings):
         if self.folds is not None and self.speakers_per_fold is not None:
             raise ValueError("give folds or speakers_per_fold, not both")
         return self
+
+
+class Across(Settings):
+    """Training on some corpora and testing on others: folds, labels, and the student."""
+
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Into how many folds each corpus's speakers are divided."""
+    run_folds: Count = 1
+    """How many of the folds are run, the first ones."""
+    valid_speakers: Count = 2
+    """Of each corpus, in each fold; and of each corpus where one student is made of all."""
+    budget: Budget = 1.0
+    """Share of the training and validation speakers' labels that is kept."""
+    draws: Count = 1
+    """Label draws (and seeds of the student) for each fold and training set."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    pretraining: Pretraining = Pretraining()
+    """Of the trunks, where an encoder is given."""
+    distillation: Distillation = Distillation()
+
+    @model_validator(mode="after")
+    def _has_the_folds_it_runs(self) -> Self:
+        if self.run_folds > self.folds:
+            raise ValueError(f"run_folds = {self.run_folds} is more than folds = {self.folds}")
+        return self
+
+    @property
+    def protocol(self) -> Protocol:
+        """The benchmark's protocol for the same students."""
+        return Protocol(
+            systems=("distilled",),
+            folds=self.folds,
+            valid_speakers=self.valid_speakers,
+            budgets=(self.budget,),
+            draws=self.draws,
+            seed=self.seed,
+            pretraining=self.pretraining,
+            distillation=self.distillation,
+        )
+
+
+class SourceSettings(Settings):
+    """A corpus and its teachers, in the words of the command line's flags."""
+
+    corpus: str
+    data: Path
+    name: str | None = None
+    """What it is called; needed where two corpora would go by one name."""
+    speech_teacher: tuple[str, ...] = ()
+    face_teacher: tuple[str, ...] = ()
+    layers: tuple[int, ...] | None = None
+    detector: str | None = None
+    face_spec: str | None = None
+    table_where: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> Self:
+        if not self.speech_teacher and not self.face_teacher:
+            raise ValueError("no teacher to learn from: give speech_teacher, face_teacher or both")
+        return self
+
+
+class AcrossRecipe(Across):
+    """What `liser across` reads: corpora with their teachers, and how students are made."""
+
+    source: Annotated[tuple[SourceSettings, ...], Field(min_length=2)]

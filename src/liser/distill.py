@@ -216,12 +216,17 @@ def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArr
 
 
 def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, seed: int) -> Split:
-    """Hold out whole speakers for validation; none if fewer than two were left to train on."""
+    """Hold out whole speakers for validation; none if fewer than two were left to train on.
+
+    Where corpora are joined, so many are held out of each.
+    """
     rng = np.random.default_rng(seed)
-    speakers = corpus.speakers
     held: set[str] = set()
-    if len(speakers) >= valid_speakers + 2:
-        held = {str(s) for s in rng.choice(speakers, valid_speakers, replace=False)}
+    for source in sorted({str(u.source) for u in corpus.utterances}):
+        own = [u.speaker_id for u in corpus.utterances if str(u.source) == source]
+        speakers = sorted({who for who in own if who is not None})
+        if len(speakers) >= valid_speakers + 2:
+            held |= set(map(str, rng.choice(speakers, valid_speakers, replace=False)))
     is_held = np.array([u.speaker_id in held for u in corpus.utterances])
     return Split(np.flatnonzero(usable & ~is_held), np.flatnonzero(usable & is_held))
 

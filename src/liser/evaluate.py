@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from liser import __version__
 from liser.corpora.base import Corpus, Skip, Utterance
+from liser.corpora.joined import bare
 from liser.errors import InputError, StorageError
 from liser.metrics import score, summary, uar_by_group
 from liser.students.adaptation import adapt
@@ -129,6 +130,7 @@ def _seen_speakers(student: Student, corpus: Corpus, trained_on: Corpus | None) 
     trainings = [student.provenance, *student.provenance.get("finetuned", [])]
     known = {who for training in trainings for who in training.get("speakers", [])}
     known |= set(trained_on.speakers) if trained_on is not None else set()
+    known |= {bare(who) for who in known}  # of corpora that were joined
     return tuple(who for who in corpus.speakers if who in known)
 
 

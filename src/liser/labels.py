@@ -4,6 +4,8 @@ The canonical names are those of RAVDESS (Livingstone & Russo 2018). Labels are 
 along with the data that they belong to, never inferred from whatever clips happen to be at hand.
 """
 
+from collections.abc import Iterable
+
 from liser.errors import InputError
 
 RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -35,6 +37,17 @@ def canonical(name: str) -> str:
     """
     word = name.strip().lower()
     return _ALIASES.get(word, word)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Put emotions in RAVDESS's order, each once, and further names behind them as they come.
+
+    >>> in_order(["disgust", "bored", "neutral", "disgust"])
+    ('neutral', 'disgust', 'bored')
+    """
+    found = dict.fromkeys(names)
+    known = [name for name in RAVDESS if name in found]
+    return tuple(dict.fromkeys([*known, *found]))
 
 
 def index_of(label: str, labels: tuple[str, ...]) -> int:

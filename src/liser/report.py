@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from liser.errors import InputError, MissingExtraError, StorageError
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from rich.table import Table
 
 Results = Mapping[str, Any]
@@ -47,19 +48,10 @@ def report(results: Results, path: Path) -> None:
         StorageError: the page cannot be written.
     """
     rows = checked_rows(results)
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "train") from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {
         "share": lambda labels: _unbroken(share(labels)),
-        "scored": _scored,
+        "scored": scored,
         "system": system_name,
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
         "perceived_note": perceived_note,
@@ -78,6 +70,25 @@ def report(results: Results, path: Path) -> None:
         notes=notes(results),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
+    write_page(page, path)
+
+
+def page_environment() -> "Environment":
+    """Return where templates of pages are found; raises `MissingExtraError` without Jinja."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("jinja2", "train") from error
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write a page beside `path` and rename it; raises `StorageError`."""
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -303,7 +314,7 @@ def _unbroken(words: str) -> str:
     return words.replace(" %", "\u00a0%")
 
 
-def _scored(record: Mapping[str, Any], key: str) -> str:
+def scored(record: Mapping[str, Any], key: str) -> str:
     """Mark up `with_interval`, so that a narrow table breaks before the interval, not in it."""
     from markupsafe import Markup
 

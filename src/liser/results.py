@@ -1,6 +1,7 @@
 """The results record on disk: JSON for machines, and beside it a page for people."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,12 @@ from liser.errors import StorageError
 from liser.report import report
 
 
-def write_results(results: dict[str, Any], record: Path, page: Path | None = None) -> None:
+def write_results(
+    results: dict[str, Any],
+    record: Path,
+    page: Path | None = None,
+    to_page: Callable[[dict[str, Any], Path], None] = report,
+) -> None:
     """Write the record as JSON and, if a path is given, as an HTML page.
 
     Raises:
@@ -22,4 +28,4 @@ def write_results(results: dict[str, Any], record: Path, page: Path | None = Non
     except OSError as error:
         raise StorageError(f"can't write the results to {record}: {error}") from error
     if page is not None:
-        report(results, page)
+        to_page(results, page)

@@ -107,7 +107,7 @@ def _row(
         "system": system,
         "labels": budget,
         **summary(said, truth, speakers, rng=np.random.default_rng(seed)),
-        "adapted": None if adapted is None else adapted_scores(adapted, truth, speakers, seed),
+        "adapted": None if adapted is None else scores_of(adapted, truth, speakers, seed),
         "perceived": against_perceived(bench, said),
         "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], classes),
         "student": settings_of(bench.protocol, system).student if is_student else None,
@@ -122,10 +122,10 @@ def _row(
     return row
 
 
-def adapted_scores(
+def scores_of(
     said: NDArray[np.float64], truth: NDArray[np.int64], speakers: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """Score what students say once they got used to the speakers, posteriors as in `summary`."""
+    """Return the scores that stand beside others, as adapted ones do; arguments as in `summary`."""
     scores = summary(said, truth, speakers, rng=np.random.default_rng(seed))
     return {name: scores[name] for name in ("uar", "uar_low", "uar_high", "wa", "ece")}
 

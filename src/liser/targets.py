@@ -1,10 +1,10 @@
 """What a teacher said of every clip of a corpus: computed once, kept, and read back in order."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,12 @@ from rich.progress import (
 from rich.text import Text
 
 from liser.corpora.base import Corpus, Skip, Utterance
+from liser.corpora.joined import prefixed
 from liser.errors import InputError, LiserError
 from liser.target_store import Outcome, TargetStore
 from liser.teachers.base import Modality, Target, Teacher
 
-__all__ = ["Precomputed", "TargetStore", "Targets", "teach"]
+__all__ = ["Precomputed", "TargetStore", "Targets", "join_targets", "teach"]
 
 
 @runtime_checkable
@@ -47,8 +48,9 @@ class Targets:
     `ids` are the utterances' (n,). `embeddings` (n, dim) float32 and `logits` (n, classes)
     float32 in the order of `labels` (both None if the teacher names no emotions) are zero where
     `valid` (n,) is False: mask them, never average them in. `confidence` (n,) float32 in 0…1 is
-    0 there too. `skipped` says why, once for each row that isn't valid. `computed` counts the
-    clips that the teacher was asked about just now; what the store knew was read.
+    0 there too. `skipped` says why, once for each row that isn't valid although the teacher was
+    asked. `computed` counts the clips that the teacher was asked about just now; what the store
+    knew was read.
     """
 
     teacher: str
@@ -75,6 +77,63 @@ class Targets:
             confidence=self.confidence[rows],
             skipped=tuple(s for s in self.skipped if s.id in set(ids)),
         )
+
+    def among(self, ids: Sequence[str], corpus: str) -> "Targets":
+        """Return the targets as rows of a joined corpus, whose utterances are `ids`.
+
+        `corpus` is the name that theirs has there (`liser.corpora.joined`). Clips that the teacher
+        was never asked about are not valid. Raises `InputError` where one of its clips is missing.
+        """
+        place = {name: row for row, name in enumerate(ids)}
+        own = [prefixed(corpus, name) for name in self.ids]
+        missing = [name for name in own if name not in place]
+        if missing:
+            raise InputError(f"{missing[0]!r}, known to {self.teacher}, is not in what was joined")
+        rows = [place[name] for name in own]
+
+        def spread(values: NDArray[Any]) -> NDArray[Any]:
+            wide = np.zeros((len(ids), *values.shape[1:]), values.dtype)
+            wide[rows] = values
+            return wide
+
+        return replace(
+            self,
+            ids=tuple(ids),
+            embeddings=spread(self.embeddings),
+            valid=spread(self.valid),
+            logits=None if self.logits is None else spread(self.logits),
+            confidence=spread(self.confidence),
+            skipped=tuple(replace(s, id=prefixed(corpus, s.id)) for s in self.skipped),
+        )
+
+
+def join_targets(corpus: Corpus, by_source: Mapping[str, Sequence[Targets]]) -> tuple[Targets, ...]:
+    """Return what teachers said of the corpora that `corpus` joins, as rows of it.
+
+    `by_source` holds each corpus's targets by its name. A teacher that looked at several corpora
+    (told by modality and fingerprint) stays one teacher; one that looked at a single corpus has
+    nothing valid elsewhere. Raises as `Targets.among`.
+    """
+    ids = tuple(u.id for u in corpus.utterances)
+    found: dict[tuple[Modality, str], Targets] = {}
+    for name, asked in by_source.items():
+        for one in asked:
+            key, here = (one.modality, one.fingerprint), one.among(ids, name)
+            found[key] = _together(found[key], here) if key in found else here
+    return tuple(found.values())
+
+
+def _together(a: Targets, b: Targets) -> Targets:
+    """Put together what one teacher said of two corpora, rows that neither shares: zeros add up."""
+    return replace(
+        a,
+        embeddings=a.embeddings + b.embeddings,
+        valid=a.valid | b.valid,
+        logits=None if a.logits is None or b.logits is None else a.logits + b.logits,
+        confidence=a.confidence + b.confidence,
+        skipped=(*a.skipped, *b.skipped),
+        computed=a.computed + b.computed,
+    )
 
 
 def teach(

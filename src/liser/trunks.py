@@ -70,14 +70,14 @@ def make_trunks(
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=hidden) as bar:
         others = _hear(beginning.also, frontend, bar)
-        own = [Heard(clips, rows[i], corpus.name) for i in todo]
-        everyone = Heard(clips, np.unique(np.concatenate([o.rows for o in own])), corpus.name)
+        own = [_by_source(corpus, clips, rows[i]) for i in todo]
+        everyone = Heard(clips, np.unique(np.concatenate([rows[i] for i in todo])), corpus.name)
         _listen(beginning, [everyone, *others], jobs, bar)
         task = bar.add_task("trunks", total=len(folds), completed=len(folds) - len(todo))
         run = Parallel(n_jobs=jobs, return_as="generator_unordered")
         for _ in run(
-            delayed(_make)(beginning, [source, *others], protocol, folders[i])
-            for source, i in zip(own, todo, strict=True)
+            delayed(_make)(beginning, [*heard, *others], protocol, folders[i])
+            for heard, i in zip(own, todo, strict=True)
         ):
             bar.advance(task)
     return folders
@@ -108,6 +108,12 @@ def _rows(corpus: Corpus, clips: Clips, fold: Fold) -> NDArray[np.int64]:
     return np.flatnonzero(
         clips.heard & np.array([u.speaker_id in known for u in corpus.utterances])
     )
+
+
+def _by_source(corpus: Corpus, clips: Clips, rows: NDArray[np.int64]) -> list[Heard]:
+    """Tell a joined corpus's clips apart by where they come from."""
+    sources = np.array([corpus.utterances[row].source or corpus.name for row in rows])
+    return [Heard(clips, rows[sources == name], str(name)) for name in dict.fromkeys(sources)]
 
 
 def _folders(

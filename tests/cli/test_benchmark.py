@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from liser.cli.benchmark import _portable, _standard
+from liser.cli.benchmark import _standard
+from liser.cli.command import portable
 from liser.cli.options import settings_from
 from liser.config import Protocol
 from liser.corpora import cremad
@@ -97,10 +98,10 @@ def test_a_baseline_that_is_named_needs_its_package(
 
 
 def test_only_the_end_of_an_absolute_path_is_recorded() -> None:
-    assert _portable("/home/me/data/ravdess") == "data/ravdess"
-    assert _portable("table:/home/me/aus.csv") == "table:me/aus.csv"
-    assert _portable("votes:/home/me/v.csv:shown=face") == "votes:me/v.csv:shown=face"
-    assert _portable("../data/ravdess") == "../data/ravdess"
+    assert portable("/home/me/data/ravdess") == "data/ravdess"
+    assert portable("table:/home/me/aus.csv") == "table:me/aus.csv"
+    assert portable("votes:/home/me/v.csv:shown=face") == "votes:me/v.csv:shown=face"
+    assert portable("../data/ravdess") == "../data/ravdess"
 
 
 def test_a_modality_may_have_several_teachers(liser, recordings: Path) -> None:

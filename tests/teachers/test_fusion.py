@@ -369,3 +369,79 @@ def test_the_prior_is_counted_once_however_many_heads() -> None:
     two = _product([view, view], truth, everyone(truth), CLASSES, 0.4, [1.0, 1.0])
     expected = np.exp(2 * alone - prior)
     np.testing.assert_allclose(np.exp(two), expected / expected.sum(1, keepdims=True), atol=1e-9)
+
+
+def _apart(truth: Ints, first: NDArray[np.bool_]) -> tuple[View, View]:
+    """Two teachers, each of which looked at one corpus only."""
+    a, b = good(truth, 0.6, 1), good(truth, 0.6, 2)
+    return (
+        View(np.where(first[:, None], a.features, 0), first),
+        View(np.where(first[:, None], 0, b.features), ~first),
+    )
+
+
+def test_teachers_of_one_corpus_each_say_what_they_would_say_alone() -> None:
+    truth = truth_of(400)
+    first = np.arange(400) < 120
+    a, b = _apart(truth, first)
+    labels = np.where(np.arange(400) % 5 < 2, truth, -1)
+    both = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
+    for own, view in ((first, a), (~first, b)):
+        part = View(view.features[own], own[own])
+        alone = posteriors([part], labels[own], CLASSES, own[own], HEADS)
+        np.testing.assert_allclose(both[own], alone, atol=1e-9)
+        assert score(both[own], truth[own]) > 0.85
+
+
+def test_a_class_that_one_corpus_lacks_is_left_to_the_other() -> None:
+    truth = truth_of(400)
+    first = np.arange(400) < 200
+    truth[~first] = np.arange(200) % (CLASSES - 1)  # the second corpus has no clip of the last
+    a, b = _apart(truth, first)
+    labels = np.where(np.arange(400) % 5 < 2, truth, -1)
+    said = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
+    assert score(said[first], truth[first]) > 0.85
+    assert score(said[~first], truth[~first]) > 0.85
+    assert (said[first].argmax(1) == CLASSES - 1).mean() == pytest.approx(0.25, abs=0.05)
+    assert said[~first, CLASSES - 1].max() < 0.1
+
+
+def test_a_head_that_never_saw_a_class_does_not_veto_it() -> None:
+    """One teacher saw both corpora, another only the one without the class."""
+    truth = truth_of(400)
+    second = np.arange(400) >= 200
+    truth[second] = np.arange(200) % (CLASSES - 1)
+    wide, narrow = good(truth, 0.6, 1), good(truth, 0.6, 2)
+    labels = np.where(np.arange(400) % 5 < 2, truth, -1)
+    narrow = View(narrow.features, second)
+    # clips of the unseen class that the second teacher looks at too, without a label
+    extra = np.flatnonzero((truth == CLASSES - 1) & (labels < 0))[:20]
+    narrow.valid[extra] = True
+    alone = posteriors([wide], labels, CLASSES, everyone(truth), PLAIN)
+    said = posteriors([wide, narrow], labels, CLASSES, everyone(truth), PLAIN)
+    assert alone[extra, CLASSES - 1].mean() > 0.8
+    assert said[extra, CLASSES - 1].mean() > 0.2
+
+
+def test_a_head_is_as_sure_as_on_the_clips_that_its_teacher_saw() -> None:
+    truth = truth_of(400)
+    first = np.arange(400) < 120
+    a, _ = _apart(truth, first)
+    labels = np.where(np.arange(400) % 5 < 2, truth, -1)
+    said = posteriors([a], labels, CLASSES, everyone(truth), HEADS)
+    part = View(a.features[first], first[first])
+    alone = posteriors([part], labels[first], CLASSES, first[first], HEADS)
+    np.testing.assert_allclose(said[first], alone, atol=1e-9)
+    prior = np.bincount(labels[labels >= 0], minlength=CLASSES) + 1.0
+    np.testing.assert_allclose(said[~first], np.tile(prior / prior.sum(), (280, 1)))
+
+
+def test_a_corpus_without_labels_gets_no_opinion() -> None:
+    truth = truth_of(400)
+    first = np.arange(400) < 200
+    a, b = _apart(truth, first)
+    labels = np.where(first & (np.arange(400) % 5 < 2), truth, -1)
+    labels[200] = truth[200]  # but for one clip, which tells nothing apart
+    said = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
+    assert score(said[first], truth[first]) > 0.85
+    assert said[~first].max() < 0.3

@@ -10,7 +10,18 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from liser import __version__
-from liser.cli import benchmark, corpus, demo, distill, evaluate, faces, finetune, pretrain, teach
+from liser.cli import (
+    across,
+    benchmark,
+    corpus,
+    demo,
+    distill,
+    evaluate,
+    faces,
+    finetune,
+    pretrain,
+    teach,
+)
 from liser.cli.output import console
 from liser.errors import LiserError, MissingExtraError
 
@@ -43,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out.",
 )
-for verb in (corpus, faces, teach, pretrain, distill, finetune, evaluate, benchmark, demo):
+for verb in (corpus, faces, teach, pretrain, distill, finetune, evaluate, benchmark, across, demo):
     verb.register(app)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,6 +91,7 @@ def benchmark(
     Example: `liser benchmark ravdess --data ravdess/ --speech-teacher openai/whisper-base
     --face-teacher openface_aus.parquet --report page.html`
     """
+    from liser.cli.command import command_line
     from liser.cli.options import (
         ask_teachers,
         check_student,
@@ -137,7 +137,7 @@ def benchmark(
     from liser.results import write_results
     from liser.target_store import TargetStore
 
-    command = _command(context)
+    command = command_line(context)
     heard = functionals(loaded, TargetStore(store), protocol)
     beginning = None
     if encoder is not None:
@@ -197,35 +197,3 @@ def _ablated(protocol: Protocol) -> Protocol:
     if protocol.ablation_budgets and not common:
         common = (min(protocol.budgets, key=lambda b: abs(b - 0.1)),)
     return protocol.model_copy(update={"ablation_budgets": common})
-
-
-def _command(context: typer.Context) -> str:
-    """Return the command as it was given, but without folders that only this machine has."""
-    words = ["liser", str(context.info_name)]
-    for parameter in context.command.params:
-        source = context.get_parameter_source(str(parameter.name))
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        value: Any = context.params[str(parameter.name)]
-        if parameter.param_type_name == "argument":
-            words.insert(2, shlex.quote(str(value)))
-        elif value is True:
-            words.append(parameter.opts[0])
-        else:
-            for one in value if isinstance(value, list | tuple) else [value]:
-                words += [parameter.opts[0], shlex.quote(_portable(str(one)))]
-    return " ".join(words)
-
-
-def _portable(value: str) -> str:
-    """Keep of an absolute path its last two parts.
-
-    >>> _portable("/home/me/data/ravdess"), _portable("../data/ravdess"), _portable("hog")
-    ('data/ravdess', '../data/ravdess', 'hog')
-    >>> _portable("votes:/home/me/votes.parquet:modality=face")
-    'votes:me/votes.parquet:modality=face'
-    """
-    return ":".join(
-        "/".join(Path(part).parts[-2:]) if Path(part).is_absolute() else part
-        for part in value.split(":")
-    )

@@ -38,7 +38,8 @@ class Utterance:
     `aliases` are further names under which precomputed tables may know this clip. `logmel` is
     heard where there is no file. `perceived` is the emotion that a crowd heard and saw in the
     clip, and `overheard` the one that it heard without seeing: None on a tie or where nobody was
-    asked. They are there to be scored against, and never to be learnt from.
+    asked. They are there to be scored against, and never to be learnt from. `source` names the
+    corpus that the utterance comes from, where several are joined.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Utterance:
     logmel: StoredLogMel | None = None
     perceived: str | None = None
     overheard: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ def posteriors(
 
     `labels` (n,) holds a class index, or -1 where the label is unknown; `fit` (n,) marks the
     clips that self-training may use. A clip that no teacher could use gets the prior of the
-    labelled clips.
+    labelled clips. Views that have no clip in common are fused apart, and a class that a head has
+    never seen gets no say from it.
 
     Raises:
         InputError: no class, or one class only, is labelled.
@@ -85,6 +86,34 @@ def posteriors(
         raise InputError(
             "heads need labelled clips of at least two classes; raise the label budget"
         )
+    said = np.tile(np.exp(_log_prior(labels[labels != UNLABELLED], classes)), (len(labels), 1))
+    for group in _acquainted(seen):
+        rows = np.any([v.valid for v in group], axis=0)
+        own = np.where(rows, labels, UNLABELLED)
+        if len(np.unique(own[own != UNLABELLED])) < 2:
+            continue  # nothing to tell apart by
+        said[rows] = _posteriors(group, own, classes, fit, settings)[rows]
+    return said
+
+
+def _acquainted(seen: Sequence[View]) -> list[list[View]]:
+    """Group views so that two which hold the same clip are in one group.
+
+    Where corpora are joined, and each was looked at by teachers of its own, that is a group a
+    corpus: how frequent emotions are in one says nothing of another, nor how sure to be.
+    """
+    groups: list[list[View]] = []
+    for view in seen:
+        known = [g for g in groups if any((v.valid & view.valid).any() for v in g)]
+        merged = [v for v in seen if any(v is one for g in known for one in g) or v is view]
+        groups = [*(g for g in groups if not any(g is k for k in known)), merged]
+    return groups
+
+
+def _posteriors(
+    seen: Sequence[View], labels: NDArray[np.int64], classes: int, fit: Mask, settings: Heads
+) -> Floats:
+    """Return what `posteriors` does, of views that have clips in common."""
     temperatures = [
         _temperature(_held_out([v], labels, classes, fit, settings), labels) for v in seen
     ]
@@ -159,20 +188,28 @@ def _product(
     shrinkage: float,
     temperatures: Sequence[float],
 ) -> Floats:
-    """Product of experts: the sum of log-posteriors less the prior that each of them counts."""
-    prior = np.bincount(labels[chosen], minlength=classes) + 1.0
-    log_prior = np.log(prior / prior.sum())
-    total = np.tile(log_prior, (len(labels), 1))
+    """Product of experts: the sum of log-posteriors less the prior that each of them counts.
+
+    A class that a head has never seen keeps what the prior and the other heads give it.
+    """
+    total = np.tile(_log_prior(labels[chosen], classes), (len(labels), 1))
     for view, temperature in zip(seen, temperatures, strict=True):
         rows = view.valid & chosen
         head = _lda(view.features[rows], labels[rows], shrinkage)
         if head is None:
             continue
-        evidence = np.full((int(view.valid.sum()), classes), -50.0)
-        evidence[:, head.classes_] = head.predict_log_proba(view.features[view.valid])
-        evidence = np.maximum(evidence, -50.0) - log_prior
+        own_prior = _log_prior(labels[rows], classes)[head.classes_]
+        evidence = np.zeros((int(view.valid.sum()), classes))
+        said = np.maximum(head.predict_log_proba(view.features[view.valid]), -50.0)
+        evidence[:, head.classes_] = said - own_prior
         total[view.valid] += evidence / temperature
     return _log_normalised(total)
+
+
+def _log_prior(labels: NDArray[np.int64], classes: int) -> Floats:
+    """Return how frequent each class is (classes,), one clip of each added (Laplace)."""
+    count = np.bincount(labels, minlength=classes) + 1.0
+    return np.asarray(np.log(count / count.sum()))
 
 
 def _lda(features: Floats, labels: NDArray[np.int64], shrinkage: float):  # type: ignore[no-untyped-def]
@@ -198,6 +235,7 @@ def _held_out(
     temperatures: Sequence[float] | None = None,
 ) -> Floats:
     """Return log-posteriors of the labelled clips from heads that did not see their label."""
+    labels = np.where(np.any([v.valid for v in seen], axis=0), labels, UNLABELLED)
     count = np.bincount(labels[labels != UNLABELLED], minlength=classes)
     # a class with one label can't spare it: its temperature is that of the others
     known = np.flatnonzero((labels != UNLABELLED) & (count[labels] > 1))

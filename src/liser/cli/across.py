@@ -1,0 +1,184 @@
+"""`liser across`: train on some corpora, test on others; or make one student of all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from liser.cli.options import Encoder, Json, Store, settings_from
+
+if TYPE_CHECKING:
+    from liser.across import Source
+    from liser.config import Across, AcrossRecipe, SourceSettings
+    from liser.corpora.base import Corpus
+    from liser.trunks import Beginning
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("across")(across)
+
+
+def across(
+    context: typer.Context,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE.toml", help="Corpora, teachers and settings.")
+    ],
+    encoder: Encoder = None,
+    store: Store = Path("targets"),
+    runs: Annotated[
+        Path, typer.Option(metavar="DIR", help="Keeps every trained student's predictions.")
+    ] = Path("runs/across"),
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="The record.")] = Path(
+        "benchmarks/results/across.json"
+    ),
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
+    ] = None,
+    final: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Test nothing: make one student of all speakers, and keep it here."
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 2,
+    seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train on each corpus and on all, test each student on all: what it is worth elsewhere.
+
+    RECIPE.toml names the corpora (tables `[[source]]`) and how students are made. A run that was
+    stopped goes on where it was.
+
+    Example: `liser across benchmarks/across.toml --encoder openai/whisper-base --report page.html`
+    """
+    from liser.across import check_corpora
+    from liser.cli.options import check_student
+    from liser.config import AcrossRecipe
+
+    plan = settings_from(AcrossRecipe, recipe, {"seed": seed}, {})
+    check_student(plan.distillation.student)
+    corpora = [_corpus(one) for one in plan.source]
+    settings = _without_sources(plan)
+    check_corpora(corpora, settings if final is None else None)
+    sources = [_source(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
+    beginning = None
+    if encoder is not None:
+        from liser.trunks import Beginning
+
+        beginning = Beginning(encoder, store)
+    if final is not None:
+        _make(sources, settings, beginning, final, runs, jobs, as_json)
+        return
+    _test(context, plan, sources, settings, beginning, (runs, out, report), jobs, as_json)
+
+
+def _test(
+    context: typer.Context,
+    plan: AcrossRecipe,
+    sources: list[Source],
+    settings: Across,
+    beginning: Beginning | None,
+    places: tuple[Path, Path, Path | None],
+    jobs: int,
+    as_json: bool,
+) -> None:
+    from liser import across as stage
+    from liser.cli.command import command_line
+    from liser.cli.options import relative, show
+    from liser.cli.output import console, print_json
+    from liser.report_across import headline, report, table
+    from liser.results import write_results
+
+    runs, out, page = places
+    results = stage.across(
+        sources, runs, settings, beginning=beginning, jobs=jobs, command=command_line(context)
+    )
+    for skip in results["skipped"]:
+        for one in plan.source:
+            skip["detail"] = relative(skip["detail"], one.data)
+    write_results(results, out, page, report)
+    if as_json:
+        print_json(results)
+        return
+    show(table(results))
+    console.print(headline(results), highlight=False)
+    pages = f"   Report: {page}" if page else ""
+    console.print(f"Record: {out}{pages}", highlight=False, markup=False)
+
+
+def _make(
+    sources: list[Source],
+    settings: Across,
+    beginning: Beginning | None,
+    out: Path,
+    runs: Path,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    from liser import across as stage
+    from liser.cli.options import facts, show, training
+    from liser.cli.output import print_json
+
+    trunk = None
+    if beginning is not None:
+        trunk = stage.trunk_of_all(sources, runs, settings, beginning, jobs)
+    with training("distilling") as watch:
+        made = stage.distil_all(sources, out, settings, trunk=trunk, watch=watch)
+    record: dict[str, Any] = {
+        "student": str(out),
+        "architecture": made.name,
+        "parameters": made.parameters,
+        "labels": list(made.labels),
+        "corpora": [s.corpus.name for s in sources],
+        "clips": made.provenance["clips"],
+        "labelled": made.provenance["labelled"],
+        "speakers": len(made.provenance["speakers"]),
+        "temperature": made.temperature,
+        **made.provenance["result"],
+    }
+    if as_json:
+        print_json(record)
+        return
+    held, uar = record["valid_speakers"], record["valid_uar"]
+    show(
+        facts(
+            {
+                "learnt from": f"{record['clips']} clips of {record['speakers']} speakers of "
+                f"{', '.join(record['corpora'])}, {record['labelled']} of them labelled",
+                "emotions": ", ".join(record["labels"]),
+                "held out": f"{', '.join(held)}; UAR {uar:.3f}" if held else "nobody",
+                "left out": f"{len(record['skipped'])} clips that could not be heard",
+                "student": f"{record['architecture']}, {record['parameters']:,} parameters",
+                "kept in": record["student"],
+            }
+        )
+    )
+
+
+def _corpus(one: SourceSettings) -> Corpus:
+    from dataclasses import replace
+
+    from liser.corpora.registry import load_corpus
+
+    corpus = load_corpus(one.corpus, one.data)
+    return corpus if one.name is None else replace(corpus, name=one.name)
+
+
+def _source(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
+    """Ask a corpus's teachers."""
+    from liser.across import Source
+    from liser.cli.options import ask_teachers
+    from liser.teachers.registry import TeacherOptions
+
+    options = TeacherOptions(one.layers, one.detector, one.face_spec, one.table_where)
+    asked = ask_teachers(corpus, store, one.speech_teacher, one.face_teacher, options)
+    return Source(corpus, tuple(asked))
+
+
+def _without_sources(plan: AcrossRecipe) -> Across:
+    from liser.config import Across
+
+    return Across.read(plan.model_dump(exclude={"source"}))

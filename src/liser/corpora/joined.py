@@ -1,0 +1,85 @@
+"""Several corpora as one: nobody is taken for somebody else, and clips say where they are from."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+
+from liser.corpora.base import Corpus, Utterance
+from liser.errors import InputError
+from liser.labels import in_order
+
+_MARK = ":"
+
+
+def join(corpora: Sequence[Corpus]) -> Corpus:
+    """Return one corpus of all utterances, labelled in the union of the label sets.
+
+    Ids and speakers get the corpus's name in front (`prefixed`), so that no speaker of one is
+    taken for one of another; an utterance's own id becomes one of its aliases, under which tables
+    still know it. Emotions come in the canonical order, others after them. What was skipped is
+    named in the same way.
+
+    Raises:
+        InputError: none is given, two have one name, or their labels are not of one kind.
+
+    >>> happy = Utterance("1", "ann", "happy")
+    >>> both = join([Corpus(name, ("happy",), "given", (happy,)) for name in ("a", "b")])
+    >>> both.name, [(u.id, u.speaker_id, u.source) for u in both.utterances]
+    ('a+b', [('a:1', 'a:ann', 'a'), ('b:1', 'b:ann', 'b')])
+    """
+    if not corpora:
+        raise InputError("there is no corpus to join")
+    doubles = [name for name, n in Counter(c.name for c in corpora).items() if n > 1]
+    if doubles:
+        raise InputError(f"two corpora are called {doubles[0]!r}: give one another name")
+    kinds = {c.label_kind for c in corpora}
+    if len(kinds) > 1:
+        told = ", ".join(f"those of {c.name} are {c.label_kind}" for c in corpora)
+        raise InputError(f"labels that are joined must be of one kind, but {told}")
+    return Corpus(
+        "+".join(c.name for c in corpora),
+        in_order(chain(*(c.labels for c in corpora))),
+        corpora[0].label_kind,
+        tuple(_renamed(c.name, u) for c in corpora for u in c.utterances),
+        tuple(replace(s, id=prefixed(c.name, s.id)) for c in corpora for s in c.skipped),
+    )
+
+
+def prefixed(corpus: str, name: str) -> str:
+    """Return what a clip or a speaker of a corpus is called where corpora are joined.
+
+    >>> prefixed("ravdess", "07")
+    'ravdess:07'
+    """
+    return f"{corpus}{_MARK}{name}"
+
+
+def bare(name: str) -> str:
+    """Return what a clip or a speaker was called before corpora were joined.
+
+    >>> bare("ravdess:07"), bare("ann")
+    ('07', 'ann')
+    """
+    _, mark, own = name.partition(_MARK)
+    return own if mark else name
+
+
+def labelled_in(corpus: Corpus, labels: Sequence[str]) -> Corpus:
+    """Return the corpus in a smaller label set: clips with another label have none, nor votes."""
+    known = tuple(name for name in corpus.labels if name in labels)
+
+    def kept(label: str | None) -> str | None:
+        return label if label in known else None
+
+    utterances = tuple(
+        replace(u, label=kept(u.label), perceived=kept(u.perceived), overheard=kept(u.overheard))
+        for u in corpus.utterances
+    )
+    return replace(corpus, labels=known, utterances=utterances)
+
+
+def _renamed(corpus: str, u: Utterance) -> Utterance:
+    speaker = None if u.speaker_id is None else prefixed(corpus, u.speaker_id)
+    aliases = (u.id, *(name for name in u.aliases if name != u.id))
+    return replace(u, id=prefixed(corpus, u.id), speaker_id=speaker, aliases=aliases, source=corpus)
