@@ -224,6 +224,16 @@ def test_odd_names_do_no_harm(results: dict[str, Any], tmp_path: Path) -> None:
     assert odd in page.words
 
 
+def test_headline_calls_no_other_student_the_same(results: dict[str, Any]) -> None:
+    rows = [
+        {**row, "student": "small" if row["system"] == "scratch" else "base"}
+        for row in results["rows"]
+    ]
+    said = headline({**results, "rows": rows})
+    assert "A 'small' student without teachers recognises" in said
+    assert "The same student" not in said
+
+
 def test_headline_says_what_a_newcomer_wants_to_know(results: dict[str, Any]) -> None:
     said = headline(results)
     uar = {(row["system"], row["labels"]): row["uar"] for row in results["rows"]}

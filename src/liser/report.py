@@ -169,7 +169,10 @@ def headline(results: Results) -> str:
     plain.append((1.0, "with all of them"))
     beside = [f"{scores['scratch', b]} {how}" for b, how in plain if ("scratch", b) in scores]
     if first == "distilled" and beside:
-        said.append(f"The same student without teachers recognises {' and '.join(beside)}.")
+        shapes = {row["system"]: row.get("student") for row in rows}
+        same = shapes["scratch"] == shapes["distilled"]
+        who = "The same student" if same else f"A {shapes['scratch']!r} student"
+        said.append(f"{who} without teachers recognises {' and '.join(beside)}.")
     if results.get("labels"):
         said.append(f"Guessing would recognise {100 * chance(results):.1f} %.")
     if results.get("synthetic"):

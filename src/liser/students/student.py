@@ -1,20 +1,17 @@
 """A student as it is kept: weights, front end, labels, temperature and where it comes from."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from liser import __version__
 from liser.config import Frontend
-from liser.errors import InputError, NotFoundError, StorageError
+from liser.errors import InputError
 from liser.students.hearing import Clips
+from liser.students.keeping import keep, kept
 from liser.students.registry import build_student, count_parameters
 
 FORMAT = 2
@@ -60,8 +57,6 @@ class Student:
 def save_student(student: Student, folder: Path) -> None:
     """Write ``student.safetensors`` and ``student.json``; raises `StorageError`."""
     record = {
-        "format": FORMAT,
-        "liser": __version__,
         "student": student.name,
         "labels": list(student.labels),
         "frontend": student.frontend.model_dump(),
@@ -70,17 +65,7 @@ def save_student(student: Student, folder: Path) -> None:
         "parameters": student.parameters,
         "provenance": student.provenance,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        weights, part = folder / "student.safetensors", folder / "student.safetensors.part"
-        save_file({k: v.contiguous() for k, v in student.module.state_dict().items()}, part)
-        part.replace(weights)
-        # the record comes last: a folder that has one is complete
-        written = folder / "student.json.part"
-        written.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        written.replace(folder / "student.json")
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f"can't write the student to {folder}: {error}") from error
+    keep(folder, "student", FORMAT, record, student.module.state_dict())
 
 
 def load_student(folder: Path) -> Student:
@@ -90,20 +75,7 @@ def load_student(folder: Path) -> Student:
         NotFoundError: the folder holds no student.
         InputError: it is of another format, or its files don't belong together.
     """
-    described, weights = folder / "student.json", folder / "student.safetensors"
-    for path in (described, weights):
-        if not path.exists():
-            raise NotFoundError(f"no student in {folder}: {path.name} is missing")
-    try:
-        record = dict(json.loads(described.read_text("utf-8")))
-        state = load_file(weights)
-    except (TypeError, ValueError, OSError, SafetensorError) as error:
-        raise InputError(f"the student in {folder} can't be read: {error}") from None
-    if record.get("format") != FORMAT:
-        raise InputError(
-            f"the student in {folder} has format {record.get('format')!r}, this liser reads "
-            f"{FORMAT}; distil it again, or use the liser that wrote it ({record.get('liser')})"
-        )
+    record, state = kept(folder, "student", FORMAT)
     try:
         frontend = Frontend.read(record["frontend"])
         labels = tuple(record["labels"])

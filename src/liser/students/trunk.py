@@ -1,18 +1,15 @@
 """A trunk: the inherited layers of a student to be, which no label has touched yet."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from liser import __version__
 from liser.config import Frontend
-from liser.errors import InputError, NotFoundError, StorageError
+from liser.errors import InputError
 from liser.fingerprint import fingerprint
+from liser.students.keeping import keep, kept
 
 FORMAT = 1
 
@@ -73,22 +70,11 @@ def inherited_of(module: nn.Module) -> dict[str, Tensor]:
 def save_trunk(trunk: Trunk, folder: Path) -> None:
     """Write ``trunk.safetensors`` and ``trunk.json``; raises `StorageError`."""
     record = {
-        "format": FORMAT,
-        "liser": __version__,
         "student": trunk.student,
         "frontend": trunk.frontend.model_dump(),
         "provenance": trunk.provenance,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / "trunk.safetensors.part"
-        save_file({k: v.contiguous() for k, v in trunk.state.items()}, part)
-        part.replace(folder / "trunk.safetensors")
-        written = folder / "trunk.json.part"
-        written.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        written.replace(folder / "trunk.json")
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f"can't write the trunk to {folder}: {error}") from error
+    keep(folder, "trunk", FORMAT, record, trunk.state)
 
 
 def load_trunk(folder: Path) -> Trunk:
@@ -98,17 +84,9 @@ def load_trunk(folder: Path) -> Trunk:
         NotFoundError: the folder holds no trunk.
         InputError: it is of another format, or damaged.
     """
-    described, weights = folder / "trunk.json", folder / "trunk.safetensors"
-    for path in (described, weights):
-        if not path.exists():
-            raise NotFoundError(f"no trunk in {folder}: {path.name} is missing")
+    record, state = kept(folder, "trunk", FORMAT)
     try:
-        record = dict(json.loads(described.read_text("utf-8")))
-        state = load_file(weights)
-        version = record["format"]
-        if version == FORMAT:
-            frontend = Frontend.read(record["frontend"])
-            return Trunk(state, str(record["student"]), frontend, dict(record["provenance"]))
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
+        frontend = Frontend.read(record["frontend"])
+        return Trunk(state, str(record["student"]), frontend, dict(record["provenance"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the trunk in {folder} can't be read: {error}") from None
-    raise InputError(f"the trunk in {folder} has format {version!r}, this liser reads {FORMAT}")
