@@ -32,7 +32,7 @@ def report(results: Results, path: Path) -> None:
     }
     page = environment.get_template("across.html.j2").render(
         results=results,
-        headline=headline(results),
+        headline=headline(results).replace(" %", "\u00a0%"),
         matrix=matrix(results),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
