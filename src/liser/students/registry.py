@@ -1,11 +1,13 @@
 """The students by name: how many parameters, and how to build one."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
 from liser.errors import InputError
 from liser.students.cnn import Cnn
+from liser.students.shape import build_shaped
 from liser.students.transformer import Transformer
 
 STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -16,11 +18,15 @@ STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {
 """Builders that take (classes, mels): about 85 k, 370 k and 1.3 M parameters with 116 mels."""
 
 
-def build_student(name: str, classes: int, mels: int) -> nn.Module:
-    """Return a student with fresh weights; raises `InputError` for a name that isn't known."""
+def build_student(name: str, classes: int, mels: int, shape: Any = None) -> nn.Module:
+    """Return a student with fresh weights, in a narrower `shape` than its own if one is given.
+
+    Raises `InputError` for a name that isn't known, or a shape that doesn't fit.
+    """
     if name not in STUDENTS:
         raise InputError(f"no student is called {name!r}; there are {', '.join(STUDENTS)}")
-    return STUDENTS[name](classes, mels)
+    module = STUDENTS[name](classes, mels)
+    return module if shape is None else build_shaped(module, shape)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -13,6 +13,7 @@ from liser.errors import InputError
 from liser.students.hearing import Clips
 from liser.students.keeping import keep, kept
 from liser.students.registry import build_student, count_parameters
+from liser.students.shape import Shaped
 
 FORMAT = 2
 
@@ -65,6 +66,8 @@ def save_student(student: Student, folder: Path) -> None:
         "parameters": student.parameters,
         "provenance": student.provenance,
     }
+    if isinstance(student.module, Shaped):  # it may be narrower than others of its name
+        record["shape"] = student.module.shape
     keep(folder, "student", FORMAT, record, student.module.state_dict())
 
 
@@ -79,7 +82,8 @@ def load_student(folder: Path) -> Student:
     try:
         frontend = Frontend.read(record["frontend"])
         labels = tuple(record["labels"])
-        module = build_student(record["student"], len(labels), frontend.mels)
+        shape = record.get("shape")
+        module = build_student(record["student"], len(labels), frontend.mels, shape)
         module.load_state_dict(state)
         temperature, provenance = float(record["temperature"]), dict(record["provenance"])
         mean = tuple(map(float, record["mean_log_posterior"]))

@@ -7,12 +7,14 @@ frame rate. So it can inherit such a model's function (`liser.students.inherit`)
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from liser.students.cnn import AttentivePool
+from liser.students.shape import Group, Rows, Shape, factors
 
 HEAD_WIDTH = 64
 
@@ -21,7 +23,8 @@ class Transformer(nn.Module):
     """Log-mel (batch, frames, mels) to logits (batch, classes) and embedding (batch, dim).
 
     `stem` gives the channels of the two convolutions, `width` that of the residual stream,
-    `inner` that of the feed-forward nets. Any number of frames is taken.
+    `inner` that of the feed-forward nets; `heads` and `inner` may be given for each of the layers.
+    Any number of frames is taken.
     """
 
     inherited = ("first", "second", "lift", "place", "layers")
@@ -31,19 +34,24 @@ class Transformer(nn.Module):
         self,
         classes: int,
         mels: int,
-        stem: tuple[int, int] = (160, 256),
+        stem: Sequence[int] = (160, 256),
         width: int = 256,
-        heads: int = 4,
-        inner: int = 384,
+        heads: int | Sequence[int] = 4,
+        inner: int | Sequence[int] = 384,
         layers: int = 2,
         embedding: int = 128,
     ) -> None:
         super().__init__()
+        heads = [heads] * layers if isinstance(heads, int) else list(heads)
+        inner = [inner] * layers if isinstance(inner, int) else list(inner)
+        self._rest = {"width": width, "layers": layers, "embedding": embedding}
+        self._takes = (classes, mels)
+        self._shape = {"stem": list(stem), "heads": heads, "inner": inner}
         self.first = nn.Conv1d(mels, stem[0], 3, padding=1)
-        self.second = nn.Conv1d(*stem, 3, padding=1)
+        self.second = nn.Conv1d(stem[0], stem[1], 3, padding=1)
         self.lift = nn.Linear(stem[1], width)
         self.place = nn.Linear(2 * FREQUENCIES, width, bias=False)
-        self.layers = nn.ModuleList(Layer(width, heads, inner) for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(width, heads[i], inner[i]) for i in range(layers))
         self.pool = AttentivePool(width)
         self.embed = nn.Sequential(
             nn.BatchNorm1d(2 * width),
@@ -70,6 +78,38 @@ class Transformer(nn.Module):
             stream = layer(stream)
             states.append(stream)
         return states
+
+    @property
+    def shape(self) -> Shape:
+        """How wide each part is: `stem`, and of each layer `heads` and `inner`."""
+        return {part: list(widths) for part, widths in self._shape.items()}
+
+    def shaped(self, shape: Mapping[str, Sequence[int]]) -> "Transformer":
+        """Return a student of the same kind in another shape, with fresh weights."""
+        stem, heads, inner = shape["stem"], shape["heads"], shape["inner"]
+        return Transformer(*self._takes, stem=stem, heads=heads, inner=inner, **self._rest)
+
+    def groups(self) -> list[Group]:
+        """Return what can be left out: channels of the stem, heads, and hidden units."""
+        read = (Rows("second.weight", 1),), (Rows("lift.weight", 1),)
+        found = [
+            Group("stem", i, width, (*factors(name), *read[i]), read[i])
+            for i, (name, width) in enumerate(
+                zip(("first", "second"), self._shape["stem"], strict=True)
+            )
+        ]
+        for i in range(len(self.layers)):
+            layer, wide = f"layers.{i}", HEAD_WIDTH
+            projections = tuple(
+                Rows(f"{layer}.{part}.{what}", 0, wide)
+                for part in ("query", "key", "value")
+                for what in ("weight", "bias")
+            )
+            out, down = (Rows(f"{layer}.out.weight", 1, wide),), (Rows(f"{layer}.down.weight", 1),)
+            heads, inner = self._shape["heads"][i], self._shape["inner"][i]
+            found.append(Group("heads", i, heads, (*projections, *out), out))
+            found.append(Group("inner", i, inner, (*factors(f"{layer}.up"), *down), down))
+        return found
 
 
 class Layer(nn.Module):
