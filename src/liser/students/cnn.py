@@ -38,7 +38,8 @@ class Cnn(nn.Module):
         stem, *widths = channels
         inner = inner or widths
         gates = gates or [width // 4 for width in widths]
-        self._rest = (classes, mels, embedding, dropout)
+        self.mels = mels
+        self._rest = (classes, embedding, dropout)
         self.stem = nn.Sequential(
             nn.Conv2d(1, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
         )
@@ -77,9 +78,9 @@ class Cnn(nn.Module):
 
     def shaped(self, shape: Mapping[str, Sequence[int]]) -> "Cnn":
         """Return a student of the same kind in another shape, with fresh weights."""
-        classes, mels, embedding, dropout = self._rest
+        classes, embedding, dropout = self._rest
         channels, inner, gates = shape["channels"], shape["inner"], shape["gates"]
-        return Cnn(classes, mels, channels, embedding, dropout, inner, gates)
+        return Cnn(classes, self.mels, channels, embedding, dropout, inner, gates)
 
     def groups(self) -> list[Group]:
         """Return the channels that can be left out: those of all parts of the shape."""

@@ -65,6 +65,8 @@ class Group:
 class Shaped(Protocol):
     """A student that can say its shape, and be built in another one."""
 
+    mels: int
+
     @property
     def shape(self) -> Shape:
         """How wide each part is."""

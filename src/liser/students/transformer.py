@@ -44,8 +44,9 @@ class Transformer(nn.Module):
         super().__init__()
         heads = [heads] * layers if isinstance(heads, int) else list(heads)
         inner = [inner] * layers if isinstance(inner, int) else list(inner)
+        self.mels = mels
+        self._classes = classes
         self._rest = {"width": width, "layers": layers, "embedding": embedding}
-        self._takes = (classes, mels)
         self._shape = {"stem": list(stem), "heads": heads, "inner": inner}
         self.first = nn.Conv1d(mels, stem[0], 3, padding=1)
         self.second = nn.Conv1d(stem[0], stem[1], 3, padding=1)
@@ -87,7 +88,7 @@ class Transformer(nn.Module):
     def shaped(self, shape: Mapping[str, Sequence[int]]) -> "Transformer":
         """Return a student of the same kind in another shape, with fresh weights."""
         stem, heads, inner = shape["stem"], shape["heads"], shape["inner"]
-        return Transformer(*self._takes, stem=stem, heads=heads, inner=inner, **self._rest)
+        return Transformer(self._classes, self.mels, stem, heads=heads, inner=inner, **self._rest)
 
     def groups(self) -> list[Group]:
         """Return what can be left out: channels of the stem, heads, and hidden units."""
