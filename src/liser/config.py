@@ -163,6 +163,23 @@ class Distillation(Settings):
     """Answer as if all emotions were equally frequent, whatever the training clips' shares."""
 
 
+class Compression(Settings):
+    """How a student is made smaller: pruning, what it then learns again, and 8-bit integers."""
+
+    prune: bool = True
+    keep: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    """Share of the parameters that pruning leaves."""
+    step: Count = 8
+    """Channels of a layer stay a multiple of this when some leave, for the sake of CPUs."""
+    recovery: Training = Training(learning_rate=1e-3, updates=600, label_smoothing=0.0)
+    """Half the learning rate and a quarter of the updates of a training from scratch."""
+    int8: bool = True
+    calibration_clips: Count = 200
+    """Clips whose activations give the ranges of 8-bit integers."""
+    check_clips: Count = 200
+    """Clips on which ranges are compared, and layers that had better stay in float are found."""
+
+
 System = Literal[
     "scratch",
     "opensmile_svm",

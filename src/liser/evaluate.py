@@ -16,7 +16,7 @@ from liser.corpora.joined import bare
 from liser.errors import InputError, StorageError
 from liser.metrics import score, summary, uar_by_group
 from liser.students.adaptation import adapt
-from liser.students.hearing import hear
+from liser.students.hearing import Clips, hear
 from liser.students.student import Student
 
 Floats = NDArray[np.float64]
@@ -30,6 +30,7 @@ def evaluate(
     allow_seen_speakers: bool = False,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
+    heard: Clips | None = None,
 ) -> dict[str, Any]:
     """Let a student hear a corpus; return a results record that `liser.report` can show.
 
@@ -48,12 +49,13 @@ def evaluate(
         allow_seen_speakers: score speakers that it was trained on, too; the record says so.
         seed: of the bootstrap, and of the order in which a speaker's clips come.
         advance: called after each clip, for a progress bar.
+        heard: what `hear` gave of the corpus's utterances, if they need not be heard again.
 
     Raises:
         InputError: a speaker was trained on, the clips are labelled with fewer than two classes
             that the student knows, or none could be heard.
     """
-    seen = _seen_speakers(student, corpus, trained_on)
+    seen = seen_speakers(student, corpus, trained_on)
     if seen and not allow_seen_speakers:
         raise InputError(
             f"the student was trained on {len(seen)} of the {len(corpus.speakers)} speakers of "
@@ -62,10 +64,10 @@ def evaluate(
             "(also if they are other people of the same names)"
         )
     classes = _classes(student, corpus)
-    clips = hear(corpus.utterances, student.frontend, advance)
-    heard = np.flatnonzero(clips.heard)
-    people = [corpus.utterances[row] for row in heard]
-    said = student.posteriors(clips, heard)
+    clips = heard or hear(corpus.utterances, student.frontend, advance)
+    rows_heard = np.flatnonzero(clips.heard)
+    people = [corpus.utterances[row] for row in rows_heard]
+    said = student.posteriors(clips, rows_heard)
     posteriors = _among(classes, student, said)
     foreign = [u for u in people if u.label is not None and u.label not in classes]
     detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
@@ -107,6 +109,17 @@ def evaluate(
     }
 
 
+def seen_speakers(
+    student: Student, corpus: Corpus, trained_on: Corpus | None = None
+) -> tuple[str, ...]:
+    """Return the speakers of the corpus that any training or fine-tuning of the student heard."""
+    trainings = [student.provenance, *student.provenance.get("finetuned", [])]
+    known = {who for training in trainings for who in training.get("speakers", [])}
+    known |= set(trained_on.speakers) if trained_on is not None else set()
+    known |= {bare(who) for who in known}  # of corpora that were joined
+    return tuple(who for who in corpus.speakers if who in known or bare(who) in known)
+
+
 def write_predictions(predictions: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the record's predictions as CSV, beside `path` and then renamed.
 
@@ -123,15 +136,6 @@ def write_predictions(predictions: Sequence[dict[str, Any]], path: Path) -> None
         part.replace(path)
     except OSError as error:
         raise StorageError(f"can't write the predictions to {path}: {error}") from error
-
-
-def _seen_speakers(student: Student, corpus: Corpus, trained_on: Corpus | None) -> tuple[str, ...]:
-    """Return the speakers of the corpus that any training or fine-tuning of the student heard."""
-    trainings = [student.provenance, *student.provenance.get("finetuned", [])]
-    known = {who for training in trainings for who in training.get("speakers", [])}
-    known |= set(trained_on.speakers) if trained_on is not None else set()
-    known |= {bare(who) for who in known}  # of corpora that were joined
-    return tuple(who for who in corpus.speakers if who in known)
 
 
 def _classes(student: Student, corpus: Corpus) -> tuple[str, ...]:

@@ -13,14 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liser.compress.prune import choose, cut, importance
-from liser.config import Loss, Training
+from liser.config import Compression, Loss
 from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips
 from liser.students.student import Student
 from liser.train import lessons_from, seed_of, train
-
-RECOVERY = Training(learning_rate=1e-3, updates=600, label_smoothing=0.0)
-"""Half the learning rate and a quarter of the updates of a training from scratch."""
 
 MEASURED_CLIPS = 256
 """How many clips say what each channel tells."""
@@ -42,16 +39,14 @@ def prune(
     clips: Clips,
     rows: Rows,
     *,
-    keep: float,
-    step: int,
-    training: Training | None = None,
+    settings: Compression | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
     watch: Callable[[int, int, float], None] = lambda done, total, score: None,
 ) -> Student:
-    """Return a student with about `keep` of the parameters that says much the same.
+    """Return a student with a share of the parameters that says much the same.
 
-    `training` is `RECOVERY` by default. A run that was killed goes on from `checkpoint`. `watch`
+    A run that was killed goes on from `checkpoint`. `watch`
     is told after each round: rounds done, rounds in all, and the share of the classes of the clips
     in `rows.check` on which both agree. The provenance says under ``pruned`` what was done.
 
@@ -59,10 +54,11 @@ def prune(
         InputError: the student can't be pruned, or not so far; or the checkpoint is of another
             run.
     """
-    training = training or RECOVERY
+    settings = settings or Compression()
+    training = settings.recovery
     few = np.random.default_rng(seed_of(seed, 0)).permutation(rows.learn)[:MEASURED_CLIPS]
     told = importance(student.module, clips, few, student.temperature, seed_of(seed, 1))
-    pruned = cut(student.module, choose(student.module, told, keep, step))
+    pruned = cut(student.module, choose(student.module, told, settings.keep, settings.step))
     everything = np.arange(len(clips.frames))
     used = np.concatenate([rows.learn, rows.check])
     said = np.full((len(everything), len(student.labels)), 1 / len(student.labels))
@@ -78,8 +74,8 @@ def prune(
     pair = (rows.learn, rows.check)
     trained = train(pruned.module, clips, lessons, pair, training, seed, checkpoint, watch)
     done = {
-        "keep": keep,
-        "step": step,
+        "keep": settings.keep,
+        "step": settings.step,
         "parameters_before": student.parameters,
         "training": training.model_dump(),
         "seed": seed,

@@ -1,0 +1,72 @@
+"""What a graph costs: multiply-accumulates, bytes, and time on one thread."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from liser.compress.graph import run_all, session
+
+RUNS, WARM_UP = 60, 5
+
+
+def macs(graph: bytes, waveform: NDArray[np.float32]) -> int:
+    """Count the multiply-accumulates of a graph for a waveform (samples,).
+
+    Those of convolutions and products of matrices, of all threads' work together, at the shapes
+    that they have when the graph is run; sums, norms and nonlinearities, a few per cent, are not
+    counted, nor is what an operator for Fourier transforms does.
+    """
+    model = onnx.load_from_string(graph)
+    name = model.graph.input[0].name
+    shapes = {k: v.shape for k, v in run_all(model, {name: waveform[None]}).items()}
+    return sum(_COUNTS[n.op_type](n, shapes) for n in model.graph.node if n.op_type in _COUNTS)
+
+
+def times(
+    graphs: Mapping[str, bytes], waveform: NDArray[np.float32], runs: int = RUNS
+) -> dict[str, tuple[float, float]]:
+    """Measure (median, least) milliseconds of each graph for a waveform (samples,), one thread.
+
+    The graphs take turns, so that whatever else the machine does meets all of them.
+    """
+    sessions = {name: session(graph) for name, graph in graphs.items()}
+    taken: dict[str, list[float]] = {name: [] for name in graphs}
+    for turn in range(WARM_UP + runs):
+        for name, one in sessions.items():
+            values = {one.get_inputs()[0].name: waveform[None]}
+            begun = time.perf_counter()
+            one.run(None, values)
+            if turn >= WARM_UP:
+                taken[name].append(1000 * (time.perf_counter() - begun))
+    return {name: (float(np.median(t)), min(t)) for name, t in taken.items()}
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _convolution(node: NodeProto, shapes: Shapes) -> int:
+    return math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
+
+
+def _product(node: NodeProto, shapes: Shapes) -> int:
+    return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
+
+
+def _gemm(node: NodeProto, shapes: Shapes) -> int:
+    rows = any(a.name == "transA" and a.i for a in node.attribute)
+    return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if rows else 1]
+
+
+_COUNTS: dict[str, Any] = {
+    "Conv": _convolution,
+    "FusedConv": _convolution,
+    "MatMul": _product,
+    "FusedMatMul": _product,
+    "Gemm": _gemm,
+}
