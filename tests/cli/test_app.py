@@ -12,7 +12,7 @@ from liser.errors import InputError, StorageError
 
 VERBS = (
     *("corpus", "faces", "teach", "pretrain", "distill"),
-    *("finetune", "evaluate", "benchmark", "demo"),
+    *("finetune", "evaluate", "compress", "benchmark", "demo"),
 )
 
 

@@ -13,6 +13,7 @@ from liser import __version__
 from liser.cli import (
     across,
     benchmark,
+    compress,
     corpus,
     demo,
     distill,
@@ -29,7 +30,7 @@ _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow"), "train"),
-    **dict.fromkeys(("matplotlib", "jinja2"), "train"),
+    **dict.fromkeys(("matplotlib", "jinja2", "onnx"), "train"),
     **dict.fromkeys(("cv2", "skimage", "onnxruntime"), "video"),
     **dict.fromkeys(("transformers", "huggingface_hub", "opensmile", "pooch"), "teachers"),
 }
@@ -54,7 +55,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out.",
 )
-for verb in (corpus, faces, teach, pretrain, distill, finetune, evaluate, benchmark, across, demo):
+for verb in (
+    corpus,
+    faces,
+    teach,
+    pretrain,
+    distill,
+    finetune,
+    evaluate,
+    compress,
+    benchmark,
+    across,
+    demo,
+):
     verb.register(app)
 
 

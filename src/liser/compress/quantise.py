@@ -86,6 +86,7 @@ def quantise(
     """
     if not len(calibrate) or not len(check):
         raise InputError("8-bit integers need clips to calibrate and to check on: give --no-int8")
+    model = _named(model)
     layers = _layers(listening(model, logmel))
     if not layers:
         raise InputError("the graph has no convolution or product of matrices to quantise")
@@ -124,6 +125,15 @@ def divergence(before: NDArray[np.float64], after: NDArray[np.float64]) -> float
     tiny = np.finfo(np.float64).tiny
     logs = np.log(np.maximum(before, tiny)) - np.log(np.maximum(after, tiny))
     return float((before * logs).sum(1).mean())
+
+
+def _named(model: ModelProto) -> ModelProto:
+    """Return a copy of a graph in which every node has a name, by which it can be chosen."""
+    own = ModelProto()
+    own.CopyFrom(model)
+    for number, node in enumerate(own.graph.node):
+        node.name = node.name or f"node_{number}"
+    return own
 
 
 def _posteriors(

@@ -1,0 +1,135 @@
+"""`liser compress`: a smaller student as a bundle, and a table of what that cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from liser.cli.options import Json, Kind, Seed, SettingsFile, Updates
+from liser.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("compress")(compress)
+
+
+def compress(
+    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="DATA",
+            help="A corpus's folder, or a manifest: speakers that it was trained on, to calibrate "
+            "on, and others, to score on. May be given again.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
+    ] = None,
+    prune: Annotated[
+        bool | None,
+        typer.Option("--prune/--no-prune", help="Leave out channels.", show_default="prune"),
+    ] = None,
+    keep: Annotated[
+        float | None, typer.Option(help="Share of the parameters that pruning leaves; 0.7.")
+    ] = None,
+    int8: Annotated[
+        bool | None,
+        typer.Option("--int8/--no-int8", help="Compute in 8 bits.", show_default="int8"),
+    ] = None,
+    updates: Updates = None,
+    keep_student: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the pruned student here as well.")
+    ] = None,
+    kind: Kind = None,
+    settings: SettingsFile = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Prune a student, teach it what it lost, and make it compute in 8-bit integers.
+
+    The table says what each step saves and costs, on speakers that the student was not trained on.
+    A run that was stopped goes on where it was.
+
+    Example: `liser compress student/ --data recordings/ --keep 0.7 --out bundle/`
+    """
+    from rich.markup import escape
+
+    from liser.cli.options import open_corpus, progress, settings_from, show
+    from liser.cli.output import print_json
+    from liser.config import Compression
+    from liser.corpora.joined import join
+    from liser.corpora.labelled import label_from
+
+    for folder in (out, keep_student):
+        if folder is not None and folder.resolve() == student.resolve():
+            raise InputError(f"{folder} is the student itself: give another folder")
+    flags = {"prune": prune, "keep": keep, "int8": int8, "recovery.updates": updates}
+    chosen = settings_from(Compression, settings, flags, {})
+    if keep_student is not None and not chosen.prune:
+        raise InputError("--keep-student keeps the pruned student, and --no-prune makes none")
+    corpora = [open_corpus(path, kind) for path in data]
+    corpus = corpora[0] if len(corpora) == 1 else join(corpora)
+    if labels is not None:
+        corpus = label_from(corpus, labels)
+
+    from liser.compress import recipe
+    from liser.students.student import load_student
+
+    with progress("listening", None) as update:
+        record = recipe.compress(
+            load_student(student),
+            corpus,
+            out,
+            chosen,
+            seed=seed,
+            keep_student=keep_student,
+            tell=lambda what, done, total: update(done, total, what),
+        )
+    if as_json:
+        print_json({"bundle": str(out), **record})
+        return
+    notes = (escape(f"note: {note}") for note in record["notes"])
+    show(_table(record), *notes, escape(f"kept in {out}"))
+
+
+def _table(record: dict[str, Any]) -> Any:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE)
+    table.add_column("")
+    names = ("parameters", "file, kB", "million MACs", "ms", "ms, least", "UAR", "change, points")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in record["rows"]:
+        table.add_row(
+            row["system"],
+            f"{row['parameters']:,}",
+            f"{row['bytes'] / 1000:.0f}",
+            f"{row['macs'] / 1e6:.1f}",
+            f"{row['ms_median']:.2f}",
+            f"{row['ms_min']:.2f}",
+            f"{row['uar']:.3f}" if "uar" in row else "–",
+            _change(row),
+        )
+    clips, people = record["scored_clips"], len(record["scored_speakers"])
+    table.caption = (
+        f"MACs and time of a clip of {record['duration_s']:g} s on one thread; UAR of {clips} "
+        f"clips of {people} speakers that it was not trained on, its change with a 95 % interval"
+    )
+    return table
+
+
+def _change(row: dict[str, Any]) -> str:
+    if "change" not in row or row["system"] == "student":
+        return "–"
+    change = f"{100 * row['change']:+.1f}"
+    if "change_low" not in row:
+        return change
+    return f"{change} ({100 * row['change_low']:+.1f} … {100 * row['change_high']:+.1f})"

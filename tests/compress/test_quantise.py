@@ -1,0 +1,161 @@
+"""8-bit graphs say what their float ones say, and cost what is counted."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch.utils.flop_counter import FlopCounterMode
+
+from liser.compress import quantise as stage
+from liser.compress.cost import macs, times
+from liser.compress.graph import Listener, listening, logmel_of, run_all
+from liser.compress.quantise import divergence, quantise
+from liser.compress.recipe import _exported as exported
+from liser.compress.table import Version
+from liser.config import Frontend
+from liser.corpora.base import Corpus
+from liser.errors import InputError
+from liser.students.hearing import Clips, hear
+from liser.students.student import Student
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibrate by the one method that takes no time."""
+    monkeypatch.setattr(stage, "METHODS", {"minmax": stage.METHODS["minmax"]})
+
+
+@pytest.fixture
+def version(toy: Student) -> Version:
+    return exported("student", toy)
+
+
+@pytest.fixture
+def clips(toy: Student, voices: Corpus) -> Clips:
+    return hear(voices.utterances, toy.frontend)
+
+
+def test_the_listening_part_of_a_graph_is_the_student(
+    toy: Student, version: Version, clips: Clips
+) -> None:
+    rows = np.arange(6)
+    ours = clips.predict(toy.module, rows)
+    theirs = clips.predict(version.heard_through.module, rows)
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(other, mine, atol=1e-4)
+
+
+def test_integers_say_what_floats_say(toy: Student, version: Version, clips: Clips) -> None:
+    half = np.arange(0, 36, 2), np.arange(1, 36, 2)
+    made = quantise(version.model, version.logmel, clips, *half, 1.0)
+    assert set(made.tried) == {"minmax", "percentile", "entropy"}
+    assert made.tried[made.method] == min(made.tried.values())
+    assert made.divergence < stage.SMALL_KL or made.kept_float
+    ours = version.heard_through.posteriors(clips, np.arange(36, 54))
+    part = listening(made.model, version.logmel)
+    theirs = replace(toy, module=Listener(part)).posteriors(clips, np.arange(36, 54))
+    assert np.abs(ours - theirs).max() < 0.05
+    kinds = {n.op_type for n in part.graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+
+
+@pytest.mark.usefixtures("quick")
+def test_weights_are_kept_in_seven_bits_and_the_front_end_in_float(
+    version: Version, clips: Clips
+) -> None:
+    some = np.arange(12)
+    made = quantise(version.model, version.logmel, clips, some, some, 1.0).model
+    stored = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
+    weights = [v for k, v in stored.items() if v.dtype == np.int8 and v.ndim > 1]
+    assert len(weights) > 5
+    assert all(np.abs(w.astype(int)).max() <= 64 for w in weights)
+    inside = {n.name for n in listening(made, version.logmel).graph.node}
+    front = [n for n in made.graph.node if n.name not in inside]
+    assert front and not any("Quantize" in n.op_type or "Dequant" in n.op_type for n in front)
+
+
+@pytest.mark.usefixtures("quick")
+def test_layers_that_lose_too_much_stay_in_float(
+    version: Version, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is small enough, layers are given back while that helps."""
+    monkeypatch.setattr(stage, "SMALL_KL", 0.0)
+    monkeypatch.setattr(stage, "MOST_FLOAT", 1)
+    judged: list[int] = []
+    some = np.arange(12)
+    made = quantise(version.model, version.logmel, clips, some, some, 0.2, lambda: judged.append(1))
+    layers = listening(version.model, version.logmel).graph.node
+    assert len(judged) > 10  # each layer was tried
+    assert len(made.kept_float) <= 1
+    assert set(made.kept_float) <= {n.name for n in layers}
+    if made.kept_float:
+        assert made.divergence <= 0.8 * min(made.tried.values())
+
+
+def test_a_graph_of_another_front_end_is_refused(version: Version) -> None:
+    with pytest.raises(InputError, match="no log-mel of 40 bands"):
+        logmel_of(version.model, Frontend(sample_rate=16_000, mels=40, high_hz=None))
+
+
+def test_outputs_that_need_more_than_the_log_mel_are_refused(version: Version) -> None:
+    inner = next(n for n in version.model.graph.node if n.op_type == "Sigmoid").output[0]
+    with pytest.raises(InputError, match="beside the log-mel"):
+        listening(version.model, inner)
+
+
+def test_no_clips_are_refused(version: Version, clips: Clips) -> None:
+    with pytest.raises(InputError, match="--no-int8"):
+        quantise(version.model, version.logmel, clips, np.arange(0), np.arange(3), 1.0)
+
+
+def test_divergence_is_zero_for_the_same_and_large_for_the_impossible() -> None:
+    rng = np.random.default_rng(0)
+    p, q = rng.dirichlet(np.ones(4), 20), rng.dirichlet(np.ones(4), 20)
+    assert divergence(p, p) == 0
+    assert divergence(p, q) == pytest.approx(float((p * np.log(p / q)).sum(1).mean()))
+    assert np.isfinite(divergence(np.eye(2), np.eye(2)[::-1]))
+
+
+def test_multiply_accumulates_are_those_that_torch_counts(toy: Student, version: Version) -> None:
+    frames = 57
+    part = listening(version.model, version.logmel)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        toy.module(torch.zeros(1, frames, toy.frontend.mels))
+    logmel = np.zeros((frames, toy.frontend.mels), np.float32)
+    assert macs(part.SerializeToString(), logmel) == counter.get_total_flops() // 2
+
+
+def products() -> ModelProto:
+    """(1, 6) by (6, 4) as MatMul, then by (3, 4) transposed as Gemm."""
+    rng = np.random.default_rng(0)
+    stored = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in (("a", (6, 4)), ("b", (3, 4)))
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["y"]),
+        helper.make_node("Gemm", ["y", "b"], ["z"], transB=1),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None]) for name in ("x", "z")
+    ]
+    graph = helper.make_graph(nodes, "products", ends[:1], ends[1:], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def test_products_of_matrices_are_counted_by_hand() -> None:
+    made, x = products(), np.ones(6, np.float32)
+    onnx.checker.check_model(made)
+    assert macs(made.SerializeToString(), x) == 6 * 4 + 4 * 3
+    values = run_all(made, {"x": x[None]})
+    np.testing.assert_allclose(values["z"], x[None] @ values["a"] @ values["b"].T, rtol=1e-5)
+
+
+def test_times_are_of_each_graph() -> None:
+    graph = products().SerializeToString()
+    taken = times({"one": graph, "two": graph}, np.ones(6, np.float32), runs=5)
+    assert set(taken) == {"one", "two"}
+    assert all(0 < least <= median < 1000 for median, least in taken.values())
