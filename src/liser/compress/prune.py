@@ -6,9 +6,11 @@ pruned; to second order, the posteriors move by half the factor's Fisher informa
 .. math:: KL(p \\| p') \\approx F / 2, \\quad F = E_x E_{y \\sim p(y|x)} (\\partial \\log p(y|x))^2
 
 (Theis et al. 2018, arXiv 1801.05787; the squared first-order Taylor term of Molchanov et al. 2019,
-arXiv 1906.10771, is the same with the corpus's labels in place of drawn ones). Channels leave in
-the order of what they cost in information for what they save in parameters and in
-multiply-accumulates.
+arXiv 1906.10771, is the same with the corpus's labels in place of drawn ones). Channels of one
+layer may pull together: without a set of them the posteriors move by as much as the square of the
+sum of their roots (Cauchy & Schwarz), which keeps a layer from being emptied because each of its
+channels alone tells little. Layers shrink in the order of what that costs for what it saves in
+parameters and in multiply-accumulates.
 """
 
 from collections.abc import Callable, Mapping
@@ -83,7 +85,7 @@ def choose(
 
     Groups shrink to multiples of `step`, at which the kernels of CPUs work, and keep at least
     `LEAST` of their channels. The steps are taken one after the other: always the one that loses
-    least of what is told for each share of parameters and multiply-accumulates that it saves.
+    least for each share of parameters and multiply-accumulates that it saves.
 
     Raises:
         InputError: the student can't become so small, or has no channels that can be left out.
@@ -93,6 +95,10 @@ def choose(
     steps = {name: max(1, step // group.scales[0].run) for name, group in groups.items()}
     widths = {name: group.width for name, group in groups.items()}
     costs = _Costs(module)
+
+    def lost(name: str, width: int) -> float:
+        return float(np.sqrt(told[name][order[name][width:]]).sum() ** 2)
+
     whole = now = costs.of(widths)
     while now[0] > keep * whole[0]:
         best: tuple[float, str, tuple[float, float]] | None = None
@@ -102,7 +108,7 @@ def choose(
                 continue
             then = costs.of({**widths, name: fewer})
             saved = sum((x - y) / z for x, y, z in zip(now, then, whole, strict=True))
-            price = float(told[name][order[name][fewer : widths[name]]].sum()) / saved
+            price = (lost(name, fewer) - lost(name, widths[name])) / saved
             if best is None or price < best[0]:
                 best = price, name, then
         if best is None:

@@ -12,6 +12,7 @@ posteriors from the float graph's, on clips of speakers that nobody is scored on
 """
 
 import io
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -44,6 +45,10 @@ LAYERS = ("Conv", "Gemm", "MatMul")
 
 FEWEST_CHANNELS = 4
 """A convolution of fewer input channels stays in float: the integer kernels take four at once."""
+
+FEWEST_WEIGHTS = 2048
+"""A layer of fewer weights stays in float: going to integers and back takes longer than it saves,
+and its file is small."""
 
 SMALL_KL = 0.002
 """Nats of divergence that are not worth a layer in float."""
@@ -154,7 +159,10 @@ def _layers(part: ModelProto) -> dict[str, list[str]]:
     for node in part.graph.node:
         if node.op_type not in LAYERS or node.input[1] not in shapes:
             continue
-        if node.op_type == "Conv" and shapes[node.input[1]][1] < FEWEST_CHANNELS:
+        shape = shapes[node.input[1]]
+        if node.op_type == "Conv" and shape[1] < FEWEST_CHANNELS:
+            continue
+        if math.prod(shape) < FEWEST_WEIGHTS:
             continue
         after = readers.get(node.output[0], [])
         rectified = [n.name for n in after if n.op_type == "Relu" and len(after) == 1]
