@@ -89,9 +89,10 @@ def add_noise(
     `density` gives the noise's power density at frequencies in Hz, in any unit. Each clip has one
     noise for all ratios, if each begins with the same generator.
     """
-    frequencies = np.asarray(np.fft.rfftfreq(len(waveform), 1 / sample_rate), np.float64)
-    spectrum = np.fft.rfft(rng.standard_normal(len(waveform)))
-    noise = np.fft.irfft(spectrum * np.sqrt(density(frequencies)), len(waveform))
+    size = 1 << (len(waveform) - 1).bit_length()  # quick to transform, whatever the length is
+    frequencies = np.asarray(np.fft.rfftfreq(size, 1 / sample_rate), np.float64)
+    spectrum = np.fft.rfft(rng.standard_normal(size))
+    noise = np.fft.irfft(spectrum * np.sqrt(density(frequencies)), size)[: len(waveform)]
     power = float(np.square(noise).mean())
     if power == 0:  # of a single sample: there is no frequency but 0
         return waveform.copy()
