@@ -145,3 +145,12 @@ def test_as_many_clips_are_struck_as_the_share_says() -> None:
     untouched = (x == y).all(2).all(1).float().mean()
     assert float(untouched) == pytest.approx(0.9**5, abs=0.06)
     assert torch.equal(harden(x, 0.0, Frontend(mels=16), rng()), x)
+
+
+def test_noisy_silence_is_heard_before_and_after_the_words() -> None:
+    """It is not trimmed away, so every second noisy clip, or more, has words in a part of it."""
+    x = torch.full((200, 86, 40), 1.0)
+    y = harden(x, 0.3, Frontend(mels=40), rng(2))
+    quiet = y.mean(2) < 0.5  # frames that are far below the words
+    full = (y.mean(2) > SILENCE + 0.05).all(1)  # and yet no frame is silent
+    assert (quiet.any(1) & full).float().mean() > 0.1

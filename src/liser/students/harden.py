@@ -17,31 +17,36 @@ def harden(logmel: Tensor, share: float, settings: Frontend, rng: torch.Generato
     """Return normalised log-mels (batch, frames, mels) as if many had been recorded badly.
 
     Each of five conditions strikes each clip with the probability `share`, in the order in which
-    sound is spoilt: a room rings for 0.3–1 s; noise is 3–20 dB below the speech, from white to
-    darker than pink; 2–30 % of the samples are clipped; a band is left that begins at 50–400 Hz
-    and ends at 2.5–7 kHz; the loudest 0.8–1.6 s are left. Clips that nothing strikes stay as they
-    are, to the bit.
+    sound is spoilt: a room rings for 0.3–1 s; the loudest 0.8–1.6 s are left, in silence; noise is
+    3–20 dB below the speech, from white to darker than pink; 2–30 % of the samples are clipped; a
+    band is left that begins at 50–400 Hz and ends at 2.5–7 kHz. Of noisy clips at least half are
+    short, since silence that is full of noise is not trimmed away: a student hears it before and
+    after the words. Clips that nothing strikes stay as they are, to the bit.
     """
     batch = len(logmel)
 
     def drawn(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(batch, generator=rng)
 
-    struck = torch.rand(5, batch, 1, 1, generator=rng) < share
+    chance = torch.rand(5, batch, 1, 1, generator=rng)
+    rings, noisy, clipped, narrow = chance[:4] < share
+    short = chance[4] < torch.where(noisy, max(share, 0.5), share)
     clean = to_power(logmel, settings)
-    power = torch.where(struck[0], ring(clean, drawn(0.3, 1.0), drawn(-3.0, 6.0), settings), clean)
-    noisy = drown(power, drawn(3.0, 20.0), drawn(0.0, 1.5), settings, rng)
-    power = torch.where(struck[1], noisy, power)
-    power = torch.where(struck[2], saturate(power, drawn(0.02, 0.3), settings), power)
+    power = torch.where(rings, ring(clean, drawn(0.3, 1.0), drawn(-3.0, 6.0), settings), clean)
+    inside = loudest(power, drawn(0.8, 1.6), settings)[:, :, None] | ~short
+    power = power * inside
+    noise = drown(power, drawn(3.0, 20.0), drawn(0.0, 1.5), settings, rng)
+    power = torch.where(noisy, noise, power)
+    power = torch.where(clipped, saturate(power, drawn(0.02, 0.3), settings), power)
     low, high = drawn(50.0, 400.0), 2500.0 * 2.8 ** drawn(0.0, 1.0)
-    power = torch.where(struck[3], limit_band(power, low, high, settings), power)
-    inside = loudest(power, drawn(0.8, 1.6), settings)[:, :, None] | ~struck[4]
+    power = torch.where(narrow, limit_band(power, low, high, settings), power)
     # The front end sets the mean power of all that it hears to 1. Of a crop it had heard more than
     # is here, so there it's how the mean has changed that is taken out.
-    mean = (power * inside).sum((1, 2), keepdim=True) / inside.sum(1, keepdim=True) / power.shape[2]
-    before = torch.where(struck[4], 1.0, clean.mean((1, 2), keepdim=True))
-    power = power * inside * before / mean.clamp_min(1e-6)
-    return torch.where(struck.any(0), to_logmel(power, settings), logmel)
+    heard = inside | noisy
+    mean = (power * heard).sum((1, 2), keepdim=True) / heard.sum(1, keepdim=True) / power.shape[2]
+    before = torch.where(short, 1.0, clean.mean((1, 2), keepdim=True))
+    struck = rings | noisy | clipped | narrow | short
+    return torch.where(struck, to_logmel(power * before / mean.clamp_min(1e-6), settings), logmel)
 
 
 def to_power(logmel: Tensor, settings: Frontend) -> Tensor:
