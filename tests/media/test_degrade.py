@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser.errors import InputError
+from liser.media import degrade
 from liser.media.degrade import (
     DEGRADATIONS,
     LSB,
@@ -224,3 +225,8 @@ def test_degradations_are_chosen_by_name() -> None:
         degradations("telephone,gale")
     with pytest.raises(InputError, match="''"):
         degradations("")
+
+
+def test_a_codec_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match="can't encode with libnothing"):
+        degrade._coded(np.zeros(80, np.float32), 8000, "wav", "libnothing", {})
