@@ -3,6 +3,7 @@
 from liser.metrics.intervals import (
     interval,
     summary,
+    summary_difference,
     uar_by_group,
     uar_difference_interval,
     uar_interval,
@@ -29,6 +30,7 @@ __all__ = [
     "recalls",
     "score",
     "summary",
+    "summary_difference",
     "uar",
     "uar_by_group",
     "uar_difference_interval",
