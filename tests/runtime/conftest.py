@@ -57,6 +57,11 @@ def band_graph(classes: int = len(LABELS), **names: str) -> Any:
 
 
 @pytest.fixture(scope="session")
+def bands_graph() -> Callable[..., Any]:
+    return band_graph
+
+
+@pytest.fixture(scope="session")
 def write_bands(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     """Write a bundle of `band_graph`, or of another graph's bytes; fields may differ."""
 
@@ -67,7 +72,7 @@ def write_bands(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundl
             labels=LABELS,
             sample_rate=22_050,
             window_s=3.0,
-            temperature=2.0,
+            temperature=8.0,
             threshold=0.0,
             mean_log_posterior=(-1.1, -1.1, -1.1),
             parameters=64 * len(LABELS),

@@ -78,7 +78,7 @@ def _opened(
         raise MediaError("truncated", f"{name} promises {riff + 8} bytes and has {size}")
     try:
         container = av.open(
-            str(source) if isinstance(source, Path) else source, metadata_errors="ignore"
+            str(source) if isinstance(source, Path) else source, "r", metadata_errors="ignore"
         )
     except (av.error.FFmpegError, OSError) as error:
         raise _cannot_open(name, head, error) from None
