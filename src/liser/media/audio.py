@@ -31,6 +31,8 @@ from liser.media.container import (
 PREROLL_S = 1.0
 # Sound on both sides of a cut, so that the resampling filter doesn't meet an edge there.
 CONTEXT_S = 0.05
+# PyAV counts planes up to a null pointer; behind eight there is none, and it reads on.
+_MOST_PLANES = 8
 _UNNAMED = Path("the stream")
 
 
@@ -233,6 +235,8 @@ def _sound_track(container: av.container.InputContainer, path: Path) -> av.Audio
     if not container.streams.audio:
         raise MediaError("no sound", f"{path} has no sound track")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise MediaError("not media", f"the sound track of {path} has a codec that isn't known")
     if not stream.rate or not stream.channels:
         raise MediaError("truncated", f"{path} has a sound track without one readable packet")
     return stream
@@ -247,8 +251,11 @@ def _number(frame: av.AudioFrame, stream: av.AudioStream) -> int:
 
 def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
     """Average the channels of one decoded frame; integers are scaled to -1…1."""
-    samples = frame.to_ndarray()
     channels = frame.layout.nb_channels
+    too_many = frame.format.is_planar and channels >= _MOST_PLANES
+    if too_many or frame.format.name.startswith("s64"):  # which PyAV makes no arrays of
+        (frame,) = av.AudioResampler("flt").resample(frame)
+    samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, channels).T
     if samples.dtype == np.uint8:

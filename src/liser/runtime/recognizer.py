@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from numpy.typing import NDArray
 
 from liser.bundle import Bundle, read_bundle
-from liser.errors import InputError, LiserError, MediaError, NotFoundError
+from liser.errors import InputError, MediaError, NotFoundError
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction
 from liser.runtime.sound import HIGHEST_RATE, LOWEST_RATE, checked_rate
@@ -137,14 +137,14 @@ def _sought(source: Any) -> Iterator[Any]:
     if isinstance(source, Path | str):
         yield source
         return
-    try:
-        if source.seekable():
-            yield source
-            return
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
-            shutil.copyfileobj(source, copy)
-            yield copy
-    except (OSError, TypeError, AttributeError) as error:
-        if isinstance(error, LiserError):
-            raise
-        raise MediaError("unreadable", f"can't read bytes from {source!r}: {error}") from None
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
+        try:
+            seekable = source.seekable()
+            if not seekable:
+                shutil.copyfileobj(source, copy)
+            is_bytes = isinstance(source.read(0), bytes)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise MediaError("unreadable", f"can't read {source!r}: {error}") from None
+        if not is_bytes:
+            raise MediaError("unreadable", f"{source!r} gives text: open it for reading bytes")
+        yield source if seekable else copy
