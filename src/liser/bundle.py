@@ -1,0 +1,218 @@
+"""A model as people get it: one ONNX graph, and beside it what must be known to use it.
+
+A bundle is a folder of three files and no code: `model.onnx` takes a mono ``waveform`` float32
+(batch, samples) of any gain to ``logits`` (batch, classes) and an ``embedding`` (batch, dim), with
+the log-mel front end inside; `model.json` holds the fields of `Bundle` and the graph's checksum;
+`README.md` is the model card. Posteriors are ``softmax(logits / temperature)``.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from liser import __version__
+from liser.errors import InputError, NotFoundError, StorageError
+
+FORMAT = 1
+"""Version of the layout; raised whenever an older liser would misread a bundle."""
+
+UNCERTAIN = "uncertain"
+"""What is answered where no label's probability reaches the threshold."""
+
+GRAPH, RECORD, CARD = "model.onnx", "model.json", "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a model needs to be run, and where it comes from.
+
+    `sample_rate` is in Hz. `window_s` is the longest stretch that the student hears at once, in
+    seconds; longer speech is cut into pieces. `temperature` divides the logits. `threshold`, in
+    0…1, is the least probability of the best label that is an answer; below it the answer is
+    "uncertain". `mean_log_posterior` has one entry a label (see `liser.students.adaptation`).
+    `precision` is "float32" or "int8". `provenance` says in plain JSON what the model was made of
+    and how good it was; `parity` how far the graph's outputs were from the student's.
+
+    Raises `InputError` if a field has a value that no model can have.
+    """
+
+    folder: Path
+    name: str
+    labels: tuple[str, ...]
+    sample_rate: int
+    window_s: float
+    temperature: float
+    threshold: float
+    mean_log_posterior: tuple[float, ...]
+    parameters: int
+    precision: str
+    provenance: dict[str, Any]
+    parity: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for field, (fits, what) in _FIELDS.items():
+            value = getattr(self, field)
+            if not fits(value):
+                raise InputError(f"bundle {self.folder}: {field} = {value!r} is not {what}")
+        if len(self.mean_log_posterior) != len(self.labels):
+            raise InputError(
+                f"bundle {self.folder}: mean_log_posterior has {len(self.mean_log_posterior)} "
+                f"entries for {len(self.labels)} labels"
+            )
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file."""
+        return self.folder / GRAPH
+
+
+def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundle:
+    """Write a bundle to `folder`, and return it as it lies there.
+
+    Each file is written beside its place and then renamed, `model.json` last: a folder in which
+    that one fits the graph is whole.
+
+    Args:
+        bundle: what to say of the model; its own `folder` is not looked at.
+        graph: the ONNX file's bytes.
+        folder: where to write; made if it isn't there.
+        card: the model card, in Markdown.
+
+    Raises:
+        InputError: `provenance` or `parity` is not plain JSON.
+        StorageError: a file can't be written.
+    """
+    bundle = replace(bundle, folder=folder)
+    record = {"format": FORMAT, "liser": __version__, **asdict(bundle)}
+    del record["folder"]
+    record |= {"sha256": hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}
+    try:
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"bundle {folder}: what it says of itself isn't JSON: {error}") from None
+    contents = {GRAPH: graph, CARD: card.encode(), RECORD: text.encode()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            part = folder / f".{name}.part"
+            part.write_bytes(content)
+            part.replace(folder / name)
+    except OSError as error:
+        raise StorageError(f"can't write the bundle {folder}: {error}") from error
+    return bundle
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check that its graph is the one it was written with.
+
+    Raises:
+        NotFoundError: the folder, `model.json` or `model.onnx` is not there.
+        InputError: `model.json` is not a bundle's, is of a newer format, or lacks a field or has
+            a wrong one; or the graph's checksum differs.
+    """
+    record = _read_record(folder)
+    made_by = f"made by liser {record.get('liser', '?')}"
+    version = record.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise InputError(f"bundle {folder}: format = {version!r} is none that liser ever wrote")
+    if version > FORMAT:
+        raise InputError(
+            f"bundle {folder} has format {version}, {made_by}; this is liser {__version__}, which "
+            f"reads up to format {FORMAT}: update it (pip install --upgrade liser)"
+        )
+    missing = [name for name in (*_FIELDS, "sha256") if name not in record]
+    if missing:
+        raise InputError(f"bundle {folder} ({made_by}) lacks {', '.join(missing)} in {RECORD}")
+    values = {name: _frozen(record[name]) for name in _FIELDS}
+    bundle = Bundle(folder=folder, **values)
+    _check_graph(bundle, record["sha256"])
+    return bundle
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        what = f"it has no {RECORD}" if folder.is_dir() else "there is no such folder"
+        raise NotFoundError(f"{folder} is not a bundle: {what}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} can't be read: {error}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path} holds {type(record).__name__}, not a bundle's fields")
+    return record
+
+
+def _check_graph(bundle: Bundle, expected: Any) -> None:
+    try:
+        found = hashlib.sha256(bundle.graph.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise NotFoundError(f"bundle {bundle.folder} has no {GRAPH}; get it again") from None
+    except OSError as error:
+        raise InputError(f"{bundle.graph} can't be read: {error}") from None
+    if found != expected:
+        raise InputError(
+            f"{bundle.graph} is damaged or not the one of its {RECORD}: its SHA-256 is "
+            f"{found[:12]}…, not {str(expected)[:12]}…; get the bundle again"
+        )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_labels(value: Any) -> bool:
+    if not isinstance(value, tuple) or not all(_is_name(label) for label in value):
+        return False
+    return len(value) >= 2 and len(set(value)) == len(value) and UNCERTAIN not in value
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_is_number, value))
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int) and 4_000 <= value <= 192_000
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (_is_name, "a name"),
+    "labels": (_is_labels, f"two or more different labels, none of them {UNCERTAIN!r}"),
+    "sample_rate": (_is_rate, "a whole number of Hz between 4000 and 192000"),
+    "window_s": (_is_positive, "a number of seconds above 0"),
+    "temperature": (_is_positive, "a number above 0"),
+    "threshold": (_is_share, "a probability, 0 to 1"),
+    "mean_log_posterior": (_is_numbers, "a list of numbers, one a label"),
+    "parameters": (_is_count, "a whole number above 0"),
+    "precision": (lambda value: value in ("float32", "int8"), '"float32" or "int8"'),
+    "provenance": (_is_record, "a table"),
+    "parity": (_is_record, "a table"),
+}
