@@ -15,7 +15,7 @@ from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, MediaError
 from liser.evaluate import among, scores, shared_classes
 from liser.media.degrade import Degradation
-from liser.metrics import summary_difference
+from liser.metrics import answered, summary_difference
 from liser.students.frontend import LogMel
 from liser.students.hearing import clip_of, load_sound
 from liser.students.student import Student
@@ -81,7 +81,9 @@ def robustness(
         if name != CLEAN:
             row["change"] = _change(own, heard[there], said[CLEAN][there], classes, seed)
         if threshold is not None:
-            row |= _answered(own, heard[there], classes, threshold)
+            truth = [classes.index(str(u.label)) for u in own]
+            kept = answered(heard[there], truth, threshold)
+            row |= {"coverage": kept.coverage, "answered_wa": kept.accuracy}
         rows.append(row)
     return {
         "threshold": threshold,
@@ -173,13 +175,3 @@ def _change(
     truth = [classes.index(str(u.label)) for u in people]
     rng = np.random.default_rng(seed)
     return _intervals(summary_difference(spoilt, clean, truth, speakers, rng=rng))
-
-
-def _answered(
-    people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], threshold: float
-) -> dict[str, float | None]:
-    """Return how many clips are answered, and how many of the answers are right."""
-    answered = said.max(1) >= threshold
-    right = said.argmax(1) == [classes.index(str(u.label)) for u in people]
-    accuracy = float(right[answered].mean()) if answered.any() else None
-    return {"coverage": float(answered.mean()), "answered_wa": accuracy}

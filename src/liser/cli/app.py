@@ -17,6 +17,7 @@ from liser.cli import (
     demo,
     distill,
     evaluate,
+    export,
     faces,
     finetune,
     pretrain,
@@ -28,7 +29,7 @@ from liser.errors import LiserError, MissingExtraError
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _EXTRAS = {
-    **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow"), "train"),
+    **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow", "onnx"), "train"),
     **dict.fromkeys(("matplotlib", "jinja2"), "train"),
     **dict.fromkeys(("cv2", "skimage", "onnxruntime"), "video"),
     **dict.fromkeys(("transformers", "huggingface_hub", "opensmile", "pooch"), "teachers"),
@@ -54,7 +55,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out.",
 )
-for verb in (corpus, faces, teach, pretrain, distill, finetune, evaluate, benchmark, across, demo):
+for verb in (
+    corpus,
+    faces,
+    teach,
+    pretrain,
+    distill,
+    finetune,
+    evaluate,
+    export,
+    benchmark,
+    across,
+    demo,
+):
     verb.register(app)
 
 

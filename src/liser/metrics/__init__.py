@@ -1,5 +1,12 @@
-"""UAR, WA, macro-F1, calibration, and intervals by speaker."""
+"""UAR, WA, macro-F1, calibration, abstention, and intervals by speaker."""
 
+from liser.metrics.abstention import (
+    Answered,
+    abstention_threshold,
+    answered,
+    aurc,
+    risk_coverage,
+)
 from liser.metrics.intervals import (
     interval,
     summary,
@@ -21,13 +28,18 @@ from liser.metrics.scores import (
 )
 
 __all__ = [
+    "Answered",
     "Scores",
+    "abstention_threshold",
     "accuracy",
+    "answered",
+    "aurc",
     "confusion",
     "ece",
     "interval",
     "macro_f1",
     "recalls",
+    "risk_coverage",
     "score",
     "summary",
     "summary_difference",
