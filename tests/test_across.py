@@ -113,18 +113,23 @@ def test_every_training_set_is_tested_on_every_corpus(run: tuple[dict[str, Any],
     json.dumps(record)
 
 
+def names_of(bench: Bench) -> str:
+    """Return what a bench's students are trained on, by the folder that keeps them."""
+    return bench.folders["distilled"].parent.parent.name
+
+
 def test_rows_are_scores_of_the_cells_on_disk(
     run: tuple[dict[str, Any], Path], sources: list[Source]
 ) -> None:
     record, folder = run
     joined = join([s.corpus for s in sources])
     for row in record["rows"]:
-        (own,) = (folder / "+".join(row["trained_on"])).iterdir()
+        (own,) = (folder / "+".join(row["trained_on"])).glob("fold0-*/distilled-*")
         student = ["low", "mid"] if row["trained_on"] == ["duo"] else ["low", "mid", "high"]
         columns = [student.index(name) for name in row["classes"]]
         scores = []
         for draw in range(2):
-            with np.load(own / f"distilled-1-draw{draw}-fold0.npz") as kept:
+            with np.load(own / f"1-draw{draw}-fold0.npz") as kept:
                 people = [joined.utterances[i] for i in kept["rows"]]
                 mine = [
                     i
@@ -160,7 +165,7 @@ def test_nobody_who_is_tested_is_learnt_from_and_folds_are_the_benchmarks(
         heard = {str(u.speaker_id) for u in people}
         assert not heard & set(fold.test)
         assert {w.split(":")[0] for w in fold.test} == {"tones", "duo"}
-        assert {u.source for u in people} == set(bench.folder.parent.name.split("+"))
+        assert {u.source for u in people} == set(names_of(bench).split("+"))
         valid = {str(bench.corpus.utterances[i].speaker_id) for i in split.valid}
         assert len(valid) == len({u.source for u in people})
         own = {t.teacher.split("-")[0] for t in bench.targets}
@@ -178,13 +183,13 @@ def test_a_stopped_run_trains_only_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record, folder = run
-    (lost,) = folder.glob("duo/*/distilled-1-draw1-fold0.npz")
+    (lost,) = folder.glob("duo/*/distilled-*/1-draw1-fold0.npz")
     lost.rename(lost.with_name(f"{lost.name}.part"))
     trained: list[str] = []
     real = cells._train_cell
 
     def counted(bench: Bench, cell: Cell) -> None:
-        trained.append(f"{bench.folder.parent.name} {cell.draw}")
+        trained.append(f"{names_of(bench)} {cell.draw}")
         real(bench, cell)
 
     monkeypatch.setattr(cells, "_train_cell", counted)

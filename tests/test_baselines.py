@@ -62,7 +62,7 @@ def bench_of(corpus: Corpus, protocol: Protocol = PROTOCOL) -> Bench:
     n = len(corpus.utterances)
     clips = Clips(zeros(n, 1, 1), zeros(n) + 1, Frontend(), ())
     folds = speaker_folds(corpus, protocol.speakers_per_fold, None, protocol.valid_speakers, 0)
-    return Bench(corpus, (), clips, label_indices(corpus), folds, protocol, Path("nowhere"))
+    return Bench(corpus, (), clips, label_indices(corpus), folds, protocol, {})
 
 
 def test_it_learns_what_can_be_learnt(tones: Corpus, heard: Targets) -> None:

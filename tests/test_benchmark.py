@@ -55,8 +55,10 @@ def bench_of(corpus: Corpus, targets: list[Targets], folder: Path) -> Bench:
     p = PROTOCOL
     folds = folds_of(corpus, p)
     clips = hear(corpus.utterances, p.distillation.frontend)
-    folder.mkdir(parents=True, exist_ok=True)
-    return Bench(corpus, tuple(targets), clips, label_indices(corpus), folds, p, folder)
+    kept = cells.cell_folders(folder, p, targets, corpus)
+    for own in kept.values():
+        own.mkdir(parents=True, exist_ok=True)
+    return Bench(corpus, tuple(targets), clips, label_indices(corpus), folds, p, kept)
 
 
 @pytest.fixture(scope="module")
@@ -196,14 +198,14 @@ def test_rows_are_scores_of_the_cells_on_disk(
     run: tuple[dict[str, Any], Path], tones: Corpus
 ) -> None:
     record, folder = run
-    (own,) = folder.iterdir()
+    (own,) = folder.glob("distilled-*")
     truth = label_indices(tones)
     row = next(r for r in record["rows"] if (r["system"], r["labels"]) == ("distilled", 0.25))
     scores = []
     for draw in range(2):
         matrix = np.zeros((3, 3), np.int64)
         for fold in range(3):
-            with np.load(own / f"distilled-0.25-draw{draw}-fold{fold}.npz") as kept:
+            with np.load(own / f"0.25-draw{draw}-fold{fold}.npz") as kept:
                 said = kept["posteriors"].argmax(1)
                 matrix += confusion(truth[kept["rows"]], said, 3)
         scores.append(uar(matrix))
@@ -214,18 +216,18 @@ def test_adapted_scores_are_those_of_the_cells_on_disk(
     run: tuple[dict[str, Any], Path], tones: Corpus
 ) -> None:
     record, folder = run
-    (own,) = folder.iterdir()
     truth = label_indices(tones)
     speakers = [str(u.speaker_id) for u in tones.utterances]
     for row in record["rows"]:
         if row["system"] not in TEACHES:
             assert row["adapted"] is None
             continue
+        (own,) = folder.glob(f"{row['system']}-*")
         scores = []
         for draw in range(2):
             matrix = np.zeros((3, 3), np.int64)
             for fold in range(3):
-                name = f"{row['system']}-{row['labels']:g}-draw{draw}-fold{fold}.npz"
+                name = f"{row['labels']:g}-draw{draw}-fold{fold}.npz"
                 with np.load(own / name) as kept:
                     who, mean = [speakers[i] for i in kept["rows"]], kept["mean_log_posterior"]
                     said = adapt(kept["posteriors"], who, mean, PROTOCOL.seed)
@@ -276,8 +278,8 @@ def test_a_killed_run_trains_only_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record, folder = run
-    (own,) = folder.iterdir()
-    lost = own / "distilled-1-draw1-fold2.npz"
+    (own,) = folder.glob("distilled-*")
+    lost = own / "1-draw1-fold2.npz"
     lost.rename(own / f"{lost.name}.part")  # as a kill in the middle of writing leaves it
     trained: list[Cell] = []
     real = cells._train_cell
@@ -297,23 +299,50 @@ def test_a_killed_run_trains_only_what_is_missing(
 def test_other_labels_or_settings_never_read_these_cells(
     run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
 ) -> None:
-    def where(corpus: Corpus, targets: list[Targets], protocol: Protocol) -> str:
-        return cells.cell_settings(protocol, targets, corpus)
+    def where(corpus: Corpus, targets: list[Targets], protocol: Protocol) -> set[Path]:
+        return set(cells.cell_folders(run[1], protocol, targets, corpus).values())
 
     ours = where(tones, both, PROTOCOL)
-    assert [f.name for f in run[1].iterdir()] == [ours]
+    assert set(run[1].iterdir()) == ours
     more = PROTOCOL.model_copy(update={"draws": 5, "budgets": (0.1, 0.25, 1.0)})
     assert where(tones, both, more) == ours, "a benchmark that grows keeps its cells"
-    seeded = PROTOCOL.model_copy(update={"seed": 1})
-    teacher = [both[0], replace(both[1], fingerprint="f" * 16)]
     fewer = replace(tones, utterances=tones.utterances[:-1])
-    others = [
+    for others in (
         where(_scrambled(tones, ("s0",)), both, PROTOCOL),
         where(fewer, both, PROTOCOL),
-        where(tones, both, seeded),
-        where(tones, teacher, PROTOCOL),
-    ]
-    assert len({ours, *others}) == 5
+        where(tones, both, PROTOCOL.model_copy(update={"seed": 1})),
+        where(tones, both, PROTOCOL.model_copy(update={"valid_speakers": 2})),
+    ):
+        assert not others & ours
+
+
+def test_a_change_of_the_teaching_leaves_other_students_where_they_are(
+    run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
+) -> None:
+    def moved(
+        targets: list[Targets], protocol: Protocol = PROTOCOL, trunks: tuple[Path, ...] = ()
+    ) -> set[str]:
+        ours = cells.cell_folders(run[1], PROTOCOL, both, tones)
+        others = cells.cell_folders(run[1], protocol, targets, tones, trunks)
+        return {system for system in TEACHES if others[system] != ours[system]}
+
+    taught = {"distilled", "distilled_speech", "distilled_face"}
+    speech, face = both
+    distillation = PROTOCOL.distillation.model_dump()
+
+    def changed(**part: dict[str, Any]) -> Protocol:
+        settings = {**distillation, **{k: {**distillation[k], **v} for k, v in part.items()}}
+        return PROTOCOL.model_copy(update={"distillation": Distillation(**settings)})
+
+    assert moved(both) == set()
+    assert moved(both, changed(loss={"temperature": 3.0})) == taught
+    assert moved(both, changed(heads={"components": 7})) == taught
+    assert moved(both, changed(training={"updates": 77})) == taught
+    assert moved(both, changed(frontend={"floor_db": -20.0})) == {"scratch", *taught}
+    assert moved(both, trunks=(Path("trunk-1"),) * 3) == taught
+    assert moved([replace(speech, fingerprint="f" * 16), face]) == taught - {"distilled_face"}
+    supervised = PROTOCOL.supervised.model_copy(update={"updates": 77})
+    assert moved(both, PROTOCOL.model_copy(update={"supervised": supervised})) == {"scratch"}
 
 
 def test_what_cannot_be_run_is_said_before_any_training(
@@ -397,8 +426,9 @@ def test_processes_side_by_side_come_to_the_same(
     kept = []
     for jobs in (1, 2):
         benchmark(tones, both, tmp_path / str(jobs), tiny, jobs=jobs)
-        (folder,) = (tmp_path / str(jobs)).iterdir()
-        kept.append({f.name: np.load(f)["posteriors"] for f in folder.iterdir()})
+        root = tmp_path / str(jobs)
+        files = sorted(root.rglob("*.npz"))
+        kept.append({f.relative_to(root): np.load(f)["posteriors"] for f in files})
     assert len(kept[0]) == 6
     for name, posteriors in kept[0].items():
         np.testing.assert_array_equal(posteriors, kept[1][name])
@@ -422,7 +452,6 @@ def test_two_face_teachers_and_what_a_crowd_perceived(
     second = replace(both[1], teacher="votes", fingerprint="votes")
     record = benchmark(corpus, [*both, second], tmp_path / "runs", QUICK, jobs=1)
     assert [t["name"] for t in record["teachers"]] == ["made-speech", "made-face", "votes"]
-    (folder,) = (tmp_path / "runs").iterdir()
     folds = folds_of(corpus, QUICK)
     for row in record["rows"]:
         aside = row["perceived"]
@@ -430,9 +459,10 @@ def test_two_face_teachers_and_what_a_crowd_perceived(
         assert aside["uar_low"] <= aside["uar"] <= aside["uar_high"]
         if row["system"] not in TEACHES:
             continue
+        (folder,) = (tmp_path / "runs").glob(f"{row['system']}-*")
         matrix = np.zeros((3, 3), np.int64)
         for fold in folds:
-            with np.load(folder / f"{row['system']}-1-draw0-fold{fold.index}.npz") as kept:
+            with np.load(folder / f"1-draw0-fold{fold.index}.npz") as kept:
                 own = [corpus.utterances[i].perceived for i in kept["rows"]]
                 known = [i for i, name in enumerate(own) if name is not None]
                 truth = np.array([corpus.labels.index(str(own[i])) for i in known])

@@ -16,6 +16,7 @@ from liser import metrics
 from liser.errors import InputError, StorageError
 from liser.labels import RAVDESS
 from liser.report import headline, report, table
+from liser.report_robustness import robustness_note, robustness_table
 
 SKILL = {  # how often a system is right with 5, 10, 20 and 100 % of the labels; made up
     "scratch": (0.34, 0.43, 0.52, 0.66),
@@ -185,6 +186,62 @@ def test_synthetic_data_are_called_so_in_every_title_and_caption(
     assert all("synthetic" in words.lower() for words in captions)
     assert "synthetic" in str(table(results | {"synthetic": True}).title)
     assert "synthetic" in headline(results | {"synthetic": True})
+
+
+def spoilt(results: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The record with what a student was worth on clean sound and on a telephone."""
+    clean = {"condition": "clean", "says": "as recorded", "clips": 1120, "unheard": 0}
+    for metric, value in (("uar", 0.62), ("wa", 0.63), ("ece", 0.05)):
+        clean |= {metric: value, f"{metric}_low": value - 0.04, f"{metric}_high": value + 0.04}
+    moved = {"uar": -0.07, "uar_low": -0.09, "uar_high": -0.05}
+    moved |= {"wa": -0.06, "wa_low": -0.08, "wa_high": -0.04}
+    moved |= {"ece": 0.02, "ece_low": -0.01, "ece_high": 0.03}
+    line = clean | {"condition": "telephone", "says": "a <thin> band", "uar": 0.55, "change": moved}
+    line |= {"clips": 1117, "unheard": 3, "uar_low": 0.51, "uar_high": 0.59}
+    found = {"threshold": None, "seed": 0, "conditions": [clean, line], "skipped": []}
+    return results | {"robustness": found | more}
+
+
+def test_spoilt_sound_stands_beside_clean(results: dict[str, Any], tmp_path: Path) -> None:
+    page = page_of(spoilt(results), tmp_path)
+    assert len(page.all("svg")) == 4
+    for words in ("0.550 (0.510–0.590)", "−0.070 (−0.090 to −0.050)", "+0.020 (−0.010 to 0.030)"):
+        assert words in page.words
+    for words in ("a <thin> band", "left: 3 telephone", "1,120 clips"):
+        assert words in page.words
+    assert "answered" not in page.words.lower()
+    assert "None" not in page.words
+    synthetic = page_of(spoilt(results) | {"synthetic": True}, tmp_path)
+    assert "Synthetic data. UAR under each condition" in synthetic.words
+
+
+def test_answers_of_spoilt_sound_where_there_is_a_threshold(
+    results: dict[str, Any], tmp_path: Path
+) -> None:
+    record = spoilt(results, threshold=0.4, skipped=[{"id": "x", "reason": "no sound"}])
+    clean, line = record["robustness"]["conditions"]
+    clean |= {"coverage": 0.9, "answered_wa": 0.7}
+    line |= {"coverage": 0.0, "answered_wa": None, "condition": "speech-noise-20db"}
+    page = page_of(record, tmp_path)
+    for words in ("90\u00a0%", "70\u00a0%", "0.4 at least", "1 clips had no sound"):
+        assert words in page.words
+    out = Console(width=80, file=io.StringIO())
+    out.print(robustness_table(record["robustness"]))
+    said = out.file.getvalue()  # type: ignore[attr-defined]
+    lines = [line for line in said.splitlines() if "speech-noise-20db" in line]
+    assert "−0.070 (−0.090 to −0.050)" in lines[0]
+    assert "0 %" in lines[0]
+
+
+def test_a_change_without_interval(results: dict[str, Any], tmp_path: Path) -> None:
+    record = spoilt(results)
+    for row in record["robustness"]["conditions"]:
+        for key in [key for key in row if key.endswith(("_low", "_high"))]:
+            del row[key]
+    record["robustness"]["conditions"][1]["change"] = {"uar": -0.07, "wa": -0.06, "ece": 0.02}
+    page = page_of(record, tmp_path)
+    assert "−0.070" in page.words and "+0.020" in page.words
+    assert "interval" not in robustness_note(record["robustness"])
 
 
 def test_missing_parts_are_left_out(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from torch import nn
 
 from liser.config import Frontend, Loss, Training
 from liser.errors import InputError
-from liser.students.augment import middle
+from liser.students.augment import augment, crop, middle
 from liser.students.cnn import Cnn
 from liser.students.hearing import Clips
-from liser.train import Lessons, Trained, _mixing, lessons_from, schedule, train
+from liser.train import Lessons, Trained, _mixing, _State, lessons_from, schedule, train
 
 MELS, FRAMES, CLASSES = 16, 24, 3
 SETTINGS = Training(
@@ -349,3 +349,24 @@ def test_no_more_updates_are_made_than_asked_for(tmp_path: Path) -> None:
     run(supervised(easy()[1]), odd, checkpoint=tmp_path / "checkpoint.pt")
     snapshot = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (snapshot["step"], snapshot["round"]) == (6, 2)
+
+
+def test_bad_sound_that_is_off_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update draws what crop, augment and mixing draw, in this order, and no number more."""
+    clips, labels = easy()
+    monkeypatch.setattr("liser.train.harden", lambda *given: pytest.fail("it is off"))
+    batch, drawn, expected = np.arange(8), torch.Generator(), torch.Generator()
+    _State(student(), supervised(labels), SETTINGS, "cpu", 0).update(clips, batch, drawn)
+    x = crop(*clips.batch(batch), clips.crop_frames(SETTINGS), expected)
+    augment(x, expected)
+    _mixing(8, SETTINGS, expected)
+    assert torch.equal(drawn.get_state(), expected.get_state())
+
+
+def test_bad_sound_that_is_on_changes_the_student_and_is_repeatable() -> None:
+    lessons = supervised(easy()[1])
+    hard = SETTINGS.model_copy(update={"harden": 0.5, "updates": 4})
+    first, again = run(lessons, hard), run(lessons, hard)
+    assert same(first.student, again.student)
+    easier = run(lessons, SETTINGS.model_copy(update={"updates": 4}))
+    assert not same(first.student, easier.student)

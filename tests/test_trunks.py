@@ -209,7 +209,10 @@ def test_without_an_encoder_there_are_none(tones: Corpus, tmp_path: Path) -> Non
 
 
 def _cells(folder: Path) -> dict[str, np.ndarray]:
-    return {path.name: np.load(path)["posteriors"] for path in folder.glob("*/*.npz")}
+    return {
+        f"{path.parent.name.partition('-')[0]} {path.name}": np.load(path)["posteriors"]
+        for path in folder.glob("*/*.npz")
+    }
 
 
 def test_taught_students_start_from_trunks_and_no_other_does(

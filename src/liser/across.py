@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from liser.benchmark import heard_alike
-from liser.cells import Bench, Cell, cell_settings, train_cells
+from liser.cells import Bench, Cell, cell_folders, train_cells
 from liser.config import Across
 from liser.corpora.base import Corpus
 from liser.corpora.joined import join, labelled_in, prefixed
@@ -289,7 +289,7 @@ def _bench(
     )
     corpus, targets = labelled_in(material.corpus, known), material.targets(names)
     protocol = material.settings.protocol
-    decides = fingerprint(cell_settings(protocol, targets, corpus, trunks), plain(fold))
+    kept = folder / "+".join(names) / f"fold{fold.index}-{fingerprint(plain(fold))}"
     return Bench(
         corpus,
         targets,
@@ -297,7 +297,7 @@ def _bench(
         label_indices(corpus),
         (fold,),
         protocol,
-        folder / "+".join(names) / f"fold{fold.index}-{decides}",
+        cell_folders(kept, protocol, targets, corpus, trunks),
         trunks,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from liser.baselines import LICENCE, NOT_GIVEN, SYSTEM, LeftOut, opensmile_svm
-from liser.cells import Bench, cell_settings, cells_of, train_cells
+from liser.cells import Bench, cell_folders, cells_of, train_cells
 from liser.config import Protocol
 from liser.corpora.base import Corpus, Utterance
 from liser.corpora.splits import Fold, speaker_folds
@@ -73,7 +73,7 @@ def benchmark(
         label_indices(corpus),
         folds,
         protocol,
-        folder / cell_settings(protocol, targets, corpus, trunks),
+        cell_folders(folder, protocol, targets, corpus, trunks),
         trunks,
     )
     cells = cells_of(bench)

@@ -5,7 +5,7 @@ benchmark that was killed goes on where it was, since a cell's file is there or 
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Cell:
     @property
     def file(self) -> str:
         """Name of the file that keeps the cell's predictions."""
-        return f"{self.system}-{self.budget:g}-draw{self.draw}-fold{self.fold}.npz"
+        return f"{self.budget:g}-draw{self.draw}-fold{self.fold}.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,14 @@ class Bench:
     labels: NDArray[np.int64]
     folds: tuple[Fold, ...]
     protocol: Protocol
-    folder: Path
+    folders: Mapping[str, Path]
+    """By system, where its cells are kept."""
     trunks: tuple[Path, ...] = ()
     """By fold, the folder of the trunk that every taught student starts from."""
+
+    def path(self, cell: Cell) -> Path:
+        """Return the file that keeps a cell's predictions."""
+        return self.folders[cell.system] / cell.file
 
     def split(self, fold: Fold) -> Split:
         """Return a fold's training and validation rows: a clip needs no label to be learnt from."""
@@ -127,25 +132,40 @@ def cells_of(bench: Bench) -> list[Cell]:
     ]
 
 
-def cell_settings(
-    protocol: Protocol, targets: Sequence[Targets], corpus: Corpus, trunks: Sequence[Path] = ()
-) -> str:
-    """Hash what decides a cell: more draws, budgets or systems go on with what is there."""
-    breadth = {"budgets", "ablation_budgets", "draws", "systems"}
-    settings = protocol.model_dump(exclude=breadth)
+def cell_folders(
+    folder: Path,
+    protocol: Protocol,
+    targets: Sequence[Targets],
+    corpus: Corpus,
+    trunks: Sequence[Path] = (),
+) -> dict[str, Path]:
+    """Name the folder of each system's cells by all that decides them, and nothing else.
+
+    More draws, budgets or systems go on with what is there, and a change of how students are
+    taught leaves those without teachers where they are.
+    """
+    division = {"speakers_per_fold", "folds", "valid_speakers", "seed"}
     clips = [(u.id, u.speaker_id, u.label) for u in corpus.utterances]
-    beginnings = [folder.name for folder in trunks]
-    return fingerprint(RECIPE, settings, [t.fingerprint for t in targets], clips, beginnings)
+    shared = (RECIPE, protocol.model_dump(include=division), corpus.labels, clips)
+    folders = {}
+    for system, modalities in TEACHES.items():
+        settings = settings_of(protocol, system)
+        untaught = set() if modalities else {"heads", "loss"}
+        teachers = [t.fingerprint for t in targets if t.modality in modalities]
+        beginnings = [made.name for made in trunks] if modalities else []
+        decides = (*shared, settings.model_dump(exclude=untaught), teachers, beginnings)
+        folders[system] = folder / f"{system}-{fingerprint(*decides)}"
+    return folders
 
 
 def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | None) -> float:
     """Train what isn't there yet; return the seconds of training that all cells took together."""
-    for folder in {bench.folder for bench, _ in work}:
+    for folder in {bench.folders[cell.system] for bench, cell in work}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"can't make the run's folder {folder}: {error}") from error
-    missing = [(bench, cell) for bench, cell in work if not (bench.folder / cell.file).exists()]
+    missing = [(bench, cell) for bench, cell in work if not bench.path(cell).exists()]
     console = Console(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     run = Parallel(n_jobs=jobs, return_as="generator_unordered")
@@ -172,7 +192,8 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     student, _ = learn(bench.clips, seen, labels, names, split, settings, seed, trunk=trunk)
     rows = bench.rows(fold.test)
     _, embeddings = bench.clips.predict(student.module, rows)
-    part = bench.folder / f"{cell.file}.part"
+    path = bench.path(cell)
+    part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
             np.savez(
@@ -183,12 +204,12 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
                 mean_log_posterior=np.array(student.mean_log_posterior),
                 seconds=time.monotonic() - started,
             )
-        part.replace(bench.folder / cell.file)
+        part.replace(path)
     except OSError as error:
         raise StorageError(f"can't write {part}: {error}") from error
 
 
 def load_cell(bench: Bench, cell: Cell) -> dict[str, NDArray[Any]]:
     """Return what a trained cell's file holds."""
-    with np.load(bench.folder / cell.file) as arrays:
+    with np.load(bench.path(cell)) as arrays:
         return dict(arrays)

@@ -8,7 +8,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from liser.errors import InputError, NotFoundError
 
@@ -127,6 +135,8 @@ class Training(Settings):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     crop_s: Positive = 2.0
     augment: bool = True
+    harden: Fraction = 0.0
+    """Probability with which each of five kinds of bad sound strikes a clip, before `augment`."""
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
     """Decay of the moving average of the weights; the average is what is kept."""
     updates_a_round: Count = 50
@@ -134,6 +144,14 @@ class Training(Settings):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Arithmetic of the convolutions while training; the weights stay float32."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say nothing of `harden` where it is off: runs from before it was there are the same."""
+        record: dict[str, Any] = dump(self)
+        if not self.harden:
+            record.pop("harden", None)
+        return record
 
 
 class Pretraining(Settings):

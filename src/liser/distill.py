@@ -18,6 +18,7 @@ from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
 from liser.errors import InputError, StorageError
 from liser.fingerprint import fingerprint
+from liser.metrics import abstention_threshold, answered
 from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
@@ -98,7 +99,7 @@ def distill(
         watch,
         trunk,
     )
-    result = _result(corpus, clips, split, trained)
+    result = _result(corpus, clips, split, trained) | _abstention(student, clips, labels, split)
     return _keep(replace(student, provenance={**provenance, "result": result}), folder)
 
 
@@ -199,13 +200,11 @@ def finetune(
     rows_of = (split.train, split.valid)
     fresh = copy.deepcopy(student.module)  # the caller keeps the student as it was
     trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
-    result = _result(corpus, clips, split, trained)
-    tuned = replace(
-        student,
-        module=trained.student,
-        provenance={**provenance, "finetuned": [*before, {**tuning, "result": result}]},
-    )
+    tuned = replace(student, module=trained.student)
     tuned = _calibrated(tuned, clips, lessons, split.valid)
+    result = _result(corpus, clips, split, trained) | _abstention(tuned, clips, labels, split)
+    finetuned = [*before, {**tuning, "result": result}]
+    tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
     return _keep(_averaged(tuned, clips, split.train, seed), folder)
 
 
@@ -316,6 +315,23 @@ def _result(corpus: Corpus, clips: Clips, split: Split, trained: Trained) -> dic
         "valid_uar": trained.history[-1]["valid_uar"] if held else None,
         "skipped": [{"id": s.id, "reason": s.reason} for s in clips.skipped],
     }
+
+
+ENOUGH = 10
+"""Labelled validation clips for each class that a threshold of abstention is chosen on."""
+
+
+def _abstention(
+    student: Student, clips: Clips, labels: NDArray[np.int64], split: Split
+) -> dict[str, Any]:
+    """Choose on validation speakers when to say "uncertain"; with few labels, say nothing of it."""
+    rows = split.valid[labels[split.valid] >= 0]
+    if len(rows) < ENOUGH * len(student.labels):
+        return {"threshold": None}
+    said, truth = student.posteriors(clips, rows), labels[rows]
+    threshold = abstention_threshold(said, truth)
+    kept = answered(said, truth, threshold)
+    return {"threshold": threshold, "coverage": kept.coverage, "answered_wa": kept.accuracy}
 
 
 def _data(corpus: Corpus) -> dict[str, Any]:

@@ -63,12 +63,12 @@ def evaluate(
             "them says nothing about new voices. Leave them out, or pass --allow-seen-speakers "
             "(also if they are other people of the same names)"
         )
-    classes = _classes(student, corpus)
+    classes = shared_classes(student, corpus)
     clips = heard or hear(corpus.utterances, student.frontend, advance)
     rows_heard = np.flatnonzero(clips.heard)
     people = [corpus.utterances[row] for row in rows_heard]
     said = student.posteriors(clips, rows_heard)
-    posteriors = _among(classes, student, said)
+    posteriors = among(classes, student, said)
     foreign = [u for u in people if u.label is not None and u.label not in classes]
     detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
     skipped = [
@@ -81,9 +81,9 @@ def evaluate(
     rows = []
     if known.any():
         own = [u for u in people if u.label in classes]
-        scores = _row(student, own, posteriors[known], classes, seed)
+        row = _row(student, own, posteriors[known], classes, seed)
         adapted = _adapted(student, people, said, classes, seed)
-        rows.append({**scores, "adapted": adapted, "note": "; ".join(notes)})
+        rows.append({**row, "adapted": adapted, "note": "; ".join(notes)})
     return {
         "corpus": corpus.name,
         "synthetic": corpus.name == "synthetic",
@@ -138,7 +138,7 @@ def write_predictions(predictions: Sequence[dict[str, Any]], path: Path) -> None
         raise StorageError(f"can't write the predictions to {path}: {error}") from error
 
 
-def _classes(student: Student, corpus: Corpus) -> tuple[str, ...]:
+def shared_classes(student: Student, corpus: Corpus) -> tuple[str, ...]:
     """Return the classes to score, in the student's order: all of them where none is labelled."""
     used = {u.label for u in corpus.utterances} - {None}
     if not used:
@@ -152,23 +152,24 @@ def _classes(student: Student, corpus: Corpus) -> tuple[str, ...]:
     return shared
 
 
-def _among(classes: tuple[str, ...], student: Student, said: Floats) -> Floats:
+def among(classes: tuple[str, ...], student: Student, said: Floats) -> Floats:
     """Return posteriors renormalised over these of the student's classes."""
     kept = said[:, [student.labels.index(name) for name in classes]]
     return np.asarray(kept / kept.sum(1, keepdims=True))
 
 
-def _scores(
+def scores(
     people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], seed: int
 ) -> dict[str, Any]:
+    """Score posteriors (clips, classes), with intervals where the speakers allow them."""
     truth = np.array([classes.index(str(u.label)) for u in people])
     speakers = [u.speaker_id for u in people]
     if None not in speakers and len(set(speakers)) > 1:
         rng = np.random.default_rng(seed)
         return summary(said, truth, [str(who) for who in speakers], rng=rng)
-    scores = asdict(score(said, truth))
-    recalls = [None if np.isnan(r) else float(r) for r in scores["recalls"]]
-    return {**scores, "recalls": recalls, "confusion": scores["confusion"].tolist()}
+    plain = asdict(score(said, truth))
+    recalls = [None if np.isnan(r) else float(r) for r in plain["recalls"]]
+    return {**plain, "recalls": recalls, "confusion": plain["confusion"].tolist()}
 
 
 def _adapted(
@@ -178,10 +179,10 @@ def _adapted(
     speakers = [u.speaker_id for u in people if u.speaker_id is not None]
     if len(speakers) < len(people):
         return None
-    used = _among(classes, student, adapt(said, speakers, student.mean_log_posterior, seed))
+    used = among(classes, student, adapt(said, speakers, student.mean_log_posterior, seed))
     known = [row for row, u in enumerate(people) if u.label in classes]
-    scores = _scores([people[row] for row in known], used[known], classes, seed)
-    return {k: scores[k] for k in ("uar", "uar_low", "uar_high", "wa", "ece") if k in scores}
+    scored = scores([people[row] for row in known], used[known], classes, seed)
+    return {k: scored[k] for k in ("uar", "uar_low", "uar_high", "wa", "ece") if k in scored}
 
 
 def _row(
@@ -192,7 +193,7 @@ def _row(
     return {
         "system": "student",
         "labels": round(made_from.get("labelled", 1) / max(made_from.get("clips", 1), 1), 3),
-        **_scores(people, said, classes, seed),
+        **scores(people, said, classes, seed),
         "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], len(classes)),
         "params": student.parameters,
         "hears": ["speech"],

@@ -124,6 +124,31 @@ def interval_bars(rows: Sequence[Row], names: Mapping[str, str], chance: float) 
         return _svg(figure, "bars", "UAR of each system with its interval, as bars")
 
 
+def robustness_dots(conditions: Sequence[Row], chance: float) -> str:
+    """Draw a dot of UAR with its interval for each condition, the first of which is clean sound."""
+    with _style():
+        figure, axes = _axes(height=0.9 + 0.28 * len(conditions))
+        clean = conditions[0]["uar"]
+        axes.axvline(clean, color=COLOURS["blue"], ls=(0, (5, 3)), lw=1.2)
+        axes.axvline(chance, color=COLOURS["muted"], ls=":", lw=1.2)
+        ends = [(r.get("uar_low", r["uar"]), r.get("uar_high", r["uar"])) for r in conditions]
+        for at, (row, (low, high)) in enumerate(zip(conditions, ends, strict=True)):
+            colour = COLOURS["blue" if at == 0 else "vermilion"]
+            axes.hlines(at, low, high, color=colour, lw=1.6, alpha=0.7)
+            axes.plot(row["uar"], at, "o" if at == 0 else "s", color=colour, markersize=6)
+            axes.annotate(
+                f"{row['uar']:.3f}", (high, at), (6, 0), textcoords="offset points", va="center"
+            )
+        axes.set_yticks(range(len(conditions)), [row["condition"] for row in conditions])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, min(1.12, 1.18 * max(chance, *(high for _, high in ends))))
+        axes.set_xticks([tick for tick in np.arange(0, 1.01, 0.2) if tick <= axes.get_xlim()[1]])
+        axes.set_xlabel("UAR (dashed: clean, dotted: guessing)")
+        return _svg(figure, "robustness", "UAR under each condition with its interval, as dots")
+
+
 def embedding_map(points: Mapping[str, Sequence[Any]], labels: Sequence[str]) -> str:
     """Draw clips at their two coordinates, with a colour and a marker for each label."""
     with _style():

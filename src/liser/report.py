@@ -47,6 +47,8 @@ def report(results: Results, path: Path) -> None:
         MissingExtraError: matplotlib or Jinja is not installed.
         StorageError: the page cannot be written.
     """
+    from liser.report_robustness import change, part, robustness_note  # which builds on this file
+
     rows = checked_rows(results)
     environment = page_environment()
     environment.filters |= {
@@ -56,6 +58,9 @@ def report(results: Results, path: Path) -> None:
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
         "perceived_note": perceived_note,
         "comparison": lambda one: _unbroken(comparison_name(one)),
+        "change": lambda row, key: _ranged(change(row, key)),
+        "part": lambda share: _unbroken(part(share)),
+        "robustness_note": lambda found: _unbroken(robustness_note(found)),
     }
     page = environment.get_template("report.html.j2").render(
         results=results,
@@ -131,8 +136,8 @@ def table(results: Results) -> "Table":
             escape(system_name(row["system"])) if before != row["system"] else "",
             share(row["labels"]) if "labels" in row else "–",
             with_interval(row, "uar"),
-            *(_plain(row.get(key), "uar") for key in beside),
-            *(_plain(row, name.lower()) for name in also),
+            *(plain(row.get(key), "uar") for key in beside),
+            *(plain(row, name.lower()) for name in also),
         )
         before = row["system"]
     return made
@@ -304,7 +309,8 @@ def focus_budget(rows: Sequence[Row]) -> float:
     return float(min(budgets, key=lambda b: (b == 1, -budgets[b], abs(b - FEW_LABELS))))
 
 
-def _plain(record: Mapping[str, Any] | None, key: str) -> str:
+def plain(record: Mapping[str, Any] | None, key: str) -> str:
+    """Write a value without its interval, and a dash where there is none."""
     value = record.get(key) if record else None
     return "–" if value is None else f"{value:.3f}"
 
@@ -316,9 +322,13 @@ def _unbroken(words: str) -> str:
 
 def scored(record: Mapping[str, Any], key: str) -> str:
     """Mark up `with_interval`, so that a narrow table breaks before the interval, not in it."""
+    return _ranged(with_interval(record, key))
+
+
+def _ranged(words: str) -> str:
     from markupsafe import Markup
 
-    value, _, ends = with_interval(record, key).partition(" ")
+    value, _, ends = words.partition(" ")
     return value + Markup(' <span class="range">{}</span>').format(ends) if ends else value
 
 
@@ -351,6 +361,8 @@ def _figures(results: Results) -> dict[str, str]:
     ablation = _at(rows, ABLATION, focus_budget(rows))
     if len(ablation) > 1:
         drawn["bars"] = figures.interval_bars(ablation, names, guess)
+    if results.get("robustness"):
+        drawn["robustness"] = figures.robustness_dots(results["robustness"]["conditions"], guess)
     points = results.get("embedding_map")
     if points:
         labels = results.get("labels") or sorted(set(points["label"]))

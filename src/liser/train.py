@@ -26,6 +26,7 @@ from liser.errors import InputError
 from liser.losses import alignment, confidence, smooth, soft_cross_entropy, soften
 from liser.metrics import confusion, uar
 from liser.students.augment import augment, crop, middle
+from liser.students.harden import harden
 from liser.students.hearing import Clips
 
 
@@ -150,10 +151,12 @@ class _State:
         self.losses: list[float] = []
 
     def update(self, clips: Clips, batch: NDArray[np.int64], rng: torch.Generator) -> None:
-        """One step: crop, augment, mix, all terms of the loss, AdamW, moving average."""
+        """One step: crop, harden, augment, mix, all terms of the loss, AdamW, moving average."""
         s = self.settings
         picked = torch.from_numpy(batch)
         x = crop(*clips.batch(batch), clips.crop_frames(s), rng)
+        if s.harden:
+            x = harden(x, s.harden, clips.frontend, rng)
         if s.augment:
             x = augment(x, rng)
         share, partner = _mixing(len(batch), s, rng)

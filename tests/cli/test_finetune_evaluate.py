@@ -98,3 +98,35 @@ def test_refusals(liser, student: Path) -> None:
         ended = liser(*arguments)
         assert ended.status == 2, ended.err
         assert words in ended.err
+
+
+def test_robustness_stands_in_record_page_and_table(liser, student: Path) -> None:
+    ask = ("evaluate", student, "others", "--labels", "few.csv", "--robustness", "cut-1s,telephone")
+    ended = liser(*ask, "--threshold", "0.5", "--report", "page.html", "--json")
+    assert ended.status == 0, ended.err
+    record = json.loads(ended.out)
+    conditions = record["robustness"]["conditions"]
+    assert [row["condition"] for row in conditions] == ["clean", "telephone", "cut-1s"]
+    assert conditions[0]["uar"] == record["rows"][0]["uar"]
+    cut = conditions[2]  # no clip is longer
+    assert set(cut["change"].values()) == {0.0}
+    assert all(row["coverage"] == 1.0 for row in conditions)  # of two emotions
+    page = Path("page.html").read_text()
+    assert "Where the sound is bad" in page
+    assert "300–3400 Hz at 8 kHz" in page
+    assert 'id="robustness-title"' in page
+    people = liser(*ask)
+    assert "telephone" in people.out
+    assert "Answered" not in people.out
+
+
+def test_what_can_not_be_spoilt_is_refused_before_listening(liser, student: Path) -> None:
+    for arguments, words in (
+        (["--labels", "few.csv", "--robustness", "gale"], "no degradation is called 'gale'"),
+        (["--robustness", "all"], "is labelled: there is no score to lose"),
+        (["--labels", "few.csv", "--threshold", "0.5"], "add --robustness all"),
+        (["--labels", "few.csv", "--robustness", "cut-1s", "--threshold", "7"], "in 0…1"),
+    ):
+        ended = liser("evaluate", student, "others", *arguments)
+        assert ended.status == 2, ended.err
+        assert words in ended.err

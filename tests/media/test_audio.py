@@ -1,15 +1,18 @@
 """Sound is what was written, wherever it is cut, and every failure has its name."""
 
+import io
+import struct
 import wave
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser.errors import InputError, MediaError
-from liser.media.audio import load_audio, probe
+from liser.media.audio import load_audio, open_audio, probe
 
 EXACT = ["wav", "flac", "mp3", "ogg", "m4a", "mp4"]
 TO_THE_MILLISECOND = ["mkv", "webm", "flv"]
@@ -181,3 +184,58 @@ def test_loud_float_samples_stay_in_range(tmp_path, chirp, write_audio):
         tmp_path / "a.wav", 4 * chirp(0.2, 16_000)[None], 16_000, ("pcm_f32le", "flt")
     )
     assert np.abs(load_audio(path, 16_000)).max() == 1.0
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".wav"])
+def test_eight_channels_are_averaged(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    channels = (0.1 * rng.normal(size=(8, 4800))).astype(np.float32)
+    path = tmp_path / f"surround{suffix}"
+    codec = {".flac": "flac", ".wav": "pcm_s16le"}[suffix]
+    with av.open(str(path), "w") as container:
+        track = container.add_stream(codec, rate=48_000, layout="7.1")
+        frame = av.AudioFrame.from_ndarray(channels.T.reshape(1, -1).copy(), "flt", "7.1")
+        frame.sample_rate, frame.pts = 48_000, 0
+        for part in av.AudioResampler(track.format, "7.1", 48_000).resample(frame):
+            container.mux(track.encode(part))
+        container.mux(track.encode(None))
+    np.testing.assert_allclose(load_audio(path, 48_000), channels.mean(axis=0), atol=1e-4)
+
+
+def test_planes_beyond_seven_and_wide_integers_are_read_too(tmp_path: Path) -> None:
+    tone = (0.3 * np.sin(np.arange(9600) * 0.05)).astype(np.float32)
+    path = tmp_path / "surround.m4a"  # AAC decodes into planes
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("aac", rate=48_000, layout="7.1")
+        frame = av.AudioFrame.from_ndarray(np.repeat(tone, 8)[None].copy(), "flt", "7.1")
+        frame.sample_rate, frame.pts = 48_000, 0
+        for part in av.AudioResampler(track.format, "7.1", 48_000).resample(frame):
+            container.mux(track.encode(part))
+        container.mux(track.encode(None))
+    assert np.corrcoef(load_audio(path, 48_000)[2000:9000], tone[2000:9000])[0, 1] > 0.8
+    path = tmp_path / "wide.wav"
+    data = np.round(tone.astype(np.float64) * 2**63).astype("<i8").tobytes()
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1,
+                       48_000, 48_000 * 8, 8, 64, b"data", len(data))  # fmt: skip
+    path.write_bytes(head + data)
+    np.testing.assert_allclose(load_audio(path, 48_000), tone, atol=1e-5)
+
+
+def test_a_track_is_read_in_blocks_from_files_and_bytes(tmp_path: Path, write_audio, chirp) -> None:
+    sound = np.stack([chirp(2.0, 22_050), 0.5 * chirp(2.0, 22_050)])
+    path = write_audio(tmp_path / "talk.flac", sound, 22_050)
+    for source in (path, str(path), io.BytesIO(path.read_bytes())):
+        with open_audio(source) as (rate, blocks):
+            parts = list(blocks)
+        assert rate == 22_050 and len(parts) > 1
+        np.testing.assert_array_equal(np.concatenate(parts), load_audio(path, 22_050))
+
+
+def test_what_is_wrong_is_told_while_blocks_are_read(tmp_path: Path, write_audio) -> None:
+    odd = np.zeros((1, 16_000), np.float32)
+    odd[0, 9000] = np.nan
+    path = write_audio(tmp_path / "odd.wav", odd, 16_000, ("pcm_f32le", "flt"))
+    with pytest.raises(MediaError, match="not finite"), open_audio(path) as (_, blocks):
+        list(blocks)
+    with pytest.raises(MediaError, match="the stream"), open_audio(io.BytesIO(b"text" * 99)):
+        pass

@@ -160,3 +160,23 @@ def test_a_ratio_to_nothing_is_refused() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match="recognises no clip"):
         metrics.uar_ratio_interval([0, 1], [0, 1], [1, 0], ["a", "b"], 2, rng=rng)
+
+
+def test_a_difference_of_every_score_is_paired_and_a_minus_b() -> None:
+    rng = np.random.default_rng(4)
+    truth, predicted, names = simulate(rng, 12, 30, spread=0.35)
+    worse = np.where(rng.random(len(truth)) < 0.9, predicted, (truth + 1) % CLASSES)
+    a, b = (0.7 * np.eye(CLASSES)[said] + 0.1 for said in (worse, predicted))
+    found = metrics.summary_difference(a, b, truth, names, rng=np.random.default_rng(0))
+    ours, theirs = metrics.score(a, truth), metrics.score(b, truth)
+    for name in ("uar", "wa", "macro_f1", "ece"):
+        assert found[name] == pytest.approx(getattr(ours, name) - getattr(theirs, name))
+        assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]
+    alone = metrics.uar_difference_interval(
+        truth, worse, predicted, names, CLASSES, rng=np.random.default_rng(0)
+    )
+    assert (found["uar_low"], found["uar_high"]) == alone
+    back = metrics.summary_difference(b, a, truth, names, rng=np.random.default_rng(0))
+    assert back["ece"] == pytest.approx(-found["ece"])
+    apart = metrics.uar_interval(truth, worse, names, CLASSES, rng=np.random.default_rng(0))
+    assert alone[1] - alone[0] < 0.5 * (apart[1] - apart[0])

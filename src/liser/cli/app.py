@@ -18,6 +18,7 @@ from liser.cli import (
     demo,
     distill,
     evaluate,
+    export,
     faces,
     finetune,
     pretrain,
@@ -29,8 +30,8 @@ from liser.errors import LiserError, MissingExtraError
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _EXTRAS = {
-    **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow"), "train"),
-    **dict.fromkeys(("matplotlib", "jinja2", "onnx"), "train"),
+    **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow", "onnx"), "train"),
+    **dict.fromkeys(("matplotlib", "jinja2"), "train"),
     **dict.fromkeys(("cv2", "skimage", "onnxruntime"), "video"),
     **dict.fromkeys(("transformers", "huggingface_hub", "opensmile", "pooch"), "teachers"),
 }
@@ -64,6 +65,7 @@ for verb in (
     finetune,
     evaluate,
     compress,
+    export,
     benchmark,
     across,
     demo,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liser.cli.options import Data, Json, Kind, Seed, SettingsFile
+
+if TYPE_CHECKING:
+    from liser.corpora.base import Corpus
+    from liser.media.degrade import Degradation
+    from liser.students.student import Student
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +36,18 @@ def evaluate(
     allow_seen_speakers: Annotated[
         bool, typer.Option("--allow-seen-speakers", help="Score speakers it was trained on, too.")
     ] = False,
+    robustness: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|NAME,NAME",
+            help="Score it on spoilt sound, too: telephone, noise, rooms, …; a wrong name lists "
+            "them.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="With --robustness: least probability that counts as an answer."),
+    ] = None,
     kind: Kind = None,
     settings: SettingsFile = None,
     seed: Seed = 0,
@@ -55,19 +72,26 @@ def evaluate(
     if report is not None and all(u.label is None for u in corpus.utterances):
         raise InputError("without labels there is nothing to report: leave --report out")
 
+    if threshold is not None and robustness is None:
+        raise InputError("--threshold belongs to --robustness: add --robustness all")
+    conditions = None if robustness is None else _conditions(robustness, corpus)
+
     from liser import evaluate as stage
     from liser import report as page
     from liser.students.student import load_student
 
+    made = load_student(student)
     with progress("listening", len(corpus.utterances)) as update:
         count = iter(range(1, len(corpus.utterances) + 1))
         record = stage.evaluate(
-            load_student(student),
+            made,
             corpus,
             allow_seen_speakers=allow_seen_speakers,
             seed=seed,
             advance=lambda: update(next(count), None, "listening"),
         )
+    if conditions is not None:
+        record["robustness"] = _spoilt(made, corpus, conditions, threshold, seed)
     if predictions is not None:
         stage.write_predictions(record["predictions"], predictions)
     if report is not None:
@@ -76,6 +100,39 @@ def evaluate(
         print_json(record)
     else:
         _print(record)
+
+
+def _conditions(names: str, corpus: Corpus) -> dict[str, Degradation]:
+    """Find the degradations, and refuse what can't be spoilt before the student listens."""
+    from liser.media.degrade import degradations
+    from liser.robustness import refuse_without_sound
+
+    chosen = degradations(names)
+    refuse_without_sound(corpus)
+    return chosen
+
+
+def _spoilt(
+    student: Student,
+    corpus: Corpus,
+    conditions: dict[str, Degradation],
+    threshold: float | None,
+    seed: int,
+) -> dict[str, Any]:
+    from liser.cli.options import progress
+    from liser.robustness import robustness
+
+    what = f"{len(conditions)} ways to spoil the sound"
+    with progress(what, len(corpus.utterances)) as update:
+        count = iter(range(1, len(corpus.utterances) + 1))
+        return robustness(
+            student,
+            corpus,
+            conditions,
+            threshold=threshold,
+            seed=seed,
+            advance=lambda: update(next(count), None, what),
+        )
 
 
 def _print(record: dict[str, Any]) -> None:
@@ -96,6 +153,10 @@ def _print(record: dict[str, Any]) -> None:
             recalls.add_column(escape(label), justify="right")
         recalls.add_row(*("–" if r is None else f"{r:.2f}" for r in row["recalls"]))
         show(recalls)
+        if record.get("robustness"):
+            from liser.report_robustness import robustness_table
+
+            show(robustness_table(record["robustness"]))
         if row["by_sex"]:
             by_sex = ", ".join(f"{sex} {uar:.3f}" for sex, uar in row["by_sex"].items())
             show(f"UAR by sex: {by_sex}")

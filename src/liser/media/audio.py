@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.audio
@@ -19,6 +21,7 @@ from liser.media.container import (
     check_length,
     check_stretch,
     open_container,
+    open_stream,
     packet_end_s,
     seek,
     time_of,
@@ -28,6 +31,9 @@ from liser.media.container import (
 PREROLL_S = 1.0
 # Sound on both sides of a cut, so that the resampling filter doesn't meet an edge there.
 CONTEXT_S = 0.05
+# PyAV counts planes up to a null pointer; behind eight there is none, and it reads on.
+_MOST_PLANES = 8
+_UNNAMED = Path("the stream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,44 @@ def load_audio(
     if waveform.size == 0:
         raise MediaError("empty", f"{path} holds no sound{_after(start_s)}")
     return np.asarray(np.clip(waveform, -1.0, 1.0), np.float32)
+
+
+@contextmanager
+def open_audio(
+    source: Path | str | BinaryIO,
+) -> Iterator[tuple[int, Iterator[NDArray[np.float32]]]]:
+    """Open a file's first sound track, to be read block after block whatever its length.
+
+    Gives its sample rate in Hz, and its sound from the beginning as mono blocks (samples,),
+    float32, of the sizes in which they are decoded, at that rate. Channels are averaged. A
+    `source` that is no path must allow seeking, and stays open.
+
+    Raises:
+        MediaError: on opening "missing file", "unreadable", "not media", "no sound", "truncated",
+            "empty"; while reading "truncated", "not media", "not finite", "empty".
+    """
+    if isinstance(source, Path | str):
+        path = Path(source)
+        opened = open_container(path)
+    else:
+        path = Path(name) if isinstance(name := getattr(source, "name", None), str) else _UNNAMED
+        opened = open_stream(source, path)
+    with opened as container:
+        stream = _sound_track(container, path)
+        yield stream.rate, _finite(_chunks(container, stream, path, None, False), path)
+
+
+def _finite(
+    chunks: Iterator[tuple[int, NDArray[np.float32]]], path: Path
+) -> Iterator[NDArray[np.float32]]:
+    nothing = True
+    for _, samples in chunks:
+        if not np.isfinite(samples).all():
+            raise MediaError("not finite", f"{path} holds samples that are NaN or infinite")
+        nothing = nothing and samples.size == 0
+        yield samples
+    if nothing:
+        raise MediaError("empty", f"{path} holds no sound")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +235,8 @@ def _sound_track(container: av.container.InputContainer, path: Path) -> av.Audio
     if not container.streams.audio:
         raise MediaError("no sound", f"{path} has no sound track")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise MediaError("not media", f"the sound track of {path} has a codec that isn't known")
     if not stream.rate or not stream.channels:
         raise MediaError("truncated", f"{path} has a sound track without one readable packet")
     return stream
@@ -205,8 +251,11 @@ def _number(frame: av.AudioFrame, stream: av.AudioStream) -> int:
 
 def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
     """Average the channels of one decoded frame; integers are scaled to -1…1."""
-    samples = frame.to_ndarray()
     channels = frame.layout.nb_channels
+    too_many = frame.format.is_planar and channels >= _MOST_PLANES
+    if too_many or frame.format.name.startswith("s64"):  # which PyAV makes no arrays of
+        (frame,) = av.AudioResampler("flt").resample(frame)
+    samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, channels).T
     if samples.dtype == np.uint8:

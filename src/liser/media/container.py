@@ -4,10 +4,12 @@ The reasons are `"missing file"`, `"unreadable"`, `"empty"`, `"not media"`, `"tr
 further down the road `"no sound"`, `"no video"`, `"not finite"` and `"no face"`.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.container
@@ -46,14 +48,40 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
             head = file.read(12)
     except OSError as error:
         raise MediaError("unreadable", f"{path}: {error.strerror}") from None
+    with _opened(path, path, head, size) as container:
+        yield container
+
+
+@contextmanager
+def open_stream(file: BinaryIO, name: Path) -> Iterator[av.container.InputContainer]:
+    """Open media that is held in memory or a temporary file, and can be sought.
+
+    `name` is what messages call it; every failure is a `MediaError`. The file stays open.
+    """
+    file.seek(0)
+    head = file.read(12)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size == 0:
+        raise MediaError("empty", f"{name} has no bytes")
+    with _opened(file, name, head, size) as container:
+        yield container
+
+
+@contextmanager
+def _opened(
+    source: Path | BinaryIO, name: Path, head: bytes, size: int
+) -> Iterator[av.container.InputContainer]:
     # FFmpeg takes a cut wav for a shorter one, so its own header is asked.
     riff = int.from_bytes(head[4:8], "little") if head[:4] == b"RIFF" else 0
     if size + _RIFF_SLACK < riff < _RIFF_UNKNOWN:
-        raise MediaError("truncated", f"{path} promises {riff + 8} bytes and has {size}")
+        raise MediaError("truncated", f"{name} promises {riff + 8} bytes and has {size}")
     try:
-        container = av.open(str(path), metadata_errors="ignore")
+        container = av.open(
+            str(source) if isinstance(source, Path) else source, "r", metadata_errors="ignore"
+        )
     except (av.error.FFmpegError, OSError) as error:
-        raise _cannot_open(path, head, error) from None
+        raise _cannot_open(name, head, error) from None
     with container:
         yield container
 

@@ -27,12 +27,15 @@ from liser.metrics.scores import (
     uar,
 )
 
+Statistic = Callable[[Ints], Array]
+"""From how often each speaker is drawn (resamples, speakers) to a score (resamples,)."""
+
 RESAMPLES = 1000
 LEVEL = 0.95
 
 
 def interval(
-    statistic: Callable[[Ints], Array],
+    statistic: Statistic,
     groups: int,
     *,
     rng: np.random.Generator,
@@ -195,29 +198,7 @@ def summary(
     >>> row["uar"], row["uar_low"], row["uar_high"], row["confusion"]
     (0.75, 0.5, 1.0, [[2, 0], [1, 1]])
     """
-    draws = np.asarray(posteriors, dtype=np.float64)
-    draws = draws[None] if draws.ndim == 2 else draws
-    if draws.ndim != 3:
-        raise InputError(
-            f"posteriors must be (clips, classes) or (draws, clips, classes), not {draws.shape}"
-        )
-    matrices = _speaker_confusions(truth, draws.argmax(-1), speakers, draws.shape[-1])
-    who = _speaker_indices(speakers)
-    calibration = [
-        calibration_gaps(*checked_posteriors(one, truth), who, ECE_BINS) for one in draws
-    ]
-    gaps, clips = np.stack([gap for gap, _ in calibration]), calibration[0][1]
-
-    def mean_ece(weights: Ints) -> Array:
-        binned = np.abs(np.einsum("rs,dsb->rdb", weights, gaps)).sum(-1)
-        return np.asarray((binned / (weights @ clips)[:, None]).mean(-1))
-
-    statistics: dict[str, Callable[[Ints], Array]] = {
-        "uar": lambda weights: _mean_over_draws(uar, matrices, weights),
-        "wa": lambda weights: _mean_over_draws(accuracy, matrices, weights),
-        "macro_f1": lambda weights: _mean_over_draws(macro_f1, matrices, weights),
-        "ece": mean_ece,
-    }
+    statistics, matrices = _statistics(posteriors, truth, speakers)
     once = np.ones((1, matrices.shape[1]), dtype=np.int64)
     row: dict[str, Any] = {}
     for name, statistic in statistics.items():
@@ -228,6 +209,47 @@ def summary(
     total = matrices.sum((0, 1))
     row["recalls"] = [None if np.isnan(r) else float(r) for r in recalls(total)]
     row["confusion"] = total.tolist()
+    return row
+
+
+def summary_difference(
+    posteriors_a: ArrayLike,
+    posteriors_b: ArrayLike,
+    truth: ArrayLike,
+    speakers: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> dict[str, float]:
+    """Give a − b of every score of `summary`, each with its paired bootstrap interval.
+
+    Arguments are as in `summary`; both see the same speakers drawn. The keys are `uar`, `uar_low`,
+    `uar_high`, and likewise `wa`, `macro_f1` and `ece`.
+
+    Raises:
+        InputError: as `summary`.
+
+    >>> said = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]]
+    >>> row = summary_difference(said, said, [0, 1, 1, 0], ["a", "a", "b", "b"],
+    ...                          rng=np.random.default_rng(0))
+    >>> row["uar"], row["ece_low"], row["ece_high"]
+    (0.0, 0.0, 0.0)
+    """
+    a, matrices = _statistics(posteriors_a, truth, speakers)
+    b, _ = _statistics(posteriors_b, truth, speakers)
+    people = matrices.shape[1]
+    once = np.ones((1, people), dtype=np.int64)
+    row: dict[str, float] = {}
+    for name, of_a in a.items():
+
+        def less(weights: Ints, a: Statistic = of_a, b: Statistic = b[name]) -> Array:
+            return np.asarray(a(weights) - b(weights))
+
+        row[name] = float(less(once)[0])
+        row[f"{name}_low"], row[f"{name}_high"] = interval(
+            less, people, rng=rng, resamples=resamples, level=level
+        )
     return row
 
 
@@ -257,6 +279,36 @@ def uar_by_group(
     matrices = _speaker_confusions(answers[known], guesses[:, known], names, classes)
     means = uar(matrices).mean(0)
     return {str(name): float(value) for name, value in zip(np.unique(names), means, strict=True)}
+
+
+def _statistics(
+    posteriors: ArrayLike, truth: ArrayLike, speakers: Sequence[str]
+) -> tuple[dict[str, Statistic], Ints]:
+    """Return each score as a function of how often speakers are drawn, and their confusions."""
+    draws = np.asarray(posteriors, dtype=np.float64)
+    draws = draws[None] if draws.ndim == 2 else draws
+    if draws.ndim != 3:
+        raise InputError(
+            f"posteriors must be (clips, classes) or (draws, clips, classes), not {draws.shape}"
+        )
+    matrices = _speaker_confusions(truth, draws.argmax(-1), speakers, draws.shape[-1])
+    who = _speaker_indices(speakers)
+    calibration = [
+        calibration_gaps(*checked_posteriors(one, truth), who, ECE_BINS) for one in draws
+    ]
+    gaps, clips = np.stack([gap for gap, _ in calibration]), calibration[0][1]
+
+    def mean_ece(weights: Ints) -> Array:
+        binned = np.abs(np.einsum("rs,dsb->rdb", weights, gaps)).sum(-1)
+        return np.asarray((binned / (weights @ clips)[:, None]).mean(-1))
+
+    statistics: dict[str, Statistic] = {
+        "uar": lambda weights: _mean_over_draws(uar, matrices, weights),
+        "wa": lambda weights: _mean_over_draws(accuracy, matrices, weights),
+        "macro_f1": lambda weights: _mean_over_draws(macro_f1, matrices, weights),
+        "ece": mean_ece,
+    }
+    return statistics, matrices
 
 
 def _speaker_indices(speakers: Sequence[str]) -> Ints:

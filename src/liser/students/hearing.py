@@ -77,9 +77,9 @@ def hear(
     skipped: list[Skip] = []
     for utterance in utterances:
         try:
-            power = _mel_power(utterance, frontend, settings, reader)
-            first, last = trim(power, settings)
-            heard.append(frontend.normalise(power[None, first:last])[0])
+            heard.append(
+                _trimmed(_mel_power(utterance, frontend, settings, reader), frontend, settings)
+            )
         except MediaError as error:
             heard.append(torch.zeros(0, settings.mels))
             skipped.append(Skip(utterance.id, error.reason, error.detail))
@@ -94,20 +94,45 @@ def hear(
     return Clips(logmel, frames, settings, tuple(skipped))
 
 
+def load_sound(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
+    """Return an utterance's waveform (samples,): of its sound file, else of its video.
+
+    Raises:
+        MediaError: "no sound", "silent", or what `liser.media.audio.load_audio` raises.
+    """
+    source = utterance.audio or utterance.video
+    if source is None:
+        raise MediaError("no sound", f"{utterance.id} has no file to hear")
+    waveform = load_audio(source, sample_rate, utterance.start_s, utterance.end_s)
+    if not np.any(waveform):
+        raise MediaError("silent", f"{source} holds nothing but silence")
+    return waveform
+
+
+def clip_of(waveform: NDArray[np.float32], frontend: LogMel, settings: Frontend) -> Clips:
+    """Return the one clip that a waveform (samples,) is, just as `hear` hears a file's.
+
+    `frontend` is the `LogMel` of `settings`: made once for many clips.
+    """
+    clip = _trimmed(frontend.power(torch.from_numpy(waveform)[None])[0], frontend, settings)
+    frames = np.array([len(clip)], np.int64)
+    return Clips(clip[None].half().numpy(), frames, settings, ())
+
+
+def _trimmed(power: Tensor, frontend: LogMel, settings: Frontend) -> Tensor:
+    """Return the normalised log-mel (frames, mels) of what is not silence in front or behind."""
+    first, last = trim(power, settings)
+    return frontend.normalise(power[None, first:last])[0]
+
+
 def _mel_power(
     utterance: Utterance, frontend: LogMel, settings: Frontend, reader: LogMelReader
 ) -> Tensor:
     """Return mel power (frames, mels); the gain is any, since normalising takes it out."""
-    source = utterance.audio or utterance.video
-    if source is None:
-        if utterance.logmel is None:
-            raise MediaError("no sound", f"{utterance.id} has no file to hear")
+    if utterance.logmel is not None and (utterance.audio or utterance.video) is None:
         _refuse_other_front_end(settings, utterance.logmel.frontend)
         return torch.from_numpy(reader.power(utterance.logmel)[:, : settings.mels])
-    start, end = utterance.start_s, utterance.end_s
-    waveform = load_audio(source, settings.sample_rate, start, end)
-    if not np.any(waveform):
-        raise MediaError("silent", f"{source} holds nothing but silence")
+    waveform = load_sound(utterance, settings.sample_rate)
     return frontend.power(torch.from_numpy(waveform)[None])[0]
 
 

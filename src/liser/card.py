@@ -1,0 +1,134 @@
+"""The model card: what a bundle's record says, for people; what it leaves out is not made up.
+
+In the form of Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv 1810.03993.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from liser.bundle import Bundle
+
+TERMS: dict[str, str] = {
+    "ravdess": "RAVDESS, CC BY-NC-SA 4.0 (Livingstone & Russo 2018): no commercial use",
+    "cremad": "CREMA-D, ODbL 1.0 (Cao et al. 2014)",
+    "synthetic": "made by liser itself: no terms, and no speech of people",
+}
+"""Terms of the corpora that liser knows by name."""
+
+NOT_STATED = "not stated"
+
+
+def card(bundle: Bundle) -> str:
+    """Return the model card in Markdown, written from the record alone.
+
+    `bundle.provenance` may hold, beside what `distill` notes there, ``terms`` (a list of
+    sentences on the data and teachers), ``licence`` (of the weights), ``results`` (a list of
+    ``{"what": …, "uar": …, "low": …, "high": …}``) and ``weaknesses`` (a list of sentences).
+    """
+    told = bundle.provenance
+    answered = (
+        f"Below {bundle.threshold:.2f} for the best label the answer is “uncertain”."
+        if bundle.threshold > 0
+        else "No threshold was calibrated: it always answers."
+    )
+    parts = [
+        f"# {bundle.name}: speech emotion in {len(bundle.labels)} classes",
+        f"Made with liser {told.get('liser', NOT_STATED)}. Hears speech, and tells which of "
+        f"{', '.join(bundle.labels)} it sounds like. {answered}",
+        "## Use",
+        '```python\nimport liser\n\nrecognizer = liser.load("path/to/this/folder")\n'
+        'print(recognizer.predict("clip.wav"))\n```',
+        "## The model",
+        _table(
+            {
+                "parameters": f"{bundle.parameters:,}",
+                "precision": bundle.precision,
+                "input": f"mono waveform at {bundle.sample_rate:,} Hz, up to "
+                f"{bundle.window_s:g} s at once",
+                "temperature": f"{bundle.temperature:.3f}",
+                "labels say": _kind(told),
+                "commit": str(told.get("commit", NOT_STATED)),
+            }
+        ),
+        "## What it was made of",
+        _bullets(_materials(told)),
+        "## Terms",
+        _bullets(_terms(told)),
+        "## How good it is",
+        _results(told),
+        "## What it is bad at",
+        _bullets(told.get("weaknesses") or [_UNKNOWN]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_UNKNOWN = (
+    "Not measured for this model. Any model of acted emotion is worse on emotion that isn't acted, "
+    "in other languages, in noise, and on voices unlike those that it was made of."
+)
+
+
+def _kind(told: Mapping[str, Any]) -> str:
+    kinds = {
+        "intended": "which emotion the speaker meant to show",
+        "perceived": "which emotion others perceived",
+    }
+    return kinds.get(str(told.get("label_kind")), NOT_STATED)
+
+
+def _materials(told: Mapping[str, Any]) -> list[str]:
+    speakers = told.get("speakers")
+    counted = f"{len(speakers)} speakers" if isinstance(speakers, list) else "speakers not stated"
+    said = [
+        f"Corpus: {told.get('corpus', NOT_STATED)}, {told.get('clips', NOT_STATED)} clips "
+        f"({told.get('labelled', NOT_STATED)} labelled), {counted}"
+    ]
+    said += [f"Teacher: {one.get('name', NOT_STATED)}" for one in told.get("teachers", [])]
+    trunk = told.get("trunk")
+    if isinstance(trunk, Mapping):
+        heard = ", ".join(f"{n} clips of {name}" for name, n in trunk.get("clips", {}).items())
+        said.append(f"Inherited from: {trunk.get('encoder', NOT_STATED)}, which heard {heard}")
+    said += [
+        f"Fine-tuned on: {one.get('corpus', NOT_STATED)}, {one.get('clips', NOT_STATED)} clips"
+        for one in told.get("finetuned", [])
+    ]
+    return said
+
+
+def _terms(told: Mapping[str, Any]) -> list[str]:
+    corpora = [*str(told.get("corpus", "")).split("+"), *_heard(told)]
+    known = [TERMS[name] for name in dict.fromkeys(corpora) if name in TERMS]
+    unknown = [
+        f"{name}: terms {NOT_STATED}" for name in dict.fromkeys(corpora) if name not in TERMS
+    ]
+    given = [str(one) for one in told.get("terms", [])]
+    licence = f"These weights: {told.get('licence', 'licence ' + NOT_STATED)}"
+    bound = "Weights are bound by what the data and the teachers allow."
+    return [licence, *known, *unknown, *given, bound]
+
+
+def _heard(told: Mapping[str, Any]) -> list[str]:
+    trunk = told.get("trunk")
+    return list(trunk.get("clips", {})) if isinstance(trunk, Mapping) else []
+
+
+def _results(told: Mapping[str, Any]) -> str:
+    rows = told.get("results") or []
+    if not rows:
+        return "Not measured, or not stated."
+    lines = ["| tested on | UAR | 95 % interval |", "|---|---|---|"]
+    for row in rows:
+        low, high = row.get("low"), row.get("high")
+        between = f"{low:.3f}–{high:.3f}" if low is not None and high is not None else NOT_STATED
+        lines.append(f"| {row['what']} | {row['uar']:.3f} | {between} |")
+    return "\n".join(lines)
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    return "\n".join(
+        ["| | |", "|---|---|", *(f"| {name} | {said} |" for name, said in rows.items())]
+    )
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

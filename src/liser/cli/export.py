@@ -1,0 +1,77 @@
+"""`liser export`: a student as people use it, one file that needs no PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from liser.cli.options import Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("export")(export)
+
+
+def export(
+    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help='Below it the answer is "uncertain". [as its validation speakers gave]',
+        ),
+    ] = None,
+    window_s: Annotated[
+        float, typer.Option(min=0.5, help="Longest stretch that is heard at once, seconds.")
+    ] = 6.0,
+    as_json: Json = False,
+) -> None:
+    """Write a student as a bundle: an ONNX graph from waveform to emotion, and its model card.
+
+    The graph is compared with the student on sounds of 0.1 to 30 s first.
+
+    Example: `liser export student/ --out bundle/`
+    """
+    from liser.cli.options import show
+    from liser.cli.output import console, print_json
+    from liser.errors import InputError
+    from liser.export import export_student
+    from liser.students.student import load_student
+
+    if out.resolve() == student.resolve():
+        raise InputError(f"--out {out} is the student itself: give another folder")
+    loaded = load_student(student)
+    with console.status("tracing, and comparing with PyTorch"):
+        bundle = export_student(loaded, out, window_s=window_s, threshold=threshold)
+    size = bundle.graph.stat().st_size
+    if as_json:
+        print_json({"bundle": str(out), "bytes": size, **bundle.parity})
+        return
+    show(_parity_table(bundle.parity))
+    console.print(
+        f"{out}: {bundle.parameters:,} parameters, {size / 1000:,.0f} kB, "
+        f"hears {bundle.sample_rate:,} Hz, knows {', '.join(bundle.labels)}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _parity_table(parity: dict[str, Any]) -> Table:
+    """Show the largest differences between the graph and PyTorch, by length."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    title = f"largest difference from PyTorch (allowed: {parity['tolerance']:g})"
+    table = Table("length", "batch", "logits", "embedding", title=title, box=SIMPLE)
+    for one in parity["differences"]:
+        lost = (f"{one[name]:.1e}" for name in ("logits", "embedding"))
+        table.add_row(f"{one['duration_s']:g} s", str(one["batch"]), *lost)
+    return table

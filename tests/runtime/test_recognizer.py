@@ -1,0 +1,239 @@
+"""Whole recordings: files, bytes, arrays; and what is said where there is nothing to say."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import wave
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import liser
+from liser.bundle import Bundle
+from liser.errors import InputError, LiserError, MediaError, NotFoundError
+from liser.runtime import Prediction, Recognizer
+from liser.runtime.voice import everything
+
+
+def wav_bytes(sound: np.ndarray, rate: int) -> bytes:
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(np.round(sound * 32767).astype("<i2").tobytes())
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def sound(talk) -> np.ndarray:
+    return talk((0.3, 1.2), (1.1, 2.0))
+
+
+@pytest.fixture
+def wav(tmp_path: Path, sound: np.ndarray) -> Path:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(wav_bytes(sound, 16_000))
+    return path
+
+
+@pytest.fixture(scope="module")
+def mp4(tmp_path_factory: pytest.TempPathFactory, sound: np.ndarray) -> bytes:
+    import av
+
+    path = tmp_path_factory.mktemp("video") / "talk.mp4"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("aac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(sound[None], "fltp", "mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    return path.read_bytes()
+
+
+def test_a_file_its_bytes_and_its_samples_are_heard_alike(
+    hears_loudness: Recognizer, wav: Path, sound: np.ndarray
+) -> None:
+    rounded = (np.round(sound * 32767) / 32768).astype(np.float32)
+    expected = hears_loudness.predict(rounded, 16_000)
+    assert len(expected.segments) == 2
+    assert hears_loudness.predict(wav) == expected
+    assert hears_loudness.predict(str(wav)) == expected
+    with wav.open("rb") as file:
+        assert hears_loudness.predict(file) == expected
+    assert hears_loudness.predict(io.BytesIO(wav.read_bytes())) == expected
+
+
+def test_a_pipe_is_heard_to_its_end(hears_loudness: Recognizer, wav: Path, mp4: bytes) -> None:
+    for content in (wav.read_bytes(), mp4):
+        read, write = os.pipe()
+        writer = threading.Thread(target=lambda b=content, w=write: _pour(w, b))
+        writer.start()
+        with os.fdopen(read, "rb") as pipe:
+            answer = hears_loudness.predict(pipe)
+        writer.join()
+        assert answer.duration_s == pytest.approx(4.6, abs=0.1) and len(answer.segments) == 2
+
+
+def _pour(descriptor: int, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as pipe:
+        pipe.write(content)
+
+
+def test_the_whole_is_the_weighted_mean_of_its_segments(
+    hears_loudness: Recognizer, sound: np.ndarray
+) -> None:
+    answer = hears_loudness.predict(sound, 16_000)
+    logs = np.array([np.log([*s.probabilities.values()]) for s in answer.segments])
+    lengths = np.array([s.end_s - s.start_s for s in answer.segments])
+    powers = np.exp((lengths @ logs) / lengths.sum())
+    np.testing.assert_allclose([*answer.probabilities.values()], powers / powers.sum(), rtol=1e-6)
+    assert answer.speech_s == pytest.approx(lengths.sum())
+    assert answer.label == max(answer.probabilities, key=lambda k: answer.probabilities[k])
+    assert answer.duration_s == pytest.approx(4.6) and answer.elapsed_s > 0
+
+
+def test_stereo_and_integers_are_heard_as_the_floats_are(
+    hears_loudness: Recognizer, sound: np.ndarray
+) -> None:
+    expected = hears_loudness.predict(sound, 16_000)
+    stereo = np.stack([sound, sound])
+    assert hears_loudness.predict(stereo, 16_000) == expected
+    assert hears_loudness.predict(stereo.T, 16_000) == expected
+    whole = hears_loudness.predict(np.round(sound * 2**31).astype(np.int32), 16_000)
+    assert whole.label == expected.label and len(whole.segments) == 2
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.1, 5.0])
+def test_silence_is_given_no_emotion(recognizer: Recognizer, seconds: float) -> None:
+    answer = recognizer.predict(np.zeros(round(seconds * 16_000)), 16_000)
+    assert answer.label is None and answer.probabilities == {} and answer.segments == ()
+    assert answer.duration_s == pytest.approx(seconds) and answer.speech_s == 0.0
+    assert "no speech" in repr(answer) and answer.to_dict()["label"] is None
+
+
+def test_whoever_knows_that_it_is_speech_can_say_so(bands: Bundle) -> None:
+    answer = Recognizer(bands, detector=everything).predict(np.zeros(16_000), 16_000)
+    ((start_s, end_s),) = [(s.start_s, s.end_s) for s in answer.segments]
+    assert (start_s, end_s) == (0.0, 1.0)
+
+
+def test_what_is_unsure_is_uncertain(bands: Bundle, sound: np.ndarray, hears_loudness) -> None:
+    best = max(hears_loudness.predict(sound, 16_000).probabilities.values())
+    for threshold, unsure in ((best - 0.01, False), (best + 0.01, True)):
+        bundle = replace(bands, threshold=threshold)
+        strict = Recognizer(bundle, detector=hears_loudness._detector)
+        assert (strict.predict(sound, 16_000).label == "uncertain") is unsure
+
+
+def test_an_answer_is_plain_json(hears_loudness: Recognizer, sound: np.ndarray) -> None:
+    answer = hears_loudness.predict(sound, 16_000)
+    record = json.loads(json.dumps(answer.to_dict()))
+    assert record["label"] == answer.label and len(record["segments"]) == 2
+    assert set(record["segments"][0]) == {"start_s", "end_s", "label", "probabilities"}
+    assert str(answer).startswith(f"<Prediction {answer.label}: ") and "2 segments" in str(answer)
+
+
+def test_a_bad_recording_costs_the_others_nothing(
+    hears_loudness: Recognizer, wav: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.wav").write_text("these are my notes\n" * 40)
+    answers = hears_loudness.predict_batch([wav, tmp_path / "notes.wav", tmp_path / "no.mp4", wav])
+    assert answers[0] == answers[3] and isinstance(answers[0], Prediction)
+    reasons = [a.reason for a in answers if isinstance(a, MediaError)]
+    assert reasons == ["not media", "missing file"]
+    array, odd = hears_loudness.predict_batch([np.zeros(99), np.array([np.inf])], 16_000)
+    assert isinstance(array, Prediction) and isinstance(odd, InputError)
+
+
+@pytest.mark.parametrize("rate", [None, 16, 400_000])
+def test_an_array_needs_a_rate_of_sound(hears_loudness: Recognizer, rate: int | None) -> None:
+    with pytest.raises(InputError, match="sample"):
+        hears_loudness.predict(np.zeros(100), rate)
+
+
+def test_a_file_knows_its_rate(hears_loudness: Recognizer, wav: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave sample_rate=16000 out"):
+        hears_loudness.predict(wav, 16_000)
+    (tmp_path / "slow.wav").write_bytes(wav_bytes(np.zeros(4000), 4_000))
+    with pytest.raises(MediaError, match="4000 Hz, outside"):
+        hears_loudness.predict(tmp_path / "slow.wav")
+
+
+def test_a_cut_off_file_is_refused(hears_loudness: Recognizer, wav: Path, mp4: bytes) -> None:
+    for content in (wav.read_bytes(), mp4):
+        with pytest.raises(MediaError) as caught:
+            hears_loudness.predict(io.BytesIO(content[: len(content) // 2]))
+        assert caught.value.reason == "truncated"
+
+
+def test_what_cannot_be_read_is_refused(hears_loudness: Recognizer, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="no bytes"):
+        hears_loudness.predict(io.BytesIO())
+    with pytest.raises(MediaError, match="unreadable"):
+        hears_loudness.predict(io.StringIO("text"))  # type: ignore[arg-type]
+    with pytest.raises(MediaError, match="is a folder"):
+        hears_loudness.predict(tmp_path)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["wav", "mp4"]),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=20),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_broken_media_is_refused_or_heard_but_never_surprises(
+    hears_loudness: Recognizer, sound, mp4: bytes, kind: str, changes, kept: float, head: bool
+) -> None:
+    content = bytearray(wav_bytes(sound[:16_000], 16_000) if kind == "wav" else mp4)
+    reach = 64 if head else len(content)  # headers are small, and the most can go wrong there
+    for place, value in changes:
+        content[int(place * (reach - 1))] = value
+    del content[max(1, int((0.2 + kept) * len(content))) :]
+    try:
+        assert isinstance(hears_loudness.predict(io.BytesIO(bytes(content))), Prediction)
+    except LiserError as error:
+        assert str(error)
+
+
+def test_one_recogniser_serves_many_threads(hears_loudness: Recognizer, sound) -> None:
+    expected, answers = hears_loudness.predict(sound, 16_000), []
+    threads = [
+        threading.Thread(target=lambda: answers.append(hears_loudness.predict(sound, 16_000)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [expected] * 4
+
+
+def test_a_package_without_a_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", Path("/nowhere/models/default"))
+    with pytest.raises(NotFoundError, match="--bundle DIR"):
+        liser.load()
+
+
+def test_loading_and_predicting_import_nothing_heavy(write_bands: Callable[..., Bundle]) -> None:
+    script = f"""
+import sys
+import liser
+assert "numpy" not in sys.modules
+import numpy
+recognizer = liser.load({str(write_bands().folder)!r}, threads=2)
+recognizer.predict(numpy.zeros(16000), 16000)
+heavy = {{"torch", "pandas", "sklearn", "scipy", "av", "pydantic", "matplotlib", "typer", "rich"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+print(repr(recognizer))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<Recognizer bands: neutral, happy, sad; 22050 Hz")

@@ -1,0 +1,91 @@
+"""Arrays become mono blocks in -1…1, or the message says what is wrong and where."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liser.errors import InputError
+from liser.runtime.sound import BLOCK, Resampler, checked_rate, mono_blocks
+
+
+def mono(samples: object, first: int = 0) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.float32), *mono_blocks(samples, 16_000, first)])
+
+
+RAMP = np.linspace(-1, 0.999, 1000)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "float16", "float64"])
+def test_every_type_has_its_scale(dtype: str) -> None:
+    if dtype.startswith("float"):
+        array = RAMP.astype(dtype)
+    else:
+        scale = 2.0 ** (np.iinfo(dtype).bits - 1)
+        ramp = np.clip(np.round(RAMP * scale), -scale, scale - 1)
+        array = (ramp + 128 * (dtype == "uint8")).astype(dtype)
+    assert mono(array).dtype == np.float32
+    np.testing.assert_allclose(mono(array), RAMP, atol=0.008)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "complex64", "object", "int64", "uint16", "U1", "M8[s]"])
+def test_what_is_no_sound_is_refused_by_type(dtype: str) -> None:
+    with pytest.raises(InputError, match="can't be heard"):
+        mono_blocks(np.zeros(10, dtype), 16_000)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 8])
+def test_channels_are_averaged_in_either_orientation(channels: int) -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, (channels, 3000)).astype(np.float32)
+    np.testing.assert_allclose(mono(sound), sound.mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(mono(sound), mono(sound.T))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (8, 3), (9, 4000), (500, 500), (2, 2, 99), ()])
+def test_a_shape_that_could_mean_anything_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="pass"):
+        mono_blocks(np.zeros(shape), 16_000)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 2), (2, 0)])
+def test_nothing_is_nothing(shape: tuple[int, ...]) -> None:
+    assert mono(np.zeros(shape)).size == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300, 20_000.0])
+def test_an_odd_sample_is_named_with_its_place(value: float) -> None:
+    sound = np.zeros((2, BLOCK + 5000))
+    sound[1, BLOCK + 3200] = value
+    with pytest.raises(InputError, match=rf"sample {BLOCK + 3200 + 32_000} \(at 6\.296 s\) is"):
+        mono(sound, first=32_000)
+
+
+@pytest.mark.parametrize("samples", [[[0.0, 1.0], [2.0]], None, {}, "talk"])
+def test_what_is_no_array_is_refused(samples: object) -> None:
+    with pytest.raises(InputError, match="can't be heard"):
+        mono_blocks(samples, 16_000)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100.0, np.int64(16_000), 192_000])
+def test_rates_of_sound_are_taken(rate: float) -> None:
+    assert checked_rate(rate) == rate
+
+
+@pytest.mark.parametrize("rate", [None, 0, -1, 16, 7_999, 192_001, 16_000.5, np.nan, "x", True])
+def test_other_rates_are_refused(rate: object) -> None:
+    with pytest.raises(InputError, match="sample"):
+        checked_rate(rate)
+
+
+@given(st.lists(st.integers(0, 4000), max_size=30), st.sampled_from([8_000, 22_050, 48_000]))
+def test_resampling_is_the_same_whatever_the_blocks(sizes: list[int], rate: int) -> None:
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 20_000).astype(np.float32)
+    edges = [0, *np.minimum(np.cumsum(sizes), len(sound)).astype(int).tolist(), len(sound)]
+    whole, parts = Resampler(rate, 16_000), Resampler(rate, 16_000)
+    expected = whole(sound, last=True)
+    got = [parts(sound[a:b]) for a, b in pairwise(edges)]
+    got.append(parts(sound[:0], last=True))
+    np.testing.assert_array_equal(np.concatenate(got), expected)
+    assert len(expected) == round(len(sound) * 16_000 / rate)

@@ -1,0 +1,137 @@
+"""A stream says of sound in chunks what the recogniser says of the whole, soon and in no space."""
+
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from liser.errors import InputError
+from liser.runtime import Prediction, Recognizer, Stream
+from liser.runtime.stream import Tape
+
+
+def stream_of(recognizer: Recognizer, sound: np.ndarray, edges: list[int], rate: int) -> Prediction:
+    stream, came = recognizer.stream(rate), []
+    for start, end in pairwise([0, *edges, len(sound)]):
+        came += stream.feed(sound[start:end])
+    answer = stream.flush()
+    assert came == list(answer.segments[: len(came)])
+    return answer
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(0, 60_000), max_size=12).map(sorted),
+    st.sampled_from([8_000, 16_000, 22_050, 44_100]),
+)
+def test_any_chunks_give_the_answer_of_the_whole(
+    hears_loudness: Recognizer, talk, edges: list[int], rate: int
+) -> None:
+    sound = talk((0.2, 0.7), (0.1, 0.3), (1.0, 3.5), (0.1, 0.05), rate=rate)[:60_000]
+    whole = hears_loudness.predict(sound, rate)
+    assert stream_of(hears_loudness, sound, [min(e, len(sound)) for e in edges], rate) == whole
+
+
+@pytest.mark.parametrize("size", [1, 37, 512, 100_000])
+def test_equal_chunks_of_any_size_do(hears_loudness: Recognizer, talk, size: int) -> None:
+    sound = talk((0.2, 0.7), (0.9, 0.4), rate=8_000)
+    edges = list(range(0, len(sound), size))
+    whole = hears_loudness.predict(sound, 8_000)
+    assert stream_of(hears_loudness, sound, edges, 8_000) == whole
+    assert len(whole.segments) == 2
+
+
+def test_silero_too_hears_the_same_in_chunks(recognizer: Recognizer, speech: np.ndarray) -> None:
+    whole = recognizer.predict(speech, 16_000)
+    edges = list(range(0, len(speech), 333))
+    assert stream_of(recognizer, speech, edges, 16_000) == whole
+    assert whole.speech_s == pytest.approx(3.0, abs=0.5)
+
+
+def test_a_segment_comes_once_its_pause_is_over(hears_loudness: Recognizer, talk) -> None:
+    sound = talk((0.5, 2.0), (2.0, 1.0))
+    stream, came_s = hears_loudness.stream(16_000), []
+    for start in range(0, len(sound), 800):
+        came_s += [stream.duration_s for _ in stream.feed(sound[start : start + 800])]
+    assert len(came_s) == 1 and 2.5 < came_s[0] < 3.1
+    assert len(stream.flush().segments) == 2
+
+
+def test_endless_speech_is_answered_in_time(hears_loudness: Recognizer, talk) -> None:
+    stream, sound = hears_loudness.stream(16_000), talk((0.0, 12.0))
+    for start in range(0, len(sound), 800):
+        stream.feed(sound[start : start + 800])
+        known_s = stream.segments[-1].end_s if stream.segments else 0.0
+        assert stream.duration_s - known_s <= 1.5 * 3.0 + 0.2
+    ends = [segment.end_s for segment in stream.flush().segments]
+    starts = [segment.start_s for segment in stream.segments]
+    assert starts[1:] == ends[:-1]
+
+
+def test_listening_tells_of_what_is_not_finished(hears_loudness: Recognizer, talk) -> None:
+    stream, sound = hears_loudness.stream(16_000), talk((0.5, 1.5))
+    stream.feed(sound[:8_000])
+    assert stream.listening() is None
+    stream.feed(sound[8_000:])
+    now = stream.listening()
+    assert now is not None and now.start_s == pytest.approx(0.4, abs=0.05)
+    assert sum(now.probabilities.values()) == pytest.approx(1.0)
+    assert stream.segments == [] and len(stream.flush().segments) == 1
+    assert stream.listening() is None
+
+
+def test_bad_chunks_are_refused_with_their_place_in_the_stream(hears_loudness: Recognizer) -> None:
+    stream = hears_loudness.stream(16_000)
+    stream.feed(np.zeros(16_000, np.float32))
+    with pytest.raises(InputError, match=r"sample 16010 \(at 1\.001 s\) is nan"):
+        stream.feed(np.array([0.0] * 10 + [np.nan]))
+    stream.feed(np.zeros(16_000, np.int16))
+    assert stream.flush().duration_s == 2.0
+
+
+def test_a_flushed_stream_is_over(hears_loudness: Recognizer, talk) -> None:
+    stream = hears_loudness.stream(16_000)
+    stream.feed(talk((0.2, 1.0)))
+    assert stream.flush() == stream.flush()
+    with pytest.raises(InputError, match="flushed"):
+        stream.feed(np.zeros(10))
+
+
+def test_a_stream_of_nothing_is_no_speech(hears_loudness: Recognizer) -> None:
+    answer = hears_loudness.stream(48_000).flush()
+    assert answer.label is None and answer.duration_s == 0.0 and answer.segments == ()
+
+
+def test_memory_does_not_grow_with_time(hears_loudness: Recognizer, talk) -> None:
+    stream, minute = hears_loudness.stream(16_000), talk((0.5, 7.0), (3.0, 1.0), (0.4, 8.1))
+
+    def peak(times: int) -> int:
+        tracemalloc.reset_peak()
+        for _ in range(times):
+            feed_slowly(stream, minute)
+        return tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    try:
+        first, later = peak(2), peak(10)
+    finally:
+        tracemalloc.stop()
+    per_segment = 2_000
+    assert later - first < per_segment * len(stream.segments)
+
+
+def feed_slowly(stream: Stream, sound: np.ndarray) -> None:
+    for start in range(0, len(sound), 4_000):
+        stream.feed(sound[start : start + 4_000])
+
+
+def test_the_tape_keeps_what_is_needed() -> None:
+    tape = Tape(100)
+    for start in range(0, 1000, 50):
+        tape.append(np.arange(start, start + 50, dtype=np.float32))
+        tape.forget(max(0.0, (start - 100) / 100))
+    np.testing.assert_array_equal(tape.cut(8.5, 9.5), np.arange(850, 950))
+    np.testing.assert_array_equal(tape.cut(9.0, 99.0), np.arange(900, 1000))
