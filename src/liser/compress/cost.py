@@ -6,25 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto
 
 from liser.compress.graph import run_all, session
 
 RUNS, WARM_UP = 60, 5
 
 
-def macs(graph: bytes, waveform: NDArray[np.float32]) -> int:
-    """Count the multiply-accumulates of a graph for a waveform (samples,).
+def macs(model: ModelProto, values: dict[str, NDArray[Any]]) -> int:
+    """Count the multiply-accumulates of a graph for the values of its inputs.
 
-    Those of convolutions and products of matrices, of all threads' work together, at the shapes
-    that they have when the graph is run; sums, norms and nonlinearities, a few per cent, are not
-    counted, nor is what an operator for Fourier transforms does.
+    Those of convolutions and products of matrices, at the shapes that they have when it is run.
+    Sums, norms and nonlinearities, a few per cent, are not counted, nor is what an operator for
+    Fourier transforms does.
     """
-    model = onnx.load_from_string(graph)
-    name = model.graph.input[0].name
-    shapes = {k: v.shape for k, v in run_all(model, {name: waveform[None]}).items()}
+    shapes = {name: value.shape for name, value in run_all(model, values).items()}
     return sum(_COUNTS[n.op_type](n, shapes) for n in model.graph.node if n.op_type in _COUNTS)
 
 

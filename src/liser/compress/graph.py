@@ -4,6 +4,7 @@ The listening part takes log-mels of any length, as a student does. So it is cal
 on whatever clips a student can hear, stored log-mels too, and the front end stays as it is.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from liser.config import Frontend
 from liser.errors import InputError
-from liser.students.frontend import LogMel
+from liser.students.frontend import LogMel, samples
 
 OUTPUTS = ("logits", "embedding")
 
@@ -38,38 +39,60 @@ def logmel_of(model: ModelProto, frontend: Frontend) -> str:
     raise InputError(f"the graph has no log-mel of {frontend.mels} bands as its student hears")
 
 
-def listening(model: ModelProto, logmel: str) -> ModelProto:
-    """Return the part of a graph from its tensor `logmel` (batch, frames, mels) to its outputs.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of a graph from its tensor `logmel` (batch, frames, mels) to its outputs.
 
-    Nodes and tensors keep their names.
+    A graph may have worked out from its waveform's length how many frames there are; then that is
+    an input as well, of which only the shape is read. Frames lie `hop` samples apart.
+    """
+
+    model: ModelProto
+    logmel: str
+    hop: int
+
+    def values(self, logmel: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Return what the part takes for a log-mel (batch, frames, mels)."""
+        batch, frames, _ = logmel.shape
+        silence = np.zeros((batch, (frames - 1) * self.hop), np.float32)
+        names = [one.name for one in self.model.graph.input]
+        return {name: logmel if name == self.logmel else silence for name in names}
+
+
+def listening(model: ModelProto, logmel: str, frontend: Frontend) -> Part:
+    """Return the part of a graph after its front end; nodes and tensors keep their names.
 
     Raises:
-        InputError: the outputs depend on more than that tensor.
+        InputError: the outputs depend on more than the log-mel and its length.
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
     stored = {tensor.name for tensor in model.graph.initializer}
-    wanted, needed = list(OUTPUTS), set[str]()
+    wanted, needed, given = list(OUTPUTS), set[str](), set[str]()
     while wanted:
         name = wanted.pop()
         if name in needed or name in ("", logmel) or name in stored:
             continue
-        if name not in made_by:
-            raise InputError(f"the graph's outputs need {name!r} beside the log-mel {logmel!r}")
-        needed.add(name)
-        wanted.extend(made_by[name].input)
+        if name in made_by:
+            needed.add(name)
+            wanted.extend(made_by[name].input)
+        else:
+            given.add(name)
     nodes = [node for node in model.graph.node if needed & set(node.output)]
+    beside = [n.name for n in nodes if n.op_type != "Shape" and given & set(n.input)]
+    if beside:
+        raise InputError(f"{beside[0]} needs the waveform itself beside the log-mel {logmel!r}")
     read = {name for node in nodes for name in node.input}
     heard = helper.make_tensor_value_info(logmel, TensorProto.FLOAT, ["batch", "frames", None])
     graph = helper.make_graph(
         nodes,
         "listening",
-        [heard],
+        [heard, *(one for one in model.graph.input if one.name in given)],
         list(model.graph.output),
         [tensor for tensor in model.graph.initializer if tensor.name in read],
     )
     part = helper.make_model(graph, opset_imports=model.opset_import)
     part.ir_version = model.ir_version
-    return onnx.shape_inference.infer_shapes(part)
+    return Part(onnx.shape_inference.infer_shapes(part), logmel, samples(frontend)[1])
 
 
 def session(graph: bytes) -> onnxruntime.InferenceSession:
@@ -83,14 +106,14 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
 class Listener(nn.Module):
     """The listening part of a graph in place of a student's module: same input, same outputs."""
 
-    def __init__(self, part: ModelProto) -> None:
+    def __init__(self, part: Part) -> None:
         super().__init__()
-        self._input = part.graph.input[0].name
-        self._session = session(part.SerializeToString())
+        self._part = part
+        self._session = session(part.model.SerializeToString())
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""
-        logits, embedding = self._session.run(list(OUTPUTS), {self._input: logmel.numpy()})
+        logits, embedding = self._session.run(list(OUTPUTS), self._part.values(logmel.numpy()))
         return torch.from_numpy(logits), torch.from_numpy(embedding)
 
 

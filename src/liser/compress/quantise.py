@@ -28,7 +28,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from liser.compress.graph import Listener, listening
+from liser.compress.graph import Listener, Part, listening
 from liser.errors import InputError
 from liser.students.hearing import Clips
 from liser.students.student import softmax
@@ -92,7 +92,8 @@ def quantise(
     if not len(calibrate) or not len(check):
         raise InputError("8-bit integers need clips to calibrate and to check on: give --no-int8")
     model = _named(model)
-    layers = _layers(listening(model, logmel))
+    part = listening(model, logmel, clips.frontend)
+    layers = _layers(part.model)
     if not layers:
         raise InputError("the graph has no convolution or product of matrices to quantise")
     before = _posteriors(model, logmel, clips, check, temperature)
@@ -105,7 +106,7 @@ def quantise(
         advance()
         return divergence(before, after), made
 
-    ranges = _ranges(listening(model, logmel), clips, calibrate)
+    ranges = _ranges(part, clips, calibrate)
     results = {name: judged(seen, ()) for name, seen in ranges.items()}
     method = min(results, key=lambda name: results[name][0])
     tried = {name: result[0] for name, result in results.items()}
@@ -144,7 +145,7 @@ def _named(model: ModelProto) -> ModelProto:
 def _posteriors(
     model: ModelProto, logmel: str, clips: Clips, rows: NDArray[np.int64], temperature: float
 ) -> NDArray[np.float64]:
-    logits, _ = clips.predict(Listener(listening(model, logmel)), rows)
+    logits, _ = clips.predict(Listener(listening(model, logmel, clips.frontend)), rows)
     return softmax(logits / temperature)
 
 
@@ -180,13 +181,13 @@ class _Clip:
         return next(self._left, None)
 
 
-def _ranges(part: ModelProto, clips: Clips, rows: NDArray[np.int64]) -> dict[str, TensorsData]:
+def _ranges(part: Part, clips: Clips, rows: NDArray[np.int64]) -> dict[str, TensorsData]:
     """Return the ranges of all tensors by each method."""
     found = {}
     # calibrators tell their progress on stdout, which belongs to the verbs' answers
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         path = Path(folder) / "part.onnx"
-        onnx.save(part, path)
+        onnx.save(part.model, path)
         for name, (method, options) in METHODS.items():
             calibrator = create_calibrator(
                 path,
@@ -199,7 +200,7 @@ def _ranges(part: ModelProto, clips: Clips, rows: NDArray[np.int64]) -> dict[str
                 logmel, _ = clips.batch(np.array([row]))
                 heard = logmel[:, : int(clips.frames[row])].numpy()
                 # one clip at a time: histograms are of arrays of one shape
-                calibrator.collect_data(_Clip({part.graph.input[0].name: heard}))
+                calibrator.collect_data(_Clip(part.values(heard)))
             found[name] = calibrator.compute_data()
     return found
 

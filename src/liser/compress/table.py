@@ -46,7 +46,8 @@ class Version:
     @property
     def heard_through(self) -> Student:
         """The student as the graph computes it."""
-        return replace(self.student, module=Listener(listening(self.model, self.logmel)))
+        part = listening(self.model, self.logmel, self.student.frontend)
+        return replace(self.student, module=Listener(part))
 
 
 def table_of(
@@ -73,7 +74,7 @@ def table_of(
             "precision": version.bundle.precision,
             "parameters": version.student.parameters,
             "bytes": len(graphs[version.system]),
-            "macs": macs(graphs[version.system], waveform),
+            "macs": macs(version.model, {"waveform": waveform[None]}),
             "ms_median": round(taken[version.system][0], 4),
             "ms_min": round(taken[version.system][1], 4),
         }
