@@ -11,6 +11,7 @@ from liser.cli.app import app
 from liser.errors import InputError, StorageError
 
 VERBS = (
+    *("predict", "listen"),
     *("corpus", "faces", "teach", "pretrain", "distill"),
     *("finetune", "evaluate", "benchmark", "demo"),
 )

@@ -19,6 +19,8 @@ from liser.cli import (
     evaluate,
     faces,
     finetune,
+    listen,
+    predict,
     pretrain,
     teach,
 )
@@ -30,7 +32,7 @@ _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _EXTRAS = {
     **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow"), "train"),
     **dict.fromkeys(("matplotlib", "jinja2"), "train"),
-    **dict.fromkeys(("cv2", "skimage", "onnxruntime"), "video"),
+    **dict.fromkeys(("cv2", "skimage"), "video"),
     **dict.fromkeys(("transformers", "huggingface_hub", "opensmile", "pooch"), "teachers"),
 }
 """Packages that a verb may miss, and the extra that installs each."""
@@ -54,7 +56,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out.",
 )
-for verb in (corpus, faces, teach, pretrain, distill, finetune, evaluate, benchmark, across, demo):
+for verb in (
+    *(predict, listen, corpus, faces, teach, pretrain, distill, finetune),
+    *(evaluate, benchmark, across, demo),
+):
     verb.register(app)
 
 
