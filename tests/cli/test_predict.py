@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from liser.bundle import Bundle
+from liser.runtime import Prediction, Recognizer
 
 
 @pytest.fixture
@@ -61,6 +62,24 @@ def test_where_nothing_could_be_heard_the_status_says_so(liser, voices: Path) ->
     skipped = json.loads(ended.out)["skipped"]
     assert [s["reason"] for s in skipped] == ["no media", "not media"]
     assert not Path("t.csv").exists()
+
+
+def test_ctrl_c_leaves_what_was_heard_and_names_the_rest(
+    liser, voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear, left = Recognizer.predict, iter(range(2))
+
+    def until_ctrl_c(self: Recognizer, source: str) -> Prediction:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return hear(self, source)
+
+    monkeypatch.setattr(Recognizer, "predict", until_ctrl_c)
+    ended = predict(liser, voices, "--json", "--csv", "heard.csv")
+    record = json.loads(ended.out)
+    assert ended.status == 130 and Path("heard.csv").exists()
+    assert len(record["recordings"]) == 2
+    assert [s["reason"] for s in record["skipped"]] == ["stopped"] * 22
 
 
 def test_standard_input_is_heard(liser, voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:

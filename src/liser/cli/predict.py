@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from liser.runtime import Prediction, Recognizer
 
 STDIN = "-"
+STOPPED = "stopped"
 
 BundleFolder = Annotated[
     Path | None,
@@ -75,6 +76,8 @@ def predict(
         write_csv(csv, predictions, recognizer.labels)
     if predictions and plot is not None:
         plot_timeline(plot, predictions, recognizer.labels)
+    if any(skip.reason == STOPPED for skip in skipped):
+        raise typer.Exit(130)
     if not predictions:
         raise typer.Exit(2)
 
@@ -109,28 +112,26 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
 def _listen(
     recognizer: Recognizer, names: Sequence[str], skipped: list[Skip]
 ) -> list[tuple[str, Prediction]]:
-    """Ask about each file; what can't be used goes to `skipped`."""
+    """Ask about each file; what can't be used, or Ctrl-C came before, goes to `skipped`."""
     from liser.cli.options import progress
     from liser.corpora.base import Skip
-    from liser.errors import LiserError, MediaError
+    from liser.errors import InputError, MediaError
 
-    with progress("listening", len(names)) as update:
-
-        def advancing() -> Iterator[Any]:
-            for number, name in enumerate(names):
-                update(number, None, Path(name).name)
-                yield sys.stdin.buffer if name == STDIN else name
-            update(len(names), None, "listened")
-
-        answers = recognizer.predict_batch(advancing())
     predictions = []
-    for name, answer in zip(names, answers, strict=True):
-        if isinstance(answer, LiserError):
-            reason = answer.reason if isinstance(answer, MediaError) else "not usable"
-            detail = answer.detail if isinstance(answer, MediaError) else str(answer)
-            skipped.append(Skip(name, reason, detail))
-        else:
-            predictions.append((name, answer))
+    with progress("listening", len(names)) as update:
+        for number, name in enumerate(names):
+            update(number, None, Path(name).name)
+            try:
+                source = sys.stdin.buffer if name == STDIN else name
+                predictions.append((name, recognizer.predict(source)))
+            except MediaError as error:
+                skipped.append(Skip(name, error.reason, error.detail))
+            except InputError as error:
+                skipped.append(Skip(name, "not usable", str(error)))
+            except KeyboardInterrupt:
+                skipped += [Skip(left, STOPPED, "Ctrl-C came first") for left in names[number:]]
+                break
+        update(len(predictions) + len(skipped), None, "listened")
     return predictions
 
 
@@ -149,7 +150,7 @@ def _record(
 def _print(
     recognizer: Recognizer, predictions: Sequence[tuple[str, Prediction]], skipped: Sequence[Skip]
 ) -> None:
-    from liser.cli.options import show, skips, skips_table
+    from liser.cli.options import show
 
     if predictions:
         show(_table(predictions))
@@ -159,7 +160,7 @@ def _print(
         least = recognizer.bundle.threshold
         show(f"uncertain: no emotion reaches the model's least probability, {least:.2f}")
     if skipped:
-        show(skips_table(skips(skipped), f"skipped {len(skipped)}"))
+        show(_skipped_table(skipped))
 
 
 def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
@@ -179,6 +180,20 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
         shown = "standard input" if name == STDIN else escape(name)
         lengths = (clock(answer.speech_s), clock(answer.duration_s))
         table.add_row(shown, heard(answer), bars(answer.probabilities, best), *lengths)
+    return table
+
+
+def _skipped_table(skipped: Sequence[Skip]) -> Table:
+    """Name every file that was left out, and say why."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"skipped {len(skipped)}", box=SIMPLE)
+    for column in ("file", "reason", "detail"):
+        table.add_column(column, overflow="fold")
+    for skip in skipped:
+        table.add_row(escape(skip.id), escape(skip.reason), escape(skip.detail))
     return table
 
 

@@ -80,5 +80,5 @@ def _panel(axes: "Axes", name: str, prediction: Prediction, labels: Sequence[str
     best = prediction.probabilities.get(said)
     title = said if best is None or said == UNCERTAIN else f"{said} {best:.2f}"
     # a dollar sign in a file's name would begin a formula
-    axes.set_title(f"{name}: {title}".replace("$", r"\$"), fontsize=9, loc="left")
+    axes.set_title(f"{Path(name).name}: {title}".replace("$", r"\$"), fontsize=9, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
