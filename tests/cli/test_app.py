@@ -11,8 +11,9 @@ from liser.cli.app import app
 from liser.errors import InputError, StorageError
 
 VERBS = (
+    *("predict", "listen"),
     *("corpus", "faces", "teach", "pretrain", "distill"),
-    *("finetune", "evaluate", "benchmark", "demo"),
+    *("finetune", "evaluate", "export", "across", "benchmark", "demo"),
 )
 
 
