@@ -1,13 +1,16 @@
-"""What all tests share: real data if it is here, one thread, and a corpus of tones."""
+"""What all tests share: real data if it is here, one thread, tones, and tiny models."""
 
 import os
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from liser.bundle import Bundle, write_bundle
 from liser.corpora.base import Corpus, Utterance
 from liser.targets import Targets
 from liser.teachers.base import Modality
@@ -151,5 +154,102 @@ def voice() -> Callable[..., np.ndarray]:
         syllables = 0.1 + np.clip(np.sin(2 * np.pi * rng.uniform(2, 5) * time), 0, 1)
         sound = sound * syllables + 0.01 * rng.normal(size=len(time))
         return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
+
+    return make
+
+
+LABELS = ("neutral", "happy", "sad")
+
+
+def band_graph(classes: int = len(LABELS), **names: str) -> Any:
+    """Make a graph whose logits are the levels in bands against their mean, at any gain."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    waveform = names.get("waveform", "waveform")
+    logits, embedding = names.get("logits", "logits"), names.get("embedding", "embedding")
+    time = np.arange(64)
+    pitch = np.linspace(0.02, 0.2, classes)[:, None, None]
+    filters = (np.cos(2 * np.pi * pitch * time) * np.hanning(64)).astype(np.float32)
+    nodes = [
+        helper.make_node("Unsqueeze", [waveform, "one"], ["channel"]),
+        helper.make_node("Conv", ["channel", "filters"], ["bands"], pads=[32, 32]),
+        helper.make_node("Mul", ["bands", "bands"], ["powers"]),
+        helper.make_node("ReduceMean", ["powers", "two"], ["power"], keepdims=0),
+        helper.make_node("Add", ["power", "tiny"], ["positive"]),
+        helper.make_node("Log", ["positive"], ["level"]),
+        helper.make_node("ReduceMean", ["level", "one"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["level", "mean"], [logits]),
+        helper.make_node("Identity", ["level"], [embedding]),
+    ]
+    constants = {
+        "filters": filters,
+        "one": np.array([1]),
+        "two": np.array([2]),
+        "tiny": np.array(1e-9, np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "bands",
+        [helper.make_tensor_value_info(waveform, TensorProto.FLOAT, ["batch", "samples"])],
+        [
+            helper.make_tensor_value_info(logits, TensorProto.FLOAT, ["batch", classes]),
+            helper.make_tensor_value_info(embedding, TensorProto.FLOAT, ["batch", classes]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="tests"
+    )
+
+
+@pytest.fixture(scope="session")
+def bands_graph() -> Callable[..., Any]:
+    return band_graph
+
+
+@pytest.fixture(scope="session")
+def write_bands(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """Write a bundle of `band_graph`, or of another graph's bytes; fields may differ."""
+
+    def write(graph: bytes | None = None, **fields: Any) -> Bundle:
+        bundle = Bundle(
+            folder=Path("nowhere"),
+            name="bands",
+            labels=LABELS,
+            sample_rate=22_050,
+            window_s=3.0,
+            temperature=8.0,
+            threshold=0.0,
+            mean_log_posterior=(-1.1, -1.1, -1.1),
+            parameters=64 * len(LABELS),
+            precision="float32",
+            provenance={},
+            parity={},
+        )
+        graph = band_graph().SerializeToString() if graph is None else graph
+        folder = tmp_path_factory.mktemp("bundle")
+        return write_bundle(replace(bundle, **fields), graph, folder, "# bands\n")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def bands(write_bands: Callable[..., Bundle]) -> Bundle:
+    return write_bands()
+
+
+@pytest.fixture(scope="session")
+def talk() -> Callable[..., np.ndarray]:
+    """Make tones of different pitch with gaps between: (seconds of gap, seconds of tone) …"""
+
+    def make(*parts: tuple[float, float], rate: int = 16_000) -> np.ndarray:
+        rng = np.random.default_rng(len(parts))
+        sound = []
+        for number, (gap_s, tone_s) in enumerate(parts):
+            time = np.arange(round(tone_s * rate)) / rate
+            hz = 300 + 400 * (number % 4)
+            sound += [np.zeros(round(gap_s * rate)), 0.3 * np.sin(2 * np.pi * hz * time)]
+        whole = np.concatenate(sound)
+        return (whole + 1e-3 * rng.normal(size=len(whole))).astype(np.float32)
 
     return make

@@ -43,7 +43,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         frames = np.array([0 if a == 9 else 10 + a for a in answers])
         return Clips(np.zeros((len(answers), 20, 64), np.float16), frames, settings, ())
 
-    monkeypatch.setattr("liser.evaluate.hear", hear)
+    monkeypatch.setattr("liser.listeners.hear", hear)
     return answers
 
 
@@ -72,6 +72,25 @@ def test_scores_and_predictions_are_those_of_the_answers(said: list[int]) -> Non
     sure = np.exp(3) / (np.exp(3) + 2)
     assert record["predictions"][0]["p_neutral"] == pytest.approx(sure, abs=1e-4)
     assert record["notes"] == []
+    assert row["answered"]["threshold"] is None and row["answered"]["coverage"] is None
+    assert 0 < row["answered"]["aurc"] < 1 / 2
+
+
+def test_what_is_answered_is_counted_at_the_students_own_threshold(said: list[int]) -> None:
+    said += [0, 1, 2, 1]
+    sure = float(np.exp(3) / (np.exp(3) + 2))
+    for threshold, coverage, accuracy in ((sure - 0.01, 1.0, 0.75), (sure + 0.01, 0.0, None)):
+        choosy = student(result={"threshold": threshold})
+        record = evaluate(choosy, corpus(["neutral", "happy", "sad", "sad"], list("aabb")))
+        kept = record["rows"][0]["answered"]
+        assert (kept["threshold"], kept["coverage"], kept["accuracy"]) == (
+            threshold,
+            coverage,
+            accuracy,
+        )
+        (note,) = record["notes"]
+        assert f"answers {coverage:.0%} of these clips" in note
+        assert ("75% of the answers are right" in note) == (accuracy is not None)
 
 
 def test_a_student_that_got_used_to_the_voices_is_scored_beside(said: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""A student and a corpus in; what it says of each clip, and how good that is, out."""
+"""A student or a bundle and a corpus in; what it says of each clip, and how good that is, out."""
 
 import csv
 import time
@@ -14,25 +14,25 @@ from liser import __version__
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.joined import bare
 from liser.errors import InputError, StorageError
-from liser.metrics import score, summary, uar_by_group
+from liser.listeners import Listener, listener_of
+from liser.metrics import answered, aurc, score, summary, uar_by_group
+from liser.runtime.recognizer import Recognizer
 from liser.students.adaptation import adapt
-from liser.students.hearing import Clips, hear
 from liser.students.student import Student
 
 Floats = NDArray[np.float64]
 
 
 def evaluate(
-    student: Student,
+    model: Student | Recognizer,
     corpus: Corpus,
     trained_on: Corpus | None = None,
     *,
     allow_seen_speakers: bool = False,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
-    heard: Clips | None = None,
 ) -> dict[str, Any]:
-    """Let a student hear a corpus; return a results record that `liser.report` can show.
+    """Let a model hear a corpus; return a results record that `liser.report` can show.
 
     Labelled clips are scored (UAR, WA, macro-F1, ECE, with 95 % bootstrap intervals over speakers
     seeded by `seed`, unless there is one speaker or a clip has none) on the classes that corpus
@@ -40,21 +40,23 @@ def evaluate(
     system ``student``; none where nothing is labelled), `predictions` (a plain row a clip),
     `classes`, `skipped`, `seen_speakers`, and `notes` that say what a reader must know. Clips
     are heard one by one, but for the row's `adapted`: the scores once the student got used to each
-    voice (`liser.students.adaptation`), None where a clip names no speaker.
+    voice (`liser.students.adaptation`), None where a clip names no speaker. The row's `answered`
+    says what is left where unsure clips are not answered: `threshold`, `coverage`, `accuracy` (None
+    without a threshold) and `aurc`.
 
     Args:
-        student: what `liser.students.student.load_student` gives.
+        model: what `liser.students.student.load_student` or `liser.load` gives.
         corpus: what it hears; labels may be missing.
         trained_on: a corpus it was trained on, beside those that its provenance names.
         allow_seen_speakers: score speakers that it was trained on, too; the record says so.
         seed: of the bootstrap, and of the order in which a speaker's clips come.
         advance: called after each clip, for a progress bar.
-        heard: what `hear` gave of the corpus's utterances, if they need not be heard again.
 
     Raises:
         InputError: a speaker was trained on, the clips are labelled with fewer than two classes
             that the student knows, or none could be heard.
     """
+    student = listener_of(model)
     seen = seen_speakers(student, corpus, trained_on)
     if seen and not allow_seen_speakers:
         raise InputError(
@@ -64,16 +66,17 @@ def evaluate(
             "(also if they are other people of the same names)"
         )
     classes = shared_classes(student, corpus)
-    clips = heard or hear(corpus.utterances, student.frontend, advance)
-    rows_heard = np.flatnonzero(clips.heard)
-    people = [corpus.utterances[row] for row in rows_heard]
-    said = student.posteriors(clips, rows_heard)
+    heard, said, unheard = student.hear(corpus.utterances, advance)
+    if len(heard) == 0:
+        example = f"; for example {unheard[0].id}: {unheard[0].detail}" if unheard else ""
+        raise InputError(f"none of {len(corpus.utterances)} utterances could be heard{example}")
+    people = [corpus.utterances[row] for row in heard]
     posteriors = among(classes, student, said)
     foreign = [u for u in people if u.label is not None and u.label not in classes]
     detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
     skipped = [
         *corpus.skipped,
-        *clips.skipped,
+        *unheard,
         *(Skip(u.id, f"label {u.label!r} not scored", detail) for u in foreign),
     ]
     known = np.array([u.label in classes for u in people], np.bool_)
@@ -82,6 +85,7 @@ def evaluate(
     if known.any():
         own = [u for u in people if u.label in classes]
         row = _row(student, own, posteriors[known], classes, seed)
+        notes += _answering(row["answered"])
         adapted = _adapted(student, people, said, classes, seed)
         rows.append({**row, "adapted": adapted, "note": "; ".join(notes)})
     return {
@@ -92,12 +96,7 @@ def evaluate(
         "date": time.strftime("%Y-%m-%d"),
         "clips": int(known.sum()) if rows else len(people),
         "speakers": len({u.speaker_id for u in people} - {None}),
-        "student": {
-            "labels": list(student.labels),
-            "parameters": student.parameters,
-            "temperature": student.temperature,
-            "provenance": student.provenance,
-        },
+        "student": student.facts,
         "seen_speakers": list(seen),
         "notes": notes,
         "skipped": [asdict(skip) for skip in skipped],
@@ -110,13 +109,17 @@ def evaluate(
 
 
 def seen_speakers(
-    student: Student, corpus: Corpus, trained_on: Corpus | None = None
+    student: Listener, corpus: Corpus, trained_on: Corpus | None = None
 ) -> tuple[str, ...]:
-    """Return the speakers of the corpus that any training or fine-tuning of the student heard."""
+    """Return the speakers of the corpus that any training or fine-tuning of the student heard.
+
+    One who goes by a name that somebody had there is taken for the same, also where the corpus or
+    what was trained on was joined of several.
+    """
     trainings = [student.provenance, *student.provenance.get("finetuned", [])]
     known = {who for training in trainings for who in training.get("speakers", [])}
     known |= set(trained_on.speakers) if trained_on is not None else set()
-    known |= {bare(who) for who in known}  # of corpora that were joined
+    known |= {bare(who) for who in known}
     return tuple(who for who in corpus.speakers if who in known or bare(who) in known)
 
 
@@ -138,7 +141,7 @@ def write_predictions(predictions: Sequence[dict[str, Any]], path: Path) -> None
         raise StorageError(f"can't write the predictions to {path}: {error}") from error
 
 
-def shared_classes(student: Student, corpus: Corpus) -> tuple[str, ...]:
+def shared_classes(student: Listener, corpus: Corpus) -> tuple[str, ...]:
     """Return the classes to score, in the student's order: all of them where none is labelled."""
     used = {u.label for u in corpus.utterances} - {None}
     if not used:
@@ -152,7 +155,7 @@ def shared_classes(student: Student, corpus: Corpus) -> tuple[str, ...]:
     return shared
 
 
-def among(classes: tuple[str, ...], student: Student, said: Floats) -> Floats:
+def among(classes: tuple[str, ...], student: Listener, said: Floats) -> Floats:
     """Return posteriors renormalised over these of the student's classes."""
     kept = said[:, [student.labels.index(name) for name in classes]]
     return np.asarray(kept / kept.sum(1, keepdims=True))
@@ -173,7 +176,11 @@ def scores(
 
 
 def _adapted(
-    student: Student, people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], seed: int
+    student: Listener,
+    people: Sequence[Utterance],
+    said: Floats,
+    classes: tuple[str, ...],
+    seed: int,
 ) -> dict[str, Any] | None:
     """Score the labelled clips of a student that gets used to each voice, by all of its clips."""
     speakers = [u.speaker_id for u in people if u.speaker_id is not None]
@@ -186,7 +193,11 @@ def _adapted(
 
 
 def _row(
-    student: Student, people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], seed: int
+    student: Listener,
+    people: Sequence[Utterance],
+    said: Floats,
+    classes: tuple[str, ...],
+    seed: int,
 ) -> dict[str, Any]:
     truth = np.array([classes.index(str(u.label)) for u in people])
     made_from = student.provenance
@@ -195,14 +206,32 @@ def _row(
         "labels": round(made_from.get("labelled", 1) / max(made_from.get("clips", 1), 1), 3),
         **scores(people, said, classes, seed),
         "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], len(classes)),
-        "params": student.parameters,
+        "answered": _answered(student, said, truth),
+        "params": student.facts["parameters"],
         "hears": ["speech"],
         "speaker_normalised": False,
     }
 
 
+def _answered(student: Listener, said: Floats, truth: NDArray[np.int64]) -> dict[str, Any]:
+    """Say how many clips are answered, and how many of the answers are right."""
+    record = {"threshold": student.threshold, "aurc": aurc(said, truth)}
+    if student.threshold is None:
+        return {**record, "coverage": None, "accuracy": None}
+    kept = answered(said, truth, student.threshold)
+    return {**record, "coverage": kept.coverage, "accuracy": kept.accuracy}
+
+
+def _answering(kept: dict[str, Any]) -> list[str]:
+    if kept["coverage"] is None:
+        return []
+    share, accuracy = kept["coverage"], kept["accuracy"]
+    note = f"at its threshold of {kept['threshold']:.2f} it answers {share:.0%} of these clips"
+    return [note if accuracy is None else f"{note}, and {accuracy:.0%} of the answers are right"]
+
+
 def _notes(
-    student: Student,
+    student: Listener,
     people: Sequence[Utterance],
     classes: tuple[str, ...],
     seen: Sequence[str],

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, MediaError
 from liser.evaluate import among, scores, shared_classes
+from liser.listeners import Listener, listener_of
 from liser.media.degrade import Degradation
 from liser.metrics import answered, summary_difference
-from liser.students.frontend import LogMel
-from liser.students.hearing import clip_of, load_sound
+from liser.runtime.recognizer import Recognizer
+from liser.students.hearing import load_sound
 from liser.students.student import Student
 
 Floats = NDArray[np.float64]
@@ -27,7 +28,7 @@ METRICS = ("uar", "wa", "ece")
 
 
 def robustness(
-    student: Student,
+    model: Student | Recognizer,
     corpus: Corpus,
     degradations: Mapping[str, Degradation],
     *,
@@ -35,7 +36,7 @@ def robustness(
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Score a student on clean and on spoilt sound; return the record's `robustness`.
+    """Score a model on clean and on spoilt sound; return the record's `robustness`.
 
     Its `conditions` are ``clean`` and then one row a degradation: `uar`, `wa` and `ece` with their
     intervals; `change`, the difference from ``clean`` on the same clips with paired 95 % bootstrap
@@ -45,10 +46,11 @@ def robustness(
     posterior reaches it, and `answered_wa` the share of these that are right (None of none).
 
     Args:
-        student: what `liser.students.student.load_student` gives.
+        model: what `liser.students.student.load_student` or `liser.load` gives.
         corpus: labelled clips. Those without a sound file are skipped, counted and named.
         degradations: by name, some of `liser.media.degrade.DEGRADATIONS`.
-        threshold: least posterior of the best class that counts as an answer, 0…1.
+        threshold: least posterior of the best class that counts as an answer, 0…1; None: the
+            model's own, if it has one.
         seed: of the bootstrap; with a clip's id also of all that is random in spoiling it.
         advance: called after each clip of the corpus, for a progress bar.
 
@@ -59,6 +61,9 @@ def robustness(
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"a threshold is a probability in 0…1, not {threshold:g}")
     refuse_without_sound(corpus)
+    student = listener_of(model)
+    if threshold is None:
+        threshold = student.threshold
     classes = shared_classes(student, corpus)
     people, said, skipped = _listen(student, corpus, classes, degradations, seed, advance)
     if not people:
@@ -107,7 +112,7 @@ def refuse_without_sound(corpus: Corpus) -> None:
 
 
 def _listen(
-    student: Student,
+    student: Listener,
     corpus: Corpus,
     classes: tuple[str, ...],
     degradations: Mapping[str, Degradation],
@@ -118,7 +123,7 @@ def _listen(
 
     A row of NaN: nothing was left of the clip.
     """
-    frontend, rate = LogMel(student.frontend), student.frontend.sample_rate
+    rate = student.sample_rate
     people: list[Utterance] = []
     skipped: list[Skip] = []
     said: dict[str, list[Floats]] = {name: [] for name in (CLEAN, *degradations)}
@@ -126,16 +131,19 @@ def _listen(
         if utterance.label in classes:
             try:
                 waveform = _recording(utterance, rate)
+                clean = student.posterior(waveform)
+                if np.isnan(clean).any():
+                    raise MediaError("no speech", f"no speech was found in {utterance.id}")
             except MediaError as error:
                 skipped.append(Skip(utterance.id, error.reason, error.detail))
             else:
                 people.append(utterance)
-                said[CLEAN].append(_posterior(student, waveform, frontend))
+                said[CLEAN].append(clean)
                 for name, spoil in degradations.items():
                     # the clip's own generator: no other clip or condition changes what it gets
                     rng = np.random.default_rng([seed, *utterance.id.encode()])
                     spoilt = spoil(waveform, rate, rng)
-                    said[name].append(_posterior(student, spoilt, frontend))
+                    said[name].append(student.posterior(spoilt))
         advance()
     arrays = {
         name: among(classes, student, np.array(each)) if each else np.zeros((0, len(classes)))
@@ -148,14 +156,6 @@ def _recording(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
     if utterance.logmel is not None and (utterance.audio or utterance.video) is None:
         raise MediaError("no sound", f"{utterance.id} has a stored log-mel in place of its sound")
     return load_sound(utterance, sample_rate)
-
-
-def _posterior(student: Student, waveform: NDArray[np.float32], frontend: LogMel) -> Floats:
-    """Return the posterior (classes,), NaN where the waveform is nothing but silence."""
-    if not waveform.any():
-        return np.full(len(student.labels), np.nan)
-    clip = clip_of(waveform, frontend, student.frontend)
-    return np.asarray(student.posteriors(clip, np.zeros(1, np.int64))[0])
 
 
 def _intervals(record: Mapping[str, Any]) -> dict[str, float]:

@@ -11,8 +11,9 @@ from liser.cli.app import app
 from liser.errors import InputError, StorageError
 
 VERBS = (
+    *("predict", "listen"),
     *("corpus", "faces", "teach", "pretrain", "distill"),
-    *("finetune", "evaluate", "compress", "benchmark", "demo"),
+    *("finetune", "evaluate", "compress", "export", "across", "benchmark", "demo"),
 )
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 import wave
 from collections.abc import Callable
 from dataclasses import replace
@@ -97,6 +98,22 @@ def test_the_whole_is_the_weighted_mean_of_its_segments(
     assert answer.speech_s == pytest.approx(lengths.sum())
     assert answer.label == max(answer.probabilities, key=lambda k: answer.probabilities[k])
     assert answer.duration_s == pytest.approx(4.6) and answer.elapsed_s > 0
+
+
+def test_memory_does_not_grow_with_a_file(hears_loudness: Recognizer, talk, tmp_path: Path) -> None:
+    minute = np.concatenate([talk((0.5, 7.0), (3.0, 1.0), rate=8_000)] * 5)
+    peaks = []
+    for minutes in (1, 8):
+        path = tmp_path / f"{minutes}.wav"
+        path.write_bytes(wav_bytes(np.tile(minute, minutes), 8_000))
+        tracemalloc.start()
+        try:
+            answer = hears_loudness.predict(path)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert len(answer.segments) >= 10 * minutes
+    assert peaks[1] - peaks[0] < 2_000 * len(answer.segments)  # the timeline, and nothing else
 
 
 def test_stereo_and_integers_are_heard_as_the_floats_are(

@@ -1,5 +1,7 @@
 """Pieces of speech: what is cut, what is joined, what is left out, and when it is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -113,3 +115,21 @@ def test_each_recording_has_a_detector_of_its_own(speech: np.ndarray) -> None:
 
 def test_everything_is_speech_where_that_is_known() -> None:
     assert everything()(np.zeros(FRAME, np.float32)) == 1.0
+
+
+@pytest.mark.shared
+def test_acted_clips_are_heard_whole_whispered_or_shouted(shared: Path) -> None:
+    from liser.media.audio import load_audio
+
+    files = sorted((shared / "data" / "ravdess" / "audio").rglob("*.flac"))[::30]
+    make, kept = silero(), []
+    for file in files:
+        sound = load_audio(file, 16_000)
+        detector, finder, found = make(), Pieces(6.0), []
+        for start in range(0, len(sound) - FRAME + 1, FRAME):
+            found += finder.hear(detector(sound[start : start + FRAME]))
+        found += finder.end(len(sound) / 16_000)
+        kept.append([end_s - start_s for start_s, end_s in found])
+    assert sum(not lengths for lengths in kept) <= 0.05 * len(files)
+    assert sum(len(lengths) > 1 for lengths in kept) <= 0.05 * len(files)
+    assert np.median([sum(lengths) for lengths in kept]) > 1.5

@@ -21,6 +21,8 @@ from liser.cli import (
     export,
     faces,
     finetune,
+    listen,
+    predict,
     pretrain,
     teach,
 )
@@ -32,7 +34,7 @@ _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _EXTRAS = {
     **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow", "onnx"), "train"),
     **dict.fromkeys(("matplotlib", "jinja2"), "train"),
-    **dict.fromkeys(("cv2", "skimage", "onnxruntime"), "video"),
+    **dict.fromkeys(("cv2", "skimage"), "video"),
     **dict.fromkeys(("transformers", "huggingface_hub", "opensmile", "pooch"), "teachers"),
 }
 """Packages that a verb may miss, and the extra that installs each."""
@@ -57,18 +59,8 @@ app = typer.Typer(
     help="Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out.",
 )
 for verb in (
-    corpus,
-    faces,
-    teach,
-    pretrain,
-    distill,
-    finetune,
-    evaluate,
-    compress,
-    export,
-    benchmark,
-    across,
-    demo,
+    *(predict, listen, corpus, faces, teach, pretrain, distill, finetune),
+    *(evaluate, compress, export, benchmark, across, demo),
 ):
     verb.register(app)
 

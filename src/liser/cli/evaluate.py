@@ -12,6 +12,7 @@ from liser.cli.options import Data, Json, Kind, Seed, SettingsFile
 if TYPE_CHECKING:
     from liser.corpora.base import Corpus
     from liser.media.degrade import Degradation
+    from liser.runtime.recognizer import Recognizer
     from liser.students.student import Student
 
 
@@ -21,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
+    student: Annotated[
+        Path, typer.Argument(metavar="STUDENT", help="Folder of a student, or of a bundle.")
+    ],
     data: Data,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
@@ -78,9 +81,8 @@ def evaluate(
 
     from liser import evaluate as stage
     from liser import report as page
-    from liser.students.student import load_student
 
-    made = load_student(student)
+    made = _loaded(student)
     with progress("listening", len(corpus.utterances)) as update:
         count = iter(range(1, len(corpus.utterances) + 1))
         record = stage.evaluate(
@@ -102,6 +104,19 @@ def evaluate(
         _print(record)
 
 
+def _loaded(folder: Path) -> Student | Recognizer:
+    """Load a student, or a bundle, which is heard as people hear it."""
+    from liser.bundle import RECORD
+
+    if (folder / RECORD).exists():
+        from liser.runtime.recognizer import load
+
+        return load(folder)
+    from liser.students.student import load_student
+
+    return load_student(folder)
+
+
 def _conditions(names: str, corpus: Corpus) -> dict[str, Degradation]:
     """Find the degradations, and refuse what can't be spoilt before the student listens."""
     from liser.media.degrade import degradations
@@ -113,7 +128,7 @@ def _conditions(names: str, corpus: Corpus) -> dict[str, Degradation]:
 
 
 def _spoilt(
-    student: Student,
+    student: Student | Recognizer,
     corpus: Corpus,
     conditions: dict[str, Degradation],
     threshold: float | None,

@@ -28,6 +28,7 @@ from liser.errors import InputError
 from liser.evaluate import seen_speakers
 from liser.export import export_student
 from liser.fingerprint import fingerprint
+from liser.listeners import listener_of
 from liser.students.hearing import Clips, hear
 from liser.students.student import Student, save_student
 
@@ -109,7 +110,7 @@ def divide(student: Student, corpus: Corpus, clips: Clips) -> tuple[Rows, NDArra
     those to learn from. Scored are labelled clips of speakers that no training heard. Whoever
     has no name may have been heard, and is not scored.
     """
-    seen = set(seen_speakers(student, corpus))
+    seen = set(seen_speakers(listener_of(student), corpus))
     held = set(student.provenance.get("result", {}).get("valid_speakers", ()))
     held |= {bare(who) for who in held}
     people = [corpus.utterances[row] for row in np.flatnonzero(clips.heard)]

@@ -28,14 +28,19 @@ Source = Path | str | BinaryIO | NDArray[Any]
 _IN_MEMORY = 1 << 24  # bytes of a pipe that are kept in memory; the rest goes to disk
 
 
-def load(folder: Path | str | None = None, *, threads: int = 1) -> "Recognizer":
-    """Load a bundle; see `liser.load`."""
+def load(
+    folder: Path | str | None = None,
+    *,
+    threads: int = 1,
+    detector: Callable[[], Detector] | None = None,
+) -> "Recognizer":
+    """Load a bundle, or the package's own; see `liser.load` and `Recognizer`."""
     if folder is None and not DEFAULT.is_dir():
         raise NotFoundError(
             "this liser carries no model: give a bundle's folder, as liser.load(folder) or "
             "--bundle DIR"
         )
-    return Recognizer(read_bundle(DEFAULT if folder is None else Path(folder)), threads)
+    return Recognizer(read_bundle(DEFAULT if folder is None else Path(folder)), threads, detector)
 
 
 class Recognizer:

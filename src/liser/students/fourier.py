@@ -9,7 +9,8 @@ samples is done in two steps (Cooley & Tukey 1965). With ``n = B a + b`` and ``k
 
 the inner sum is one product for all b, the outer one a product for each c. Since the samples are
 real, c = 0…A/2 is enough. Bins come out in the order of (c, d); the mel filters are laid out in
-that order, and what lies above the highest of them isn't computed.
+that order, and what lies above the highest of them isn't computed. The samples are put in the
+order (a, frame, b) once, in rows of b, and nothing larger has to be turned after that.
 """
 
 import math
@@ -38,14 +39,18 @@ class MelPower(nn.Module):
         top = int(np.flatnonzero(filters.any(0)).max())  # the highest bin that any filter hears
         needed = np.flatnonzero((kept & (layout <= top)).any(0))
         weight = np.where(kept[:, needed, None], filters.T[layout[:, needed]], 0.0)
-        self._keep("window", _centred(window, self.size).reshape(self.inner, self.outer).T)
+        centred = _centred(window, self.size).reshape(self.inner, 1, self.outer)
+        self._keep("window", centred)
         self._keep("first", _real_transform(self.inner))
-        self._keep("second", _twiddled_transforms(self.inner, self.outer, needed))
+        real, imaginary = _twiddled_transforms(self.inner, self.outer, needed)
+        self._keep("real", real)
+        self._keep("imaginary", imaginary)
         self._keep("filters", weight.reshape(-1, settings.mels))
 
     window: Tensor
     first: Tensor
-    second: Tensor
+    real: Tensor
+    imaginary: Tensor
     filters: Tensor
 
     def _keep(self, name: str, value: NDArray[np.float64]) -> None:
@@ -54,31 +59,34 @@ class MelPower(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the mel power (batch, frames, mels) of (batch, samples)."""
-        x = self._frames(waveform) * self.window  # (batch, frames, b, a)
-        batch, frames = x.shape[:2]
-        x = (x @ self.first).view(batch, frames, self.outer, 2, -1)  # real and imaginary, c
-        x = x.permute(0, 4, 1, 3, 2).reshape(batch, -1, frames, 2 * self.outer)
-        real, imaginary = (x @ self.second).chunk(2, -1)  # (batch, c, frames, d)
-        power = (real * real + imaginary * imaginary).transpose(1, 2)
+        x = self._frames(waveform) * self.window  # (batch, a, frames, b)
+        batch, _, frames, _ = x.shape
+        x = self.first @ x.reshape(batch, self.inner, frames * self.outer)
+        real, imaginary = x.view(batch, 2, -1, frames, self.outer).unbind(
+            1
+        )  # (batch, c, frames, b)
+        real, imaginary = (real @ self.real + imaginary @ self.imaginary).chunk(2, -1)
+        power = (real * real + imaginary * imaginary).transpose(1, 2)  # (batch, frames, c, d)
         return power.reshape(batch, frames, -1) @ self.filters
 
     def _frames(self, waveform: Tensor) -> Tensor:
-        """Return frames (batch, frames, b, a), sample ``n = outer · a + b``, centred, a hop apart.
+        """Return frames (batch, a, frames, b), sample ``n = outer · a + b``, centred, a hop apart.
 
         Each frame is put together of blocks of one hop, which are turned before rather than after,
         where that is possible: there are fewer of them.
         """
-        count = waveform.shape[1] // self.hop + 1
+        batch, count = len(waveform), waveform.shape[1] // self.hop + 1
         blocks = -(-self.size // self.hop)  # that a frame spans
         padded = functional.pad(waveform, (self.size // 2, self.size // 2 + blocks * self.hop))
         cut = padded[:, : (count + blocks - 1) * self.hop]
-        if self.hop % self.outer == 0 and self.size % self.hop == 0:
-            turned = cut.reshape(len(cut), count + blocks - 1, -1, self.outer).transpose(2, 3)
-            return torch.cat([turned[:, i : i + count] for i in range(blocks)], -1)
-        whole = cut.reshape(len(cut), count + blocks - 1, self.hop)
+        if self.hop % self.outer == 0:
+            rows = cut.view(batch, count + blocks - 1, -1, self.outer).transpose(1, 2)
+            frames = torch.cat([rows[:, :, i : i + count] for i in range(blocks)], 1)
+            return frames[:, : self.inner]
+        whole = cut.view(batch, count + blocks - 1, self.hop)
         frames = torch.cat([whole[:, i : i + count] for i in range(blocks)], -1)
-        parted = frames[:, :, : self.size].reshape(len(cut), count, self.inner, self.outer)
-        return parted.transpose(2, 3)
+        parted = frames[:, :, : self.size].reshape(batch, count, self.inner, self.outer)
+        return parted.transpose(1, 2)
 
 
 def _factors(size: int) -> tuple[int, int]:
@@ -107,15 +115,17 @@ def _centred(window: int, size: int) -> NDArray[np.float64]:
 
 
 def _real_transform(inner: int) -> NDArray[np.float64]:
-    """Return (a, 2 × c): the real parts of all c, then the imaginary ones."""
-    angle = -2 * np.pi * np.outer(np.arange(inner), np.arange(inner // 2 + 1)) / inner
-    return np.hstack([np.cos(angle), np.sin(angle)])
+    """Return (2 × c, a): the real parts of all c, then the imaginary ones."""
+    angle = -2 * np.pi * np.outer(np.arange(inner // 2 + 1), np.arange(inner)) / inner
+    return np.vstack([np.cos(angle), np.sin(angle)])
 
 
-def _twiddled_transforms(inner: int, outer: int, needed: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return (c, 2 × b, 2 × d): from real and imaginary parts to those of the needed d."""
+def _twiddled_transforms(
+    inner: int, outer: int, needed: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two (c, b, 2 × d): what real and imaginary parts give to those of the needed d."""
     b = np.arange(outer)[None, :, None]
     c = np.arange(inner // 2 + 1)[:, None, None]
     angle = -2 * np.pi * b * (c + inner * needed[None, None]) / (inner * outer)
     cos, sin = np.cos(angle), np.sin(angle)
-    return np.concatenate([np.concatenate([cos, sin], 2), np.concatenate([-sin, cos], 2)], 1)
+    return np.concatenate([cos, sin], 2), np.concatenate([-sin, cos], 2)

@@ -1,0 +1,262 @@
+"""How long it takes from a waveform to probabilities, beside what one would pick instead.
+
+    python benchmarks/speed.py --whisper ../shared/models/whisper-base-encoder \\
+        --bundle student_small_float=FLOAT --bundle student_small_int8=INT8
+
+measures all systems in one run, each in turn, round after round, so that what else the machine
+does falls on all of them alike. ``benchmarks/results/speed.json`` then holds milliseconds by
+system, threads and length; and, for the last bundle in the runtime that people use, with its search
+for speech, how time and memory grow up to an hour of sound.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+Waveform = NDArray[np.float32]
+System = Callable[[Waveform], NDArray[np.float32]]
+"""From a waveform (samples,) at 16 kHz, or at a bundle's own rate, to probabilities."""
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+RATE = 16_000
+DURATIONS_S = (1.0, 3.0, 10.0, 60.0)
+THREADS = (1, 2)
+LONG_S = (60, 600, 3600)
+LONGEST_S = 30.0  # what Whisper takes at once
+CLASSES = 8
+
+
+def main(
+    bundle: list[str] = typer.Option(..., metavar="NAME=DIR", help="An exported student."),
+    whisper: Path = typer.Option(..., help="Folder of Whisper-base's encoder."),
+    rounds: int = typer.Option(30, help="How often each system hears a clip of 3 s."),
+    out: Path = typer.Option(RESULTS),
+) -> None:
+    """Measure every system on every length, with one thread and with two."""
+    rows = []
+    for threads in THREADS:
+        systems = {
+            **{name: _student(Path(folder), threads) for name, _, folder in map(_parted, bundle)},
+            **_whisper(whisper, threads),
+            "opensmile_egemaps": (_opensmile(), RATE),
+        }
+        for duration_s in DURATIONS_S:
+            count = max(3, round(rounds * min(1.0, 3.0 / duration_s)))
+            rows += _measured(systems, threads, duration_s, count)
+    record = {
+        "date": time.strftime("%Y-%m-%d"),
+        "rounds_at_3_s": rounds,
+        "machine": _machine(),
+        "rows": rows,
+        "ratios": _ratios(rows),
+        "runtime": [_runtime(_parted(bundle[-1])[2], seconds) for seconds in LONG_S],
+    }
+    part = out.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    part.replace(out)
+    _show(record)
+
+
+def _parted(word: str) -> tuple[str, str, str]:
+    return word.partition("=")
+
+
+def _student(folder: Path, threads: int) -> tuple[System, int]:
+    """An exported student's graph alone: no search for speech, no windows."""
+    import onnxruntime
+
+    from liser.bundle import read_bundle
+
+    bundle = read_bundle(folder)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(bundle.graph, options, ["CPUExecutionProvider"])
+
+    def recognise(waveform: Waveform) -> NDArray[np.float32]:
+        (logits,) = session.run(["logits"], {"waveform": waveform[None]})
+        return _softmax(logits[0] / bundle.temperature)
+
+    return recognise, bundle.sample_rate
+
+
+def _runtime(folder: str, duration_s: int) -> dict[str, Any]:
+    """Let a fresh process stream so much sound through the runtime, and tell what it took."""
+    code = f"""
+import re, time
+from pathlib import Path
+import numpy as np, liser
+started = time.perf_counter()
+recognizer = liser.load({folder!r})
+loaded = time.perf_counter()
+stream = recognizer.stream({RATE})
+rng = np.random.default_rng(0)
+t = np.arange({RATE}) / {RATE}
+buzz = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 30))
+second = (0.1 * buzz * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)
+began = time.perf_counter()
+for _ in range({duration_s}):
+    stream.feed(second)
+answer = stream.flush()
+took = time.perf_counter() - began
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+print(loaded - started, took, peak, answer.speech_s, len(answer.segments))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    load_s, took_s, peak_mb, speech_s, segments = map(float, ended.stdout.split())
+    return {
+        "duration_s": duration_s,
+        "load_s": round(load_s, 3),
+        "seconds": round(took_s, 3),
+        "ms_per_second": round(1000 * took_s / duration_s, 3),
+        "peak_memory_mb": round(peak_mb, 1),
+        "speech_s": round(speech_s, 1),
+        "segments": int(segments),
+    }
+
+
+def _whisper(folder: Path, threads: int) -> dict[str, tuple[System, int]]:
+    """Whisper's encoder and a linear head, on the clip as it is and padded to 30 s."""
+    import torch
+
+    from liser.teachers.speech import HuggingFaceSpeech
+
+    torch.set_num_threads(threads)
+    teacher = HuggingFaceSpeech(folder)
+    head = np.random.default_rng(0).normal(size=(512, CLASSES)).astype(np.float32)
+
+    def heard(windows: Waveform) -> NDArray[np.float32]:
+        states = teacher._hidden_states(windows)  # what `teach` itself calls, without the disk
+        return _softmax(states[:, -1].mean((0, 1)).numpy() @ head)
+
+    def true_length(waveform: Waveform) -> NDArray[np.float32]:
+        count = int(np.ceil(len(waveform) / (LONGEST_S * RATE)))
+        return heard(waveform.reshape(count, -1))
+
+    def padded(waveform: Waveform) -> NDArray[np.float32]:
+        size = int(LONGEST_S * RATE)
+        return heard(np.pad(waveform, (0, -len(waveform) % size)).reshape(-1, size))
+
+    return {"whisper_base_true_length": (true_length, RATE), "whisper_base_30s": (padded, RATE)}
+
+
+def _opensmile() -> System:
+    """openSMILE's eGeMAPS functionals and a linear head; openSMILE has no threads to set."""
+    import opensmile
+
+    smile = opensmile.Smile(
+        feature_set=opensmile.FeatureSet.eGeMAPSv02,
+        feature_level=opensmile.FeatureLevel.Functionals,
+    )
+    head = np.random.default_rng(0).normal(size=(88, CLASSES)).astype(np.float32) / 1e3
+
+    def recognise(waveform: Waveform) -> NDArray[np.float32]:
+        return _softmax(smile.process_signal(waveform, RATE).to_numpy(np.float32)[0] @ head)
+
+    return recognise
+
+
+def _measured(
+    systems: dict[str, tuple[System, int]], threads: int, duration_s: float, count: int
+) -> list[dict[str, Any]]:
+    taken: dict[str, list[float]] = {name: [] for name in systems}
+    sounds = {rate: _sound(duration_s, rate) for _, rate in systems.values()}
+    for turn in range(count + 1):  # the first is for warming up
+        for name, (recognise, rate) in systems.items():
+            started = time.perf_counter()
+            recognise(sounds[rate])
+            if turn:
+                taken[name].append(1000 * (time.perf_counter() - started))
+    return [
+        {
+            "system": name,
+            "threads": threads,
+            "duration_s": duration_s,
+            "ms_median": round(float(np.median(times)), 3),
+            "ms_min": round(min(times), 3),
+            "rounds": count,
+        }
+        for name, times in taken.items()
+    ]
+
+
+def _sound(duration_s: float, sample_rate: int) -> Waveform:
+    """Return a buzz with syllables and noise: what is said makes no difference to the time."""
+    rng = np.random.default_rng(0)
+    t = np.arange(round(duration_s * sample_rate)) / sample_rate
+    buzz = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 30))
+    syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * t)
+    return (0.1 * buzz * syllables + 0.01 * rng.normal(size=len(t))).astype(np.float32)
+
+
+def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how many times longer every other system takes than each student."""
+    by = {(r["system"], r["threads"], r["duration_s"]): r for r in rows}
+    return [
+        {
+            "name": f"{other} ÷ {student}",
+            "threads": threads,
+            "duration_s": duration_s,
+            "median": round(by[other, threads, duration_s]["ms_median"] / row["ms_median"], 1),
+            "min": round(by[other, threads, duration_s]["ms_min"] / row["ms_min"], 1),
+        }
+        for (student, threads, duration_s), row in by.items()
+        if student.startswith("student")
+        for other in ("whisper_base_true_length", "whisper_base_30s", "opensmile_egemaps")
+    ]
+
+
+def _machine() -> dict[str, Any]:
+    import platform
+
+    import onnxruntime
+    import opensmile
+    import torch
+
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "onnxruntime": onnxruntime.__version__,
+        "torch": torch.__version__,
+        "opensmile": opensmile.__version__,
+    }
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[np.float32]:
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum(), np.float32)
+
+
+def _show(record: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="milliseconds from waveform to probabilities: median (least)")
+    table.add_column("system")
+    for threads in THREADS:
+        for duration_s in DURATIONS_S:
+            table.add_column(f"{duration_s:g} s, {threads} thr.", justify="right")
+    for name in dict.fromkeys(row["system"] for row in record["rows"]):
+        own = [row for row in record["rows"] if row["system"] == name]
+        table.add_row(name, *(f"{row['ms_median']:.2f} ({row['ms_min']:.2f})" for row in own))
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

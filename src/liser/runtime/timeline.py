@@ -1,0 +1,84 @@
+"""A picture of what was heard when: a panel for each recording, a row for each emotion."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liser.bundle import UNCERTAIN
+from liser.errors import InputError, MissingExtraError, StorageError
+from liser.runtime.prediction import Prediction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_PANELS = 20
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def check_plot(path: Path, recordings: int) -> None:
+    """Refuse, before anything is listened to, a picture that can't be made.
+
+    Raises:
+        InputError: its suffix is not one of `FORMATS`, or it would have too many panels.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"a plot is written as {', '.join(FORMATS)}, not as {path.name!r}")
+    if recordings > MOST_PANELS:
+        raise InputError(
+            f"a plot has room for {MOST_PANELS} recordings, not for {recordings}; "
+            "take fewer, or --csv"
+        )
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "plot")
+
+
+def plot_timeline(
+    path: Path, predictions: Sequence[tuple[str, Prediction]], labels: Sequence[str]
+) -> None:
+    """Draw named predictions over time; where nothing is drawn, nobody speaks.
+
+    Raises as `check_plot`, and `StorageError` if the file can't be written.
+    """
+    check_plot(path, len(predictions))
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height_in = 0.6 + 0.22 * len(labels)
+    figure = Figure((10.0, 0.4 + height_in * len(predictions)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(predictions), 1, squeeze=False)[:, 0]
+    for axes, (name, prediction) in zip(panels, predictions, strict=True):
+        _panel(axes, name, prediction, labels)
+    panels[-1].set_xlabel("seconds")
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(part, dpi=120, format=path.suffix[1:].lower())
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"can't write {path}: {error}") from error
+
+
+def _panel(axes: "Axes", name: str, prediction: Prediction, labels: Sequence[str]) -> None:
+    """Shade each segment's row of an emotion by its probability, and frame what was answered."""
+    from matplotlib.patches import Rectangle
+
+    for segment in prediction.segments:
+        length_s = segment.end_s - segment.start_s
+        for row, label in enumerate(labels):
+            shade = (0.0, 0.447, 0.698, segment.probabilities[label])  # Okabe & Ito's blue
+            edge, width = ("black", 0.8) if label == segment.label else ("none", 0.0)
+            box = Rectangle((segment.start_s, row - 0.45), length_s, 0.9, fc=shade, ec=edge)
+            box.set_linewidth(width)
+            axes.add_patch(box)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlim(0, max(prediction.duration_s, 0.1))
+    said = prediction.label or "no speech"
+    best = prediction.probabilities.get(said)
+    title = said if best is None or said == UNCERTAIN else f"{said} {best:.2f}"
+    # a dollar sign in a file's name would begin a formula
+    axes.set_title(f"{Path(name).name}: {title}".replace("$", r"\$"), fontsize=9, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,136 @@
+"""`liser predict` tells of files, folders and pipes, and names what it had to leave out."""
+
+import csv
+import io
+import json
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+from liser.bundle import Bundle
+from liser.runtime import Prediction, Recognizer
+
+
+@pytest.fixture
+def voices(recordings: Path, bands: Bundle) -> Path:
+    """A folder of 24 tones; `bands` is beside it as model/."""
+    (recordings.parent / "model").symlink_to(bands.folder)
+    return recordings
+
+
+def predict(liser, *arguments: object):
+    return liser("predict", "--bundle", "model", "--all-sound", *arguments)
+
+
+def test_one_recording_is_shown_with_all_its_probabilities(liser, voices: Path) -> None:
+    ended = predict(liser, voices / "speaker0" / "sad-0.wav")
+    assert ended.status == 0
+    assert "sad-0.wav" in ended.out and "0:00.6" in ended.out
+    assert all(label in ended.out for label in ("neutral", "happy", "sad")) and "█" in ended.out
+
+
+def test_folders_are_searched_at_every_level(liser, voices: Path) -> None:
+    ended = predict(liser, voices, "--json")
+    record = json.loads(ended.out)
+    assert ended.status == 0 and len(record["recordings"]) == 24 and record["skipped"] == []
+    assert record["labels"] == ["neutral", "happy", "sad"]
+    first = record["recordings"][0]
+    assert first["file"].endswith(".wav") and first["speech_s"] == pytest.approx(0.6)
+    low, high = (
+        [r["probabilities"]["neutral"] for r in record["recordings"] if word in r["file"]]
+        for word in ("sad", "angry")
+    )
+    assert max(high) < min(low)
+
+
+def test_bad_files_are_counted_and_named_and_the_rest_is_heard(liser, voices: Path) -> None:
+    (voices / "notes.wav").write_text("my notes\n" * 50)
+    ended = predict(liser, voices, "missing.mp4")
+    assert ended.status == 0
+    out = " ".join(ended.out.split())
+    assert "skipped 2" in out and "notes.wav" in out and "missing.mp4" in out
+    assert "not media" in out and "missing file" in out
+
+
+def test_where_nothing_could_be_heard_the_status_says_so(liser, voices: Path) -> None:
+    (voices / "empty").mkdir()
+    (voices / "notes.wav").write_text("my notes\n" * 50)
+    ended = predict(liser, voices / "notes.wav", voices / "empty", "--json", "--csv", "t.csv")
+    assert ended.status == 2
+    skipped = json.loads(ended.out)["skipped"]
+    assert [s["reason"] for s in skipped] == ["no media", "not media"]
+    assert not Path("t.csv").exists()
+
+
+def test_ctrl_c_leaves_what_was_heard_and_names_the_rest(
+    liser, voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear, left = Recognizer.predict, iter(range(2))
+
+    def until_ctrl_c(self: Recognizer, source: str) -> Prediction:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return hear(self, source)
+
+    monkeypatch.setattr(Recognizer, "predict", until_ctrl_c)
+    ended = predict(liser, voices, "--json", "--csv", "heard.csv")
+    record = json.loads(ended.out)
+    assert ended.status == 130 and Path("heard.csv").exists()
+    assert len(record["recordings"]) == 2
+    assert [s["reason"] for s in record["skipped"]] == ["stopped"] * 22
+
+
+def test_standard_input_is_heard(liser, voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = (voices / "speaker0" / "sad-0.wav").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    piped = json.loads(predict(liser, "-", "--json").out)["recordings"][0]
+    filed = json.loads(predict(liser, voices / "speaker0" / "sad-0.wav", "--json").out)
+    assert piped["probabilities"] == filed["recordings"][0]["probabilities"]
+    assert piped["file"] == "-"
+
+
+def test_silence_is_no_speech_unless_all_sound_is_asked_for(liser, voices: Path) -> None:
+    with wave.open("quiet.wav", "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(32_000))
+    assert "no speech" in liser("predict", "--bundle", "model", "quiet.wav").out
+    record = json.loads(liser("predict", "--bundle", "model", "quiet.wav", "--json").out)
+    assert record["recordings"][0]["label"] is None
+    record = json.loads(predict(liser, "quiet.wav", "--json").out)
+    assert record["recordings"][0]["label"] in record["labels"]
+
+
+def test_a_csv_file_holds_recordings_and_segments(liser, voices: Path) -> None:
+    assert predict(liser, voices, "--csv", "new/heard.csv").status == 0
+    with Path("new/heard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 48 and {row["part"] for row in rows} == {"0", "1"}
+    assert sum(float(rows[0][f"p_{label}"]) for label in ("neutral", "happy", "sad")) == (
+        pytest.approx(1.0, abs=1e-5)
+    )
+
+
+def test_a_timeline_is_drawn(liser, voices: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert predict(liser, voices / "speaker0", "--plot", "new/timeline.png").status == 0
+    assert Path("new/timeline.png").read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in Path("new").iterdir()] == ["timeline.png"]
+
+
+def test_a_plot_that_cannot_be_made_is_refused_before_listening(
+    liser, voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = predict(liser, voices, "--plot", "timeline.png")
+    assert ended.status == 2 and "room for 20 recordings, not for 24" in ended.err
+    ended = predict(liser, voices / "speaker0", "--plot", "timeline.txt")
+    assert ended.status == 2 and "timeline.txt" in ended.err
+    monkeypatch.setattr("liser.runtime.timeline.find_spec", lambda name: None)
+    ended = predict(liser, voices / "speaker0", "--plot", "timeline.png")
+    assert ended.status == 2 and "pip install 'liser[plot]'" in ended.err
+
+
+def test_a_bundle_that_is_none_is_refused(liser, voices: Path) -> None:
+    ended = liser("predict", "--bundle", "nowhere", voices)
+    assert ended.status == 2 and "not a bundle" in ended.err
