@@ -1,13 +1,16 @@
 """A student of tones that was taught for a second, and a corpus of voices it knows and doesn't."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from liser.bundle import Bundle, write_bundle
 from liser.config import Distillation, Frontend, Training
 from liser.corpora.base import Corpus
 from liser.distill import distill
+from liser.export import export_student
 from liser.students.student import Student
 
 TRAINING = Training(
@@ -54,3 +57,29 @@ def toy(monkeypatch: pytest.MonkeyPatch, folder_of_student: Path) -> Student:
 
     monkeypatch.setitem(STUDENTS, "toy", lambda classes, mels: Cnn(classes, mels, (8, 16, 16), 12))
     return load_student(folder_of_student)
+
+
+@pytest.fixture(scope="session")
+def exported() -> dict[bytes, tuple[Bundle, bytes]]:
+    """Bundles by the weights that they were made of."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def export_once(
+    monkeypatch: pytest.MonkeyPatch, exported: dict[bytes, tuple[Bundle, bytes]]
+) -> None:
+    """Trace each student once in a session: tracing takes seconds, and gives the same again."""
+
+    def export(student: Student, folder: Path) -> Bundle:
+        weights = b"".join(w.numpy().tobytes() for w in student.module.state_dict().values())
+        if weights not in exported:
+            bundle = export_student(student, folder)
+            exported[weights] = bundle, bundle.graph.read_bytes()
+            return bundle
+        bundle, graph = exported[weights]
+        told = {"provenance": student.provenance, "temperature": student.temperature}
+        same = replace(bundle, mean_log_posterior=student.mean_log_posterior, **told)
+        return write_bundle(same, graph, folder, "")
+
+    monkeypatch.setattr("liser.compress.recipe.export_student", export)

@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from liser.compress import quantise as stage
 from liser.compress.cost import macs, times
-from liser.compress.graph import Listener, listening, logmel_of, run_all
+from liser.compress.graph import GraphModule, listening, logmel_of, run_all
 from liser.compress.quantise import divergence, quantise
-from liser.compress.recipe import _exported as exported
+from liser.compress.recipe import as_exported
 from liser.compress.table import Version
 from liser.config import Frontend
 from liser.corpora.base import Corpus
@@ -30,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def version(toy: Student) -> Version:
-    return exported("student", toy)
+    return as_exported("student", toy)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_integers_say_what_floats_say(toy: Student, version: Version, clips: Cli
     assert made.divergence < stage.SMALL_KL or made.kept_float
     ours = version.heard_through.posteriors(clips, np.arange(36, 54))
     part = listening(made.model, version.logmel, toy.frontend)
-    theirs = replace(toy, module=Listener(part)).posteriors(clips, np.arange(36, 54))
+    theirs = replace(toy, module=GraphModule(part)).posteriors(clips, np.arange(36, 54))
     assert np.abs(ours - theirs).max() < 0.05
     kinds = {n.op_type for n in part.model.graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds

@@ -103,7 +103,7 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
 
 
-class Listener(nn.Module):
+class GraphModule(nn.Module):
     """The listening part of a graph in place of a student's module: same input, same outputs."""
 
     def __init__(self, part: Part) -> None:

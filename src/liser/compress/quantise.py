@@ -28,7 +28,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from liser.compress.graph import Listener, Part, listening
+from liser.compress.graph import GraphModule, Part, listening
 from liser.errors import InputError
 from liser.students.hearing import Clips
 from liser.students.student import softmax
@@ -145,7 +145,7 @@ def _named(model: ModelProto) -> ModelProto:
 def _posteriors(
     model: ModelProto, logmel: str, clips: Clips, rows: NDArray[np.int64], temperature: float
 ) -> NDArray[np.float64]:
-    logits, _ = clips.predict(Listener(listening(model, logmel, clips.frontend)), rows)
+    logits, _ = clips.predict(GraphModule(listening(model, logmel, clips.frontend)), rows)
     return softmax(logits / temperature)
 
 

@@ -84,12 +84,12 @@ def compress(
             "student was trained on, and some are needed to calibrate on, though not their labels: "
             "give the corpus that it was trained on as well (--data may be given again)"
         )
-    versions, how = [_exported("student", student)], None
+    versions, how = [as_exported("student", student)], None
     if settings.prune:
         smaller = _prune(student, clips, rows, folder, settings, seed, tell)
         if keep_student is not None:
             save_student(smaller, keep_student)
-        versions.append(_exported("pruned", smaller))
+        versions.append(as_exported("pruned", smaller))
     if settings.int8:
         how = _quantise(versions[-1], clips, rows, settings, tell)
         bundle = replace(versions[-1].bundle, precision="int8")
@@ -125,7 +125,8 @@ def divide(student: Student, corpus: Corpus, clips: Clips) -> tuple[Rows, NDArra
     return Rows(places[ours & ~valid], places[ours & valid]), places[~ours & known]
 
 
-def _exported(system: str, student: Student) -> Version:
+def as_exported(system: str, student: Student) -> Version:
+    """Return a student as its exported graph; raises as `liser.export.export_student`."""
     with tempfile.TemporaryDirectory() as spare:
         bundle = export_student(student, Path(spare))
         model = onnx.load(bundle.graph)

@@ -13,7 +13,7 @@ from onnx import ModelProto
 from liser import __version__
 from liser.bundle import Bundle
 from liser.compress.cost import macs, times
-from liser.compress.graph import Listener, listening
+from liser.compress.graph import GraphModule, listening
 from liser.compress.quantise import Quantised
 from liser.corpora.base import Corpus
 from liser.evaluate import among, scores, shared_classes
@@ -24,6 +24,8 @@ from liser.students.student import Student
 
 DURATION_S = 3.0
 """How long a clip is whose time and multiply-accumulates are told."""
+
+TOLD = ("uar", "uar_low", "uar_high", "ece")
 
 POINT = 0.01
 """A loss of UAR that a note names."""
@@ -48,7 +50,7 @@ class Version:
     def heard_through(self) -> Student:
         """The student as the graph computes it."""
         part = listening(self.model, self.logmel, self.student.frontend)
-        return replace(self.student, module=Listener(part))
+        return replace(self.student, module=GraphModule(part))
 
 
 def table_of(
@@ -133,7 +135,7 @@ def _scores(
         said = among(classes, listener, version.heard_through.posteriors(clips, rows))
         answers.append(said.argmax(1))
         every = scores(corpus.utterances, said, classes, seed)
-        own = {name: every[name] for name in ("uar", "uar_low", "uar_high", "ece") if name in every}
+        own: dict[str, Any] = {name: every[name] for name in TOLD if name in every}
         own["change"] = own["uar"] - found[0]["uar"] if found else 0.0
         if "uar_low" in own:
             pair, rng = (answers[-1], answers[0]), np.random.default_rng(seed)
