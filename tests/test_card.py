@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from liser.bundle import Bundle
-from liser.card import card
+from liser.card import calibrated_threshold, card
 
 
 def told(provenance: dict[str, Any], threshold: float = 0.0) -> str:
@@ -28,7 +28,7 @@ def told(provenance: dict[str, Any], threshold: float = 0.0) -> str:
 def test_an_empty_record_makes_nothing_up() -> None:
     page = told({})
     assert "370,173" in page and "22,050 Hz" in page and "int8" in page
-    assert "it always answers" in page
+    assert "It always answers. No threshold was calibrated." in page
     assert page.count("not stated") >= 5
     assert "Not measured, or not stated." in page
     assert "Not measured for this model" in page
@@ -73,3 +73,27 @@ def test_a_full_record_is_told_in_full() -> None:
     ):
         assert said in page, said
     assert page.count("RAVDESS, CC BY") == 1
+
+
+def test_the_threshold_is_told_with_what_it_was_chosen_on() -> None:
+    result = {"threshold": 0.5, "coverage": 0.8, "answered_wa": 0.76}
+    chosen = "it answers 80% of the clips, 76% of them right"
+    assert chosen in told({"result": result}, 0.5)
+    assert "This was set by hand." in told({"result": result}, 0.6)
+    assert "This was set by hand." in told({"result": {"threshold": None}}, 0.6)
+    everything = told({"result": {**result, "threshold": 0.0}}, 0.0)
+    assert "It always answers. On the validation speakers" in everything
+
+
+def test_an_earlier_training_s_threshold_doesn_t_outlive_fine_tuning() -> None:
+    before = {"result": {"threshold": 0.4}}
+    assert calibrated_threshold(before) == 0.4
+    assert calibrated_threshold({**before, "finetuned": [{"result": {"threshold": None}}]}) is None
+    after = {**before, "finetuned": [{"result": {"threshold": 0.3}}]}
+    assert calibrated_threshold(after) == 0.3
+    assert calibrated_threshold({}) is None
+
+
+def test_teachers_of_unknown_terms_are_told() -> None:
+    page = told({"teachers": [{"name": "whisper"}]})
+    assert "the teachers: terms not stated" in page

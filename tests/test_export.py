@@ -1,5 +1,6 @@
 """The exported graph is the student: any length, any batch, within a ten-thousandth."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from liser import export as stage
 from liser.bundle import Bundle, read_bundle
 from liser.config import Frontend
 from liser.errors import InputError
-from liser.export import TOLERANCE, export_student, graph_of, parity
+from liser.export import TOLERANCE, export_student, folded, graph_of, parity
 from liser.students.frontend import LogMel
 from liser.students.registry import build_student
 from liser.students.student import Student
@@ -92,6 +93,38 @@ def test_the_graph_is_one_valid_file_with_the_contract_s_names(bundle: Bundle) -
         "model.json",
         "README.md",
     }
+
+
+def test_the_graph_is_lean_and_tells_nothing_of_its_maker_s_disk(bundle: Bundle) -> None:
+    data = bundle.graph.read_bytes()
+    assert b".py" not in data and str(Path.cwd()).encode() not in data
+    assert len(data) < 4 * bundle.parameters + 90_000, "the front end takes little room"
+    model = onnx.load_from_string(data)
+    assert not any(node.op_type in ("BatchNormalization", "Dropout") for node in model.graph.node)
+    made = {name for node in model.graph.node for name in node.output if name}
+    read = {name for node in model.graph.node for name in node.input}
+    assert made - read == {"logits"}, "embedding is read on the way to the logits"
+
+
+def test_a_difference_that_is_no_number_is_refused_wherever_it_is(
+    student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"logits": lost, "embedding": 0.0} for lost in (1e-6, float("nan"), 1e-6)]
+    monkeypatch.setattr(stage, "graph_of", lambda student: b"")
+    monkeypatch.setattr(stage, "parity", lambda student, graph: {"differences": rows})
+    with pytest.raises(InputError, match="by nan"):
+        export_student(student, tmp_path / "bundle")
+
+
+def test_batch_norms_go_into_the_linear_layers_after_them(student: Student) -> None:
+    chain = copy.deepcopy(student.module.embed).eval()
+    with torch.no_grad():
+        for parameter in chain.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    x = torch.randn(4, chain[0].num_features)
+    before = chain(x)
+    assert isinstance(folded(chain)[0], torch.nn.Identity)
+    torch.testing.assert_close(chain(x), before, rtol=1e-4, atol=1e-5)
 
 
 def test_a_bundle_says_what_the_student_knew(student: Student, bundle: Bundle) -> None:

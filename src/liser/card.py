@@ -26,15 +26,10 @@ def card(bundle: Bundle) -> str:
     ``{"what": …, "uar": …, "low": …, "high": …}``) and ``weaknesses`` (a list of sentences).
     """
     told = bundle.provenance
-    answered = (
-        f"Below {bundle.threshold:.2f} for the best label the answer is “uncertain”."
-        if bundle.threshold > 0
-        else "No threshold was calibrated: it always answers."
-    )
     parts = [
         f"# {bundle.name}: speech emotion in {len(bundle.labels)} classes",
         f"Made with liser {told.get('liser', NOT_STATED)}. Hears speech, and tells which of "
-        f"{', '.join(bundle.labels)} it sounds like. {answered}",
+        f"{', '.join(bundle.labels)} it sounds like. {_abstention(bundle)}",
         "## Use",
         '```python\nimport liser\n\nrecognizer = liser.load("path/to/this/folder")\n'
         'print(recognizer.predict("clip.wav"))\n```',
@@ -60,6 +55,38 @@ def card(bundle: Bundle) -> str:
         _bullets(told.get("weaknesses") or [_UNKNOWN]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def calibrated_threshold(told: Mapping[str, Any]) -> float | None:
+    """Return the threshold that the last training's validation speakers gave, None if none did.
+
+    That of an earlier training doesn't count: fine-tuning changes how sure a student is.
+    """
+    found: float | None = _last_result(told).get("threshold")
+    return found
+
+
+def _last_result(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    trainings = [told, *told.get("finetuned", [])]
+    return trainings[-1].get("result") or {}
+
+
+def _abstention(bundle: Bundle) -> str:
+    """Say when there is no answer, and how it came to that."""
+    result = _last_result(bundle.provenance)
+    if calibrated_threshold(bundle.provenance) != bundle.threshold:
+        how = "This was set by hand." if bundle.threshold > 0 else "No threshold was calibrated."
+    else:
+        share, right = result.get("coverage"), result.get("answered_wa")
+        known = share is not None and right is not None
+        how = "On the validation speakers, that it was chosen on, " + (
+            f"it answers {share:.0%} of the clips, {right:.0%} of them right."
+            if known
+            else f"what is answered is {NOT_STATED}."
+        )
+    if bundle.threshold == 0:
+        return f"It always answers. {how}"
+    return f"Below {bundle.threshold:.2f} for the best label the answer is “uncertain”. {how}"
 
 
 _UNKNOWN = (
@@ -102,6 +129,8 @@ def _terms(told: Mapping[str, Any]) -> list[str]:
         f"{name}: terms {NOT_STATED}" for name in dict.fromkeys(corpora) if name not in TERMS
     ]
     given = [str(one) for one in told.get("terms", [])]
+    if told.get("teachers") and not given:
+        given = [f"the teachers: terms {NOT_STATED}"]
     licence = f"These weights: {told.get('licence', 'licence ' + NOT_STATED)}"
     bound = "Weights are bound by what the data and the teachers allow."
     return [licence, *known, *unknown, *given, bound]

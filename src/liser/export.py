@@ -6,19 +6,24 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from liser.bundle import Bundle, write_bundle
-from liser.card import card
+from liser.card import calibrated_threshold, card
 from liser.errors import InputError, MissingExtraError
 from liser.students.frontend import LogMel
 from liser.students.student import Student
 from liser.students.waveform import FromWaveform
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 20
 TOLERANCE = 1e-4
@@ -27,6 +32,9 @@ DURATIONS_S = (0.1, 0.5, 1.0, 3.0, 10.0, 30.0)
 BATCHES = (1, 3)
 WINDOW_S = 6.0
 """How much speech a student hears at once if nothing else is said: as long as acted clips get."""
+FOLDED = 4096
+"""Constants of more elements than this are left for ONNX Runtime to compute when it loads a graph;
+stored, the front end's would take more room than a small student."""
 
 
 def export_student(
@@ -57,14 +65,15 @@ def export_student(
     """
     graph = graph_of(student)
     compared = parity(student, graph)
-    worst = max(max(one["logits"], one["embedding"]) for one in compared["differences"])
+    lost = [one[name] for one in compared["differences"] for name in ("logits", "embedding")]
+    worst = float(np.max(lost))  # unlike `max`, it sees what isn't a number
     if not worst <= TOLERANCE:
         raise InputError(
             f"the exported graph's outputs differ from the student's by {worst:.2g}, more than "
             f"{TOLERANCE:g}: nothing was written. Are there weights of extreme size?"
         )
     if threshold is None:
-        threshold = float(student.provenance.get("result", {}).get("threshold") or 0.0)
+        threshold = float(calibrated_threshold(student.provenance) or 0.0)
     bundle = Bundle(
         folder=folder,
         name=student.name,
@@ -90,12 +99,13 @@ def graph_of(student: Student) -> bytes:
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
     """
-    for package in ("onnx", "onnxscript"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise MissingExtraError(package, "train") from error
-    whole = FromWaveform(copy.deepcopy(student.module).cpu(), student.frontend).eval()
+    try:
+        import onnx  # noqa: F401
+        import onnxscript.optimizer
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "train") from error
+    module = folded(copy.deepcopy(student.module).cpu().eval())
+    whole = FromWaveform(module, student.frontend).eval()
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet():
         program = torch.onnx.export(
@@ -106,10 +116,35 @@ def graph_of(student: Student) -> bytes:
             output_names=["logits", "embedding"],
             dynamic_shapes={"waveform": free},
             opset_version=OPSET,
+            optimize=False,  # here, where it can be told what not to fold
             verbose=False,
         )
-    assert program is not None  # where a program is asked for
-    return bytes(program.model_proto.SerializeToString())
+        assert program is not None  # where a program is asked for
+        onnxscript.optimizer.optimize(program.model, output_size_limit=FOLDED)
+    return bytes(_bare(program.model_proto).SerializeToString())
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """Put each batch norm into the linear layer after it; one after a layer the exporter folds.
+
+    In place; with ``w' = w γ/σ`` and ``b' = b + w (β - μ γ/σ)``.
+    """
+    for chain in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
+        layers = [layer for layer in chain if not isinstance(layer, nn.Dropout)]
+        for norm, linear in pairwise(layers):
+            if isinstance(norm, nn.BatchNorm1d) and isinstance(linear, nn.Linear):
+                _fold(norm, linear)
+                chain[list(chain).index(norm)] = nn.Identity()
+    return module
+
+
+@torch.no_grad()
+def _fold(norm: nn.BatchNorm1d, linear: nn.Linear) -> None:
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    moved = linear.weight @ (norm.bias - norm.running_mean * scale)
+    linear.bias = nn.Parameter(moved if linear.bias is None else linear.bias + moved)
+    linear.weight *= scale
 
 
 def parity(
@@ -155,6 +190,16 @@ def _sounds(batch: int, size: int) -> NDArray[np.float32]:
     levels = [10.0 ** (-2 * i) for i in range(batch)]
     levels[1:] = [*levels[1:-1], 0.0] if batch > 1 else []
     return np.stack([level * sound for level in levels]).astype(np.float32)
+
+
+def _bare(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Take off what the exporter noted, such as where on its maker's disk each line of code is."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")
+    return model
 
 
 @contextlib.contextmanager

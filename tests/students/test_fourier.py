@@ -53,4 +53,14 @@ def test_a_tone_falls_in_its_band_whatever_the_phase() -> None:
 
 def test_what_no_filter_hears_is_not_computed() -> None:
     everything = Frontend(high_hz=None)
-    assert MelPower(Frontend()).real.numel() < 0.8 * MelPower(everything).real.numel()
+    assert MelPower(Frontend()).number.numel() < 0.8 * MelPower(everything).number.numel()
+
+
+def test_it_needs_little_room() -> None:
+    assert sum(t.numel() * t.element_size() for t in MelPower(Frontend()).buffers()) < 50_000
+
+
+def test_the_filters_are_the_front_end_s_own() -> None:
+    own, theirs = MelPower(Frontend())._filters(), LogMel(Frontend()).filters
+    torch.testing.assert_close(own.sum(0), theirs.sum(1))
+    torch.testing.assert_close(own.amax(0), theirs.amax(1), rtol=0, atol=0)

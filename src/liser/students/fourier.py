@@ -14,6 +14,7 @@ order (a, frame, b) once, in rows of b, and nothing larger has to be turned afte
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from liser.config import Frontend
-from liser.students.frontend import mel_filters, samples
+from liser.students.frontend import band_edges, samples
 
 
 class MelPower(nn.Module):
@@ -33,28 +34,31 @@ class MelPower(nn.Module):
         window, self.hop, self.size = samples(settings)
         self.inner, self.outer = _factors(self.size)
         kept, layout = _bins(self.inner, self.outer)
-        filters = mel_filters(
-            settings.sample_rate, self.size, settings.mels, settings.low_hz, settings.high_hz
-        )
-        top = int(np.flatnonzero(filters.any(0)).max())  # the highest bin that any filter hears
-        needed = np.flatnonzero((kept & (layout <= top)).any(0))
-        weight = np.where(kept[:, needed, None], filters.T[layout[:, needed]], 0.0)
+        rate = settings.sample_rate
+        edges = band_edges(rate, settings.mels, settings.low_hz, settings.high_hz)
+        hz = np.where(kept, layout * rate / self.size, -1.0)  # no filter hears below 0 Hz
+        needed = np.flatnonzero((kept & (hz < edges[-1])).any(0))
+        number = np.arange(self.inner // 2 + 1)[:, None, None] + self.inner * needed
+        cosines = np.cos(2 * np.pi * np.arange(self.size) / self.size)
         centred = _centred(window, self.size).reshape(self.inner, 1, self.outer)
-        self._keep("window", centred)
-        self._keep("first", _real_transform(self.inner))
-        real, imaginary = _twiddled_transforms(self.inner, self.outer, needed)
-        self._keep("real", real)
-        self._keep("imaginary", imaginary)
-        self._keep("filters", weight.reshape(-1, settings.mels))
+        self._keep("window", torch.float32, centred)
+        self._keep("first", torch.float32, _real_transform(self.inner))
+        self._keep("cosines", torch.float32, cosines)
+        self._keep("number", torch.int64, number)
+        self._keep("place", torch.int64, np.arange(self.outer)[:, None])
+        self._keep("hz", torch.float64, hz[:, needed].reshape(-1, 1))
+        self._keep("edges", torch.float64, edges)
 
     window: Tensor
     first: Tensor
-    real: Tensor
-    imaginary: Tensor
-    filters: Tensor
+    cosines: Tensor
+    number: Tensor
+    place: Tensor
+    hz: Tensor
+    edges: Tensor
 
-    def _keep(self, name: str, value: NDArray[np.float64]) -> None:
-        tensor = torch.from_numpy(np.ascontiguousarray(value, np.float32))
+    def _keep(self, name: str, dtype: torch.dtype, value: NDArray[Any]) -> None:
+        tensor = torch.from_numpy(np.ascontiguousarray(value)).to(dtype)
         self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -62,12 +66,29 @@ class MelPower(nn.Module):
         x = self._frames(waveform) * self.window  # (batch, a, frames, b)
         batch, _, frames, _ = x.shape
         x = self.first @ x.reshape(batch, self.inner, frames * self.outer)
-        real, imaginary = x.view(batch, 2, -1, frames, self.outer).unbind(
-            1
-        )  # (batch, c, frames, b)
-        real, imaginary = (real @ self.real + imaginary @ self.imaginary).chunk(2, -1)
+        parts = x.view(batch, 2, -1, frames, self.outer).unbind(1)  # each (batch, c, frames, b)
+        from_real, from_imaginary = self._twiddled_transforms()
+        x = parts[0] @ from_real + parts[1] @ from_imaginary
+        real, imaginary = x.chunk(2, -1)
         power = (real * real + imaginary * imaginary).transpose(1, 2)  # (batch, frames, c, d)
-        return power.reshape(batch, frames, -1) @ self.filters
+        return power.reshape(batch, frames, -1) @ self._filters()
+
+    def _twiddled_transforms(self) -> tuple[Tensor, Tensor]:
+        """Return two (c, b, 2 × d): what real and imaginary parts give to those of the needed d.
+
+        A number k of the turns' N-ths has the sine that ``k + 3/4 N`` has as cosine.
+        """
+        turned = self.place * self.number  # (c, b, d), N-ths of a turn
+        cos = self.cosines[turned % self.size]
+        sin = self.cosines[(turned + self.size // 4 * 3) % self.size]
+        return torch.cat([cos, -sin], 2), torch.cat([sin, cos], 2)
+
+    def _filters(self) -> Tensor:
+        """Return the mel filters (c · d, mels) in the bins' order: those of `mel_filters`."""
+        low, centre, high = self.edges[:-2], self.edges[1:-1], self.edges[2:]
+        rising, falling = (self.hz - low) / (centre - low), (high - self.hz) / (high - centre)
+        triangles = torch.minimum(rising, falling).relu()
+        return (triangles * (2.0 / (high - low))).to(torch.float32)
 
     def _frames(self, waveform: Tensor) -> Tensor:
         """Return frames (batch, a, frames, b), sample ``n = outer · a + b``, centred, a hop apart.
@@ -118,14 +139,3 @@ def _real_transform(inner: int) -> NDArray[np.float64]:
     """Return (2 × c, a): the real parts of all c, then the imaginary ones."""
     angle = -2 * np.pi * np.outer(np.arange(inner // 2 + 1), np.arange(inner)) / inner
     return np.vstack([np.cos(angle), np.sin(angle)])
-
-
-def _twiddled_transforms(
-    inner: int, outer: int, needed: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two (c, b, 2 × d): what real and imaginary parts give to those of the needed d."""
-    b = np.arange(outer)[None, :, None]
-    c = np.arange(inner // 2 + 1)[:, None, None]
-    angle = -2 * np.pi * b * (c + inner * needed[None, None]) / (inner * outer)
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.concatenate([cos, sin], 2), np.concatenate([-sin, cos], 2)
