@@ -92,7 +92,9 @@ def compress(
         versions.append(as_exported("pruned", smaller))
     if settings.int8:
         how = _quantise(versions[-1], clips, rows, settings, tell)
-        bundle = replace(versions[-1].bundle, precision="int8")
+        before = versions[-1].bundle
+        parity = {**before.parity, "of": "the float graph", "int8_divergence": how.divergence}
+        bundle = replace(before, precision="int8", parity=parity)
         versions.append(replace(versions[-1], system="int8", bundle=bundle, model=how.model))
     tell("measuring", 0, None)
     record = table_of(versions, how, corpus, clips, scored, seed)
