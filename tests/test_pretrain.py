@@ -222,7 +222,9 @@ def test_what_cannot_be_pretrained_is_refused(make: Make, clips: Clips, nano: st
     ):
         with pytest.raises(InputError, match=words):
             make(heard=heard)
-    with pytest.raises(InputError, match="a 'nano' student can't inherit: choose 'base'"):
+    with pytest.raises(
+        InputError, match="a 'nano' student can't inherit: choose 'small' or 'base'"
+    ):
         make(student=nano)
 
 
@@ -240,9 +242,9 @@ def test_memory_for_fitting_has_a_bound(
     given: list[int] = []
     real = module.inherit
 
-    def spy(student: Any, encoder: Any, logmels: Any, frontend: Any) -> list[float]:
+    def spy(student: Any, encoder: Any, logmels: Any, *more: Any) -> list[float]:
         given.append(sum(map(len, logmels)))
-        return real(student, encoder, logmels, frontend)
+        return real(student, encoder, logmels, *more)
 
     monkeypatch.setattr(module, "inherit", spy)
     monkeypatch.setattr(module, "FRAMES_TO_INHERIT", 150)
@@ -334,3 +336,21 @@ def test_a_crop_and_its_target_are_of_the_same_time(
     heard, _, inside = state._crop(one, 0, 100, FRONTEND, rng)
     assert inside.tolist() == [1.0] * 60 + [0.0] * 40
     assert (heard[60:] == -1).all()
+    seldom = SETTINGS.model_copy(update={"oversampling": 3})
+    state = module._Pretraining(module.build_heir("heir", 40), [said], 1.0, seldom, 0)
+    heard, target, _ = state._crop(one, 0, 20, FRONTEND, rng)
+    torch.testing.assert_close(heard[:, 0], torch.arange(0, 60, 3) * 0.02, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(heard[1:, :1], target[1:], atol=2e-3, rtol=2e-3)
+
+
+def test_a_student_that_looks_up_seldom_is_taught_by_an_encoder_that_hears_it_all(
+    make: Make, encoder: Whisper, store: FrameStore, clips: Clips
+) -> None:
+    seldom = SETTINGS.model_copy(update={"oversampling": 2, "updates": 120})
+    trunk = make(seldom)
+    assert trunk.frontend == FRONTEND.model_copy(update={"hop_ms": 40.0})
+    assert trunk.provenance["explained"] > 0.2
+    assert trunk.provenance["settings"]["oversampling"] == 2
+    heard = [one.logmel for one in stretches(Heard(clips, np.arange(10), "made"))]
+    assert all(store.holds(encoder, logmel, FRONTEND) for logmel in heard)
+    assert "oversampling" not in make().provenance["settings"]

@@ -104,6 +104,19 @@ def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
         assert sorted(f.name for f in folder.iterdir()) == ["trunk.json", "trunk.safetensors"]
 
 
+def test_an_encoder_may_hear_more_frames_than_the_student(
+    heir: str, tones: Corpus, beginning: Beginning, asked: list[list[Heard]], tmp_path: Path
+) -> None:
+    finer = PROTOCOL.pretraining.model_copy(update={"oversampling": 2})
+    folders = made(
+        beginning, tones, tmp_path / "runs", PROTOCOL.model_copy(update={"pretraining": finer})
+    )
+    half = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
+    assert {heard.clips.frontend for own in asked for heard in own} == {half}
+    assert len(asked[0][0].rows) == 4 * 2 * 3
+    assert load_trunk(folders[0]).frontend == FRONTEND
+
+
 def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
     heir: str, tones: Corpus, other: Corpus, beginning: Beginning, tmp_path: Path
 ) -> None:

@@ -165,14 +165,44 @@ class Pretraining(Settings):
     crop_s: Positive = 1.5
     components: Count = 192
     """Directions of the encoder's frames that are learnt, the widest ones."""
+    oversampling: Count = 1
+    """At how many times the student's frame rate the encoder listens: a student that looks up
+    seldom needn't be taught by an encoder that does."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+    def listening(self, frontend: Frontend) -> Frontend:
+        """Return the front end through which the encoder hears what a student of `frontend` does.
+
+        >>> Pretraining(oversampling=2).listening(Frontend(hop_ms=46.44)) == Frontend()
+        True
+        """
+        return frontend.model_copy(update={"hop_ms": frontend.hop_ms / self.oversampling})
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say nothing of `oversampling` where there is none: trunks made before it are the same."""
+        record: dict[str, Any] = dump(self)
+        if self.oversampling == 1:
+            record.pop("oversampling", None)
+        return record
+
+
+class PretrainingRecipe(Pretraining):
+    """What `liser pretrain` reads: how trunks are made, and what their students hear."""
+
+    frontend: Frontend = Frontend()
+
+    @property
+    def pretraining(self) -> Pretraining:
+        """How trunks are made."""
+        return Pretraining.read(self.model_dump(exclude={"frontend"}))
 
 
 class Distillation(Settings):
     """All that decides a student, given clips, targets and labels."""
 
-    student: str = "small"
+    student: str = "conv"
     frontend: Frontend = Frontend()
     heads: Heads = Heads()
     loss: Loss = Loss()

@@ -52,7 +52,8 @@ def pretrain(
     `frames` keeps what the encoder said of each clip (`liser.listening.listen` asks for all of it
     beforehand). A killed run goes on from `checkpoint`. `watch` is told rounds done, rounds in
     all, and the share of the variance of what the encoder says that the student told of the last
-    round's clips.
+    round's clips. With `settings.oversampling` the clips come through a front end of so many times
+    the student's frame rate (`Pretraining.listening`); the student has every such frame of them.
 
     Raises:
         InputError: nothing to listen to, clips of several front ends, a student that can't
@@ -71,7 +72,8 @@ def pretrain(
     if checkpoint is not None and checkpoint.exists():
         begun = _begun(checkpoint, recipe)
     else:
-        inherit(module, encoder, _some(sound, settings.clips_to_inherit, seed), frontend)
+        some = _some(sound, settings.clips_to_inherit, seed)
+        inherit(module, encoder, some, frontend, settings.oversampling)
 
     def said(number: int) -> Tensor:
         return torch.from_numpy(frames.of(encoder, sound[number].logmel, frontend))
@@ -94,7 +96,8 @@ def pretrain(
         "seed": seed,
         "explained": round(state.explained, 3),
     }
-    return Trunk(inherited_of(state.average.cpu()), student, frontend, provenance)
+    own = frontend.model_copy(update={"hop_ms": frontend.hop_ms * settings.oversampling})
+    return Trunk(inherited_of(state.average.cpu()), student, own, provenance)
 
 
 ROUND = 100
@@ -109,7 +112,7 @@ def build_heir(student: str, mels: int, seed: int = 0) -> Transformer:
     torch.manual_seed(seed)
     module = build_student(student, 2, mels)  # a trunk has no classes yet
     if not isinstance(module, Transformer):
-        raise InputError(f"a {student!r} student can't inherit: choose 'base'")
+        raise InputError(f"a {student!r} student can't inherit: choose 'small' or 'base'")
     return module
 
 
@@ -189,7 +192,8 @@ class _Pretraining:
         rng = torch.Generator().manual_seed(seed_of(self.seed, self.step, 4))
         order = np.random.default_rng([self.seed, self.step])
         size = min(self.settings.batch_size, len(sound))
-        length = round(self.settings.crop_s * 1000 / frontend.hop_ms)
+        own_hop = frontend.hop_ms * self.settings.oversampling
+        length = round(self.settings.crop_s * 1000 / own_hop)
         lost = 0.0
         for _ in range(count):
             picked = order.choice(len(sound), size, replace=False)
@@ -207,10 +211,10 @@ class _Pretraining:
         order: np.random.Generator,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return a stretch of a clip, what the encoder said at its frames, and which are sound."""
-        clip = source.logmel
+        clip = source.logmel[:: self.settings.oversampling]
         start = int(order.integers(0, max(1, len(clip) - length + 1)))
         at = torch.arange(start, start + length)
-        seconds = at * (frontend.hop_ms / 1000)
+        seconds = at * (self.settings.oversampling * frontend.hop_ms / 1000)
         target = frames_at(self.targets[number].float(), seconds)
         stretch = functional.pad(clip[start : start + length], (0, 0, 0, length), value=-1.0)
         return stretch[:length], target, (at < len(clip)).float()

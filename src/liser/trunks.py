@@ -60,6 +60,7 @@ def make_trunks(
     _refuse_shared_speakers(corpus, beginning.also)
     frontend = protocol.distillation.frontend
     build_heir(protocol.distillation.student, frontend.mels)  # or refused before any work
+    finer = protocol.pretraining.listening(frontend)
     rows = [_rows(corpus, clips, fold) for fold in folds]
     folders = _folders(beginning, corpus, rows, protocol, folder)
     todo = [i for i, made in enumerate(folders) if not (made / "trunk.json").exists()]
@@ -69,7 +70,10 @@ def make_trunks(
     hidden = not console.is_terminal if progress is None else not progress
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=hidden) as bar:
-        others = _hear(beginning.also, frontend, bar)
+        others = _hear(beginning.also, finer, bar)
+        if finer != frontend:
+            (again,) = _hear([corpus], finer, bar)
+            clips = again.clips
         own = [_by_source(corpus, clips, rows[i]) for i in todo]
         everyone = Heard(clips, np.unique(np.concatenate([rows[i] for i in todo])), corpus.name)
         _listen(beginning, [everyone, *others], jobs, bar)

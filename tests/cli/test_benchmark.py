@@ -11,7 +11,7 @@ from liser.cli.command import portable
 from liser.cli.options import settings_from
 from liser.config import Protocol
 from liser.corpora import cremad
-from liser.students.frontend import is_within
+from liser.students.frontend import stride_within
 
 TAUGHT = ("--speech-teacher", "teacher.csv", "--face-teacher", "teacher.csv")
 
@@ -139,7 +139,7 @@ def test_cremad_has_a_protocol_of_its_own_which_flags_and_files_change(tmp_path:
 
     plain = settled("cremad")
     assert (plain.folds, plain.speakers_per_fold, plain.valid_speakers) == (5, None, 6)
-    assert is_within(plain.distillation.frontend, cremad.STORED_FRONTEND)
+    assert stride_within(plain.distillation.frontend, cremad.STORED_FRONTEND) == 1
     assert settled("ravdess") == Protocol()
     by_flag = settled("cremad", speakers_per_fold=4, valid_speakers=3)
     assert (by_flag.folds, by_flag.speakers_per_fold, by_flag.valid_speakers) == (None, 4, 3)

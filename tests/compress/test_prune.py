@@ -173,7 +173,7 @@ def test_all_of_it_stays_where_all_is_asked_for() -> None:
 
 
 def test_the_published_students_can_be_pruned() -> None:
-    for name in ("tiny", "small", "base"):
+    for name in ("tiny", "conv", "small", "base"):
         module = build_student(name, 8, 116)
         assert isinstance(module, Shaped)
         rng = np.random.default_rng(0)

@@ -15,10 +15,10 @@ from liser.students.frontend import (
     SCALE,
     LogMel,
     band_edges,
-    is_within,
     lowest_bands,
     mel_filters,
     samples,
+    stride_within,
     trim,
 )
 
@@ -179,8 +179,8 @@ def test_the_lowest_bands_are_the_same_filters(mels: int, of: int, high: float |
     mels, of = sorted((mels, of))
     whole = CREMAD.model_copy(update={"mels": of, "high_hz": high})
     part = lowest_bands(whole, mels)
-    assert is_within(part, whole)
-    assert is_within(whole, part) == (mels == of)
+    assert stride_within(part, whole) == 1
+    assert stride_within(whole, part) == (1 if mels == of else None)
     filters = mel_filters(22_050, 2048, of, 0.0, high)
     assert part.high_hz is not None
     np.testing.assert_allclose(
@@ -191,18 +191,32 @@ def test_the_lowest_bands_are_the_same_filters(mels: int, of: int, high: float |
 @pytest.mark.parametrize(
     "change",
     [
-        *({"sample_rate": 16_000}, {"window_ms": 46.44}, {"hop_ms": 11.61}, {"mels": 116}),
+        *(
+            {"sample_rate": 16_000},
+            {"window_ms": 46.44},
+            {"hop_ms": 11.61},
+            {"hop_ms": 34.83},
+            {"mels": 116},
+        ),
         *({"low_hz": 20.0}, {"mels": 64}, {"mels": 129}, {"high_hz": 10_000.0}),
     ],
 )
 def test_another_front_end_is_told_apart(change: dict[str, float]) -> None:
-    assert not is_within(CREMAD.model_copy(update=change), CREMAD)
+    assert stride_within(CREMAD.model_copy(update=change), CREMAD) is None
 
 
 def test_what_comes_after_the_power_may_differ_and_edges_may_be_rounded() -> None:
     later = {"floor_db": -50.0, "trim_db": 20.0}
-    assert is_within(CREMAD.model_copy(update=later), CREMAD)
-    assert is_within(CREMAD.model_copy(update={"mels": 116, "high_hz": 8012.0}), CREMAD)
+    assert stride_within(CREMAD.model_copy(update=later), CREMAD) == 1
+    rounded = {"mels": 116, "high_hz": 8012.0}
+    assert stride_within(CREMAD.model_copy(update=rounded), CREMAD) == 1
+
+
+@pytest.mark.parametrize("stride", [2, 3, 10])
+def test_a_hop_may_be_several_of_the_others(stride: int) -> None:
+    slower = CREMAD.model_copy(update={"hop_ms": stride * CREMAD.hop_ms})
+    assert stride_within(slower, CREMAD) == stride
+    assert stride_within(CREMAD, slower) is None
 
 
 def test_a_rate_too_low_for_the_default_bands_says_what_else_to_set() -> None:

@@ -7,7 +7,7 @@ from liser.config import Frontend
 from liser.errors import InputError
 from liser.students.registry import STUDENTS, build_student, count_parameters
 
-SIZES = {"tiny": 85_000, "small": 370_000, "base": 1_300_000}
+SIZES = {"tiny": 85_000, "conv": 370_000, "small": 420_000, "base": 1_300_000}
 
 
 def test_there_is_a_student_of_each_size_and_a_size_for_each_student() -> None:
@@ -58,7 +58,7 @@ def test_a_batch_is_its_clips_one_by_one(name: str) -> None:
 
 def test_every_parameter_learns() -> None:
     torch.manual_seed(0)
-    student = build_student("small", 3, 64)
+    student = build_student("conv", 3, 64)
     logits, _ = student(torch.randn(8, 60, 64))
     logits.square().sum().backward()
     idle = [n for n, p in student.named_parameters() if p.grad is None or not p.grad.any()]
@@ -67,5 +67,5 @@ def test_every_parameter_learns() -> None:
 
 
 def test_a_name_that_is_not_known_is_answered_with_those_that_are() -> None:
-    with pytest.raises(InputError, match=r"'huge'; there are tiny, small, base"):
+    with pytest.raises(InputError, match=r"'huge'; there are tiny, conv, small, base"):
         build_student("huge", 8, 64)

@@ -119,6 +119,9 @@ def test_inside_is_what_the_librarys_layers_compute(
         torch.testing.assert_close(layer.after, theirs[number], atol=1e-3, rtol=1e-3)
     assert layers[0].inner.shape == (1500, 64)
     assert layers[0].gathered.shape == (1500, 128)
+    stem, seldom = encoder.inside(every, own, 2, 3)
+    torch.testing.assert_close(seldom[1].after, layers[1].after[::3])
+    assert len(stem.first) == len(stem.stream) == 500
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 50])

@@ -117,7 +117,7 @@ Encoder = Annotated[
         "student.",
     ),
 ]
-StudentSize = Annotated[str | None, typer.Option(help="tiny, small or base.")]
+StudentSize = Annotated[str | None, typer.Option(help="tiny, conv, small or base.")]
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -36,17 +36,18 @@ def pretrain(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Let a student to be inherit a Whisper encoder's first layers; no label is used.
+    """Let a student inherit a Whisper encoder's first layers; no label is used.
 
     The result, a trunk, is where `liser distill --trunk DIR` starts. A run that was stopped goes
-    on where it was. The settings file holds names of `pretraining`.
+    on where it was. The settings file holds names of `pretraining`, and a table `frontend`.
 
     Example: `liser pretrain recordings/ --encoder openai/whisper-base --out trunk/`
     """
     from liser.cli.options import check_student, open_corpus, progress, settings_from
-    from liser.config import Frontend, Pretraining
+    from liser.config import PretrainingRecipe
 
-    chosen = settings_from(Pretraining, settings, {"updates": updates}, {})
+    recipe = settings_from(PretrainingRecipe, settings, {"updates": updates}, {})
+    chosen, frontend = recipe.pretraining, recipe.frontend
     kind = student or "base"
     check_student(kind)
     if (out / "trunk.json").exists():
@@ -62,7 +63,6 @@ def pretrain(
     from liser.students.trunk import save_trunk
     from liser.students.whisper import Whisper
 
-    frontend = Frontend()
     stage.build_heir(kind, frontend.mels)  # or refused before any work
     whisper, frames = Whisper(encoder), FrameStore(store)
     total = sum(len(corpus.utterances) for corpus in corpora)
@@ -70,7 +70,7 @@ def pretrain(
         heard_one = _counter(update, total, "hearing the clips")
         heard = []
         for corpus in corpora:
-            clips = hear(corpus.utterances, frontend, heard_one)
+            clips = hear(corpus.utterances, chosen.listening(frontend), heard_one)
             heard.append(Heard(clips, np.flatnonzero(clips.heard), corpus.name))
         sound = [one for source in heard for one in stretches(source)]
         listen(sound, whisper, frames, _counter(update, len(sound), f"{whisper.name} listens"))

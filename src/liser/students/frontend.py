@@ -116,17 +116,25 @@ def lowest_bands(settings: Frontend, mels: int) -> Frontend:
     return settings.model_copy(update={"mels": mels, "high_hz": float(edges[mels + 1])})
 
 
-def is_within(settings: Frontend, stored: Frontend) -> bool:
-    """Tell whether a front end is another one, or its lowest bands: what that one heard will do.
+def stride_within(settings: Frontend, stored: Frontend) -> int | None:
+    """Return which of another front end's frames this one has: every one, every second, and so on.
 
-    Edges may be stated to within half a hertz; what comes after the mel power may differ.
+    None if what that one heard will not do. Beyond its frames a front end may leave out the
+    highest bands. Edges may be stated to within half a hertz; what comes after the mel power may
+    differ.
+
+    >>> stride_within(Frontend(hop_ms=46.44), Frontend(mels=128, high_hz=None))
+    2
     """
-    if settings.sample_rate != stored.sample_rate or samples(settings) != samples(stored):
-        return False
+    (window, hop, size), (its_window, its_hop, its_size) = samples(settings), samples(stored)
+    if (settings.sample_rate, window, size) != (stored.sample_rate, its_window, its_size):
+        return None
     own, theirs = (
         band_edges(s.sample_rate, s.mels, s.low_hz, s.high_hz) for s in (settings, stored)
     )
-    return len(own) <= len(theirs) and bool(np.abs(own - theirs[: len(own)]).max() < 0.5)
+    if len(own) > len(theirs) or np.abs(own - theirs[: len(own)]).max() >= 0.5 or hop % its_hop:
+        return None
+    return hop // its_hop
 
 
 def mel_filters(

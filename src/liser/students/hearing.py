@@ -13,7 +13,7 @@ from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, MediaError
 from liser.media.audio import load_audio
 from liser.media.logmel import LogMelReader
-from liser.students.frontend import LogMel, is_within, lowest_bands, trim
+from liser.students.frontend import LogMel, lowest_bands, stride_within, trim
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +130,17 @@ def _mel_power(
 ) -> Tensor:
     """Return mel power (frames, mels); the gain is any, since normalising takes it out."""
     if utterance.logmel is not None and (utterance.audio or utterance.video) is None:
-        _refuse_other_front_end(settings, utterance.logmel.frontend)
-        return torch.from_numpy(reader.power(utterance.logmel)[:, : settings.mels])
+        stride = _stride(settings, utterance.logmel.frontend)
+        return torch.from_numpy(reader.power(utterance.logmel)[::stride, : settings.mels])
     waveform = load_sound(utterance, settings.sample_rate)
     return frontend.power(torch.from_numpy(waveform)[None])[0]
 
 
-def _refuse_other_front_end(settings: Frontend, stored: Frontend) -> None:
-    if is_within(settings, stored):
-        return
+def _stride(settings: Frontend, stored: Frontend) -> int:
+    """Return which of the stored frames a student hears; raises `InputError` if none will do."""
+    stride = stride_within(settings, stored)
+    if stride is not None:
+        return stride
     tell = ("sample_rate", "window_ms", "hop_ms", "low_hz", "mels", "high_hz")
     needed, given = (
         ", ".join(f"{k} = {v:g}" for k in tell if (v := getattr(s, k)) is not None)
@@ -148,6 +150,6 @@ def _refuse_other_front_end(settings: Frontend, stored: Frontend) -> None:
     raise InputError(
         f"the corpus has stored log-mels in place of sound files, made with {needed}; the "
         f"student's front end has {given}. Set these in the settings' table `frontend` (for "
-        f"`benchmark`: `distillation.frontend`), or fewer of the lowest bands, such as mels = "
-        f"{fewer.mels} up to high_hz = {fewer.high_hz:.1f}"
+        f"`benchmark`: `distillation.frontend`), a whole multiple of hop_ms, or fewer of the "
+        f"lowest bands, such as mels = {fewer.mels} up to high_hz = {fewer.high_hz:.1f}"
     )

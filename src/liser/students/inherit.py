@@ -28,13 +28,18 @@ RIDGE = 1e-3
 
 @torch.inference_mode()
 def inherit(
-    student: Transformer, encoder: Whisper, logmels: Sequence[Tensor], frontend: Frontend
+    student: Transformer,
+    encoder: Whisper,
+    logmels: Sequence[Tensor],
+    frontend: Frontend,
+    every: int = 1,
 ) -> list[float]:
     """Give a student the encoder's stem and first layers, as far as it has room for them.
 
-    `logmels` (frames, mels) are some hundred clips of 30 s at most, as the student hears them;
-    some 90 kB of memory are needed for each frame. The student is on the CPU. Returns the share
-    of the encoder's variance that the student's stream explains after the stem and each layer.
+    `logmels` (frames, mels) are some hundred clips of 30 s at most, as the encoder hears them
+    through `frontend`; of their frames the student has each `every`-th. Some 90 kB of memory are
+    needed for each of its frames. The student is on the CPU. Returns the share of the encoder's
+    variance that the student's stream explains after the stem and each layer.
 
     Raises:
         InputError: the encoder's heads are of another width than the student's, or it has less
@@ -44,11 +49,12 @@ def inherit(
     stems: list[Stem] = []
     layers: list[list[Inside]] = [[] for _ in student.layers]
     for clip in logmels:
-        entered, passed = encoder.inside(clip, frontend, len(layers))
+        entered, passed = encoder.inside(clip, frontend, len(layers), every)
         stems.append(entered)
         for records, record in zip(layers, passed, strict=True):
             records.append(record.half())
-    clips = _Clips([len(clip) for clip in logmels], torch.cat([clip.float() for clip in logmels]))
+    seen = [clip[::every].float() for clip in logmels]
+    clips = _Clips([len(clip) for clip in seen], torch.cat(seen))
     basis = _directions(
         chain(
             (record.stream for record in stems),

@@ -1,6 +1,7 @@
 """The students by name: how many parameters, and how to build one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -12,10 +13,11 @@ from liser.students.transformer import Transformer
 
 STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {
     "tiny": lambda classes, mels: Cnn(classes, mels, (8, 12, 16, 24, 32), 64),
-    "small": lambda classes, mels: Cnn(classes, mels, (16, 32, 40, 56, 80), 96),
+    "conv": lambda classes, mels: Cnn(classes, mels, (16, 32, 40, 56, 80), 96),
+    "small": partial(Transformer, stem=(96, 160), width=128, heads=2, inner=256),
     "base": Transformer,
 }
-"""Builders that take (classes, mels): about 85 k, 370 k and 1.3 M parameters with 116 mels."""
+"""Builders that take (classes, mels): of about 85 k, 370 k, 420 k and 1.3 M parameters."""
 
 
 def build_student(name: str, classes: int, mels: int, shape: Any = None) -> nn.Module:

@@ -60,7 +60,7 @@ def inherited_of(module: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a student that a trunk holds; none if it can't inherit.
 
     >>> from liser.students.registry import build_student
-    >>> len(inherited_of(build_student("small", 8, 64)))
+    >>> len(inherited_of(build_student("conv", 8, 64)))
     0
     """
     parts = getattr(module, "inherited", ())

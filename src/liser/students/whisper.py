@@ -124,17 +124,19 @@ class Whisper:
         return pooled.half().cpu().contiguous().numpy()
 
     @torch.inference_mode()
-    def inside(self, logmel: Tensor, frontend: Frontend, layers: int) -> tuple[Stem, list[Inside]]:
+    def inside(
+        self, logmel: Tensor, frontend: Frontend, layers: int, every: int = 1
+    ) -> tuple[Stem, list[Inside]]:
         """Return what the stem and the first `layers` layers compute at the student's frames.
 
-        The clip (frames, mels) is of 30 s at most.
+        The clip (frames, mels) is of 30 s at most; the student has `every` such frame of it.
         """
         count, seconds = len(logmel), frontend.hop_ms / 1000
         if count * seconds > LONGEST_S:
             raise InputError(f"{self.name} hears {LONGEST_S:g} s at most, not {count * seconds:g}")
 
         def at(x: Tensor, rate: float = RATE / 2) -> Tensor:
-            return interpolate(x.cpu(), torch.arange(count) * (seconds * rate))
+            return interpolate(x.cpu(), torch.arange(0, count, every) * (seconds * rate))
 
         first = self.encoder.conv1(self._features(logmel, frontend))
         second = self.encoder.conv2(functional.gelu(first))
