@@ -343,3 +343,30 @@ def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(
     spoken = 0.9 * prior + 0.1 / len(prior)  # what label smoothing makes of it
     taken = np.tile(np.log(spoken * len(prior)), (5, 1))
     np.testing.assert_allclose(logits[0] - logits[1], taken, atol=1e-4)
+
+
+def test_joined_corpora_are_balanced_each_by_itself(nano: str, tones: Corpus) -> None:
+    """An emotion that one corpus alone has isn't rare there, so nothing is to be made up for."""
+    labels = label_indices(tones)
+    sources = np.where(np.arange(len(labels)) < len(labels) // 4, "few", "many")
+    only = (sources == "many") & (labels == 0)
+    clips = hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard & ~only, 0, seed=0)
+    logits = [
+        clips.predict(
+            learn(clips, {}, labels, tones.labels, split, settings, 0, sources=sources)[0].module,
+            split.train[:5],
+        )[0]
+        for settings in (SETTINGS.model_copy(update={"balanced": b}) for b in (False, True))
+    ]
+    shifts, known = np.zeros(3), np.zeros(3)
+    for source in ("few", "many"):
+        own = labels[split.train][sources[split.train] == source]
+        prior = np.bincount(own, minlength=3) / len(own)
+        taught = prior > 0
+        shifts += np.where(taught, np.log((0.9 * prior + 0.1 / 3) * taught.sum()), 0.0)
+        known += taught
+    assert known.tolist() == [1, 2, 2]
+    taken = np.tile(shifts / known, (5, 1))
+    np.testing.assert_allclose(logits[0] - logits[1], taken, atol=1e-4)
+    assert abs(taken[0, 0]) < 0.2

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from liser.benchmark import heard_alike
 from liser.cells import Bench, Cell, cell_folders, train_cells
 from liser.config import Across
@@ -95,7 +97,7 @@ def across(
     settings = settings or Across()
     started = time.monotonic()
     sources = tuple(sources)
-    corpus = _joined(sources)
+    corpus = joined(sources)
     folds = {s.corpus.name: _folds(s.corpus, settings) for s in sources}
     clips = hear(corpus.utterances, settings.distillation.frontend)
     material = _Material(sources, corpus, clips, settings, folds)
@@ -168,7 +170,7 @@ def trunk_of_all(
         InputError: as `across`, and a student that can't inherit.
         StorageError: the folder can't be written.
     """
-    corpus = _joined(tuple(sources))
+    corpus = joined(tuple(sources))
     clips = hear(corpus.utterances, settings.distillation.frontend)
     everyone = [Fold(0, corpus.speakers, (), ())]
     protocol = settings.protocol
@@ -196,7 +198,7 @@ def distil_all(
     """
     settings = settings or Across()
     sources = tuple(sources)
-    corpus = _joined(sources)
+    corpus = joined(sources)
     targets = join_targets(corpus, {s.corpus.name: s.targets for s in sources})
     if settings.budget < 1:
         corpus = keep_labels(corpus, settings.budget, settings.seed)
@@ -229,8 +231,27 @@ def check_corpora(corpora: Sequence[Corpus], settings: Across | None = None) -> 
             _folds(corpus, settings)
 
 
-def _joined(sources: Sequence[Source]) -> Corpus:
-    """Join the corpora as they are heard."""
+def leave_out(
+    sources: Sequence[Source], settings: Across, index: int = 0
+) -> tuple[tuple[Source, ...], tuple[Corpus, ...]]:
+    """Take the test speakers of one fold away: what is left to learn from, and those taken.
+
+    A student of what is left can be tested on what was taken as `across` tests its own. Raises
+    `InputError` as `across`.
+    """
+    left, taken = [], []
+    for one in sources:
+        fold = _divided(one.corpus, settings)[index]
+        kept = one.corpus.only({*fold.train, *fold.valid})
+        ids = {u.id for u in kept.utterances}
+        rows = np.array([name in ids for name in one.targets[0].ids])
+        left.append(Source(kept, tuple(t.only(rows) for t in one.targets)))
+        taken.append(one.corpus.only(set(fold.test)))
+    return tuple(left), tuple(taken)
+
+
+def joined(sources: Sequence[Source]) -> Corpus:
+    """Return all corpora as one, as they are heard; raises `InputError` as `across`."""
     corpora = [s.corpus for s in sources]
     check_corpora(corpora)
     for one in sources:
@@ -260,10 +281,8 @@ def _common(corpora: Sequence[Corpus]) -> tuple[str, ...]:
 
 def _folds(corpus: Corpus, settings: Across) -> tuple[Fold, ...]:
     """Divide a corpus's speakers, called as in the joined corpus."""
-    divided = speaker_folds(
-        corpus, folds=settings.folds, valid_speakers=settings.valid_speakers, seed=settings.seed
-    )
-    tested = sum(len(fold.test) for fold in divided[: settings.run_folds])
+    folds = _divided(corpus, settings)
+    tested = sum(len(fold.test) for fold in folds[: settings.run_folds])
     if tested < 2:
         raise InputError(
             f"of {corpus.name}, {tested} speaker is tested, which gives no interval over speakers: "
@@ -273,7 +292,14 @@ def _folds(corpus: Corpus, settings: Across) -> tuple[Fold, ...]:
     def called(speakers: Sequence[str]) -> tuple[str, ...]:
         return tuple(prefixed(corpus.name, who) for who in speakers)
 
-    return tuple(Fold(f.index, called(f.train), called(f.valid), called(f.test)) for f in divided)
+    return tuple(Fold(f.index, called(f.train), called(f.valid), called(f.test)) for f in folds)
+
+
+def _divided(corpus: Corpus, settings: Across) -> tuple[Fold, ...]:
+    """Divide a corpus's speakers."""
+    return speaker_folds(
+        corpus, folds=settings.folds, valid_speakers=settings.valid_speakers, seed=settings.seed
+    )
 
 
 def _bench(

@@ -19,7 +19,7 @@ from rich.progress import Progress
 from liser.config import Distillation, Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, label_budget
-from liser.distill import Split, learn
+from liser.distill import Split, learn, sources_of
 from liser.errors import StorageError
 from liser.fingerprint import fingerprint
 from liser.students.hearing import Clips
@@ -189,7 +189,10 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     seed = 1000 * protocol.seed + cell.draw
     trunk = load_trunk(bench.trunks[cell.fold]) if seen and bench.trunks else None
     names, split = bench.corpus.labels, bench.split(fold)
-    student, _ = learn(bench.clips, seen, labels, names, split, settings, seed, trunk=trunk)
+    sources = sources_of(bench.corpus)
+    student, _ = learn(
+        bench.clips, seen, labels, names, split, settings, seed, trunk=trunk, sources=sources
+    )
     rows = bench.rows(fold.test)
     _, embeddings = bench.clips.predict(student.module, rows)
     path = bench.path(cell)

@@ -339,3 +339,5 @@ class AcrossRecipe(Across):
     """What `liser across` reads: corpora with their teachers, and how students are made."""
 
     source: Annotated[tuple[SourceSettings, ...], Field(min_length=2)]
+    compression: Compression = Compression()
+    """How one student of all is made smaller, where it is to be shipped (benchmarks/ship.py)."""

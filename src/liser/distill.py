@@ -98,6 +98,7 @@ def distill(
         folder / "checkpoint.pt",
         watch,
         trunk,
+        sources_of(corpus),
     )
     result = _result(corpus, clips, split, trained) | _abstention(student, clips, labels, split)
     return _keep(replace(student, provenance={**provenance, "result": result}), folder)
@@ -124,13 +125,18 @@ def learn(
     checkpoint: Path | None = None,
     watch: Watch = lambda done, total, score: None,
     trunk: Trunk | None = None,
+    sources: NDArray[np.str_] | None = None,
 ) -> tuple[Student, Trained]:
     """Train one student on what is heard, what the teachers saw, and the labels (-1: unknown).
 
     `seen` holds the teachers' views by modality, empty for supervised training. Heads are fitted
     on the labels given here alone. A modality's weight of alignment is shared by its teachers.
+    `sources` (n,) says where each clip is from, if that isn't one corpus: each is balanced by
+    itself.
     """
     classes = len(names)
+    if sources is None:
+        sources = np.full(len(labels), "")
     taught = None
     if seen:
         rows = split.mask(len(labels))
@@ -150,7 +156,7 @@ def learn(
     rows_of = (split.train, split.valid)
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
     if settings.balanced:
-        _balance(trained.student, lessons, split.train, settings.training.label_smoothing)
+        _balance(trained.student, lessons, split.train, settings.training.label_smoothing, sources)
     nothing = (0.0,) * classes
     student = Student(trained.student, settings.student, names, settings.frontend, 1.0, {}, nothing)
     student = _calibrated(student, clips, lessons, split.valid)
@@ -230,21 +236,38 @@ def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, s
     return Split(np.flatnonzero(usable & ~is_held), np.flatnonzero(usable & is_held))
 
 
+def sources_of(corpus: Corpus) -> NDArray[np.str_]:
+    """Return which corpus each utterance (n,) is from; all alike where none were joined."""
+    return np.array([u.source or "" for u in corpus.utterances])
+
+
 @torch.no_grad()
 def _balance(
-    module: nn.Module, lessons: Lessons, rows: NDArray[np.int64], label_smoothing: float
+    module: nn.Module,
+    lessons: Lessons,
+    rows: NDArray[np.int64],
+    label_smoothing: float,
+    sources: NDArray[np.str_],
 ) -> None:
     """Take the training clips' prior out of the last layer (Menon et al. 2021, eq. 9).
 
     .. math:: z_i \\leftarrow z_i - \\log(C \\, \\pi_i)
 
-    An emotion that was hardly taught keeps its logit: nothing is known of it.
+    with π over the C emotions that are taught. An emotion that was hardly taught keeps its logit:
+    nothing is known of it. Where corpora are joined, this is done in each, and the mean over
+    those that teach an emotion is taken: a student hears which of them a clip is from, so that an
+    emotion of one alone isn't rare to it.
     """
-    weight = lessons.posterior_weight[rows][:, None]
-    prior = (weight * lessons.posterior[rows]).sum(0) / weight.sum()
-    taught = prior > 1e-3
-    spoken = (1 - label_smoothing) * prior + label_smoothing / len(prior)
-    shift = torch.where(taught, torch.log(spoken * len(prior)), 0.0)
+    shifts, known = [], []
+    for source in np.unique(sources[rows]):
+        own = rows[sources[rows] == source]
+        weight = lessons.posterior_weight[own][:, None]
+        prior = (weight * lessons.posterior[own]).sum(0) / weight.sum().clamp_min(1e-9)
+        taught = prior > 1e-3
+        spoken = (1 - label_smoothing) * prior + label_smoothing / len(prior)
+        shifts.append(torch.where(taught, torch.log(spoken * taught.sum()), 0.0))
+        known.append(taught)
+    shift = torch.stack(shifts).sum(0) / torch.stack(known).sum(0).clamp_min(1)
     module.classify[-1].bias -= shift  # type: ignore[index, union-attr]
 
 

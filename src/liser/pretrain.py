@@ -103,6 +103,9 @@ def pretrain(
 ROUND = 100
 """Updates between two checkpoints."""
 
+SMOOTHED_MS = 70.0
+"""Over so much time what a student says is averaged: a target is the mean of 80 ms."""
+
 FRAMES_TO_INHERIT = 40_000
 """So many frames at most are held while layers are fitted, which takes about 4 GB of memory."""
 
@@ -194,12 +197,13 @@ class _Pretraining:
         size = min(self.settings.batch_size, len(sound))
         own_hop = frontend.hop_ms * self.settings.oversampling
         length = round(self.settings.crop_s * 1000 / own_hop)
+        width = 2 * int(SMOOTHED_MS / 2 / own_hop) + 1
         lost = 0.0
         for _ in range(count):
             picked = order.choice(len(sound), size, replace=False)
             crops = [self._crop(sound[i], int(i), length, frontend, order) for i in picked]
             logmel, target, inside = (torch.stack(part) for part in zip(*crops, strict=True))
-            lost += self._update(disturb(logmel, rng), target, inside)
+            lost += self._update(disturb(logmel, rng, own_hop), target, inside, width)
         self.explained = 1.0 - lost / count
 
     def _crop(
@@ -219,8 +223,11 @@ class _Pretraining:
         stretch = functional.pad(clip[start : start + length], (0, 0, 0, length), value=-1.0)
         return stretch[:length], target, (at < len(clip)).float()
 
-    def _update(self, logmel: Tensor, target: Tensor, inside: Tensor) -> float:
-        """One step on the squared error, as a share of the encoder's variance."""
+    def _update(self, logmel: Tensor, target: Tensor, inside: Tensor, width: int = 1) -> float:
+        """One step on the squared error, as a share of the encoder's variance.
+
+        What the student says is averaged over `width` frames, an odd number, first.
+        """
         logmel, target, inside = (part.to(self.device) for part in (logmel, target, inside))
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * schedule(self.step, self.settings.updates)
@@ -228,7 +235,9 @@ class _Pretraining:
         with torch.autocast(self.device, torch.bfloat16, enabled=enabled):
             first, last = self.student.states(logmel)[1:]
             told = torch.cat([norm(first), norm(last)], -1).transpose(1, 2)
-            told = functional.avg_pool1d(told.float(), 3, 1, 1, count_include_pad=False)
+            told = functional.avg_pool1d(
+                told.float(), width, 1, width // 2, count_include_pad=False
+            )
             given = self.project(told.transpose(1, 2))
         error = (given.float() - target).square().sum(-1)
         loss = (error * inside).sum() / inside.sum() / self.variance

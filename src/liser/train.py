@@ -158,7 +158,7 @@ class _State:
         if s.harden:
             x = harden(x, s.harden, clips.frontend, rng)
         if s.augment:
-            x = augment(x, rng)
+            x = augment(x, rng, clips.frontend.hop_ms)
         share, partner = _mixing(len(batch), s, rng)
 
         def mixed(own: Tensor) -> Tensor:

@@ -60,10 +60,10 @@ def across(
 
     plan = settings_from(AcrossRecipe, recipe, {"seed": seed}, {})
     check_student(plan.distillation.student)
-    corpora = [_corpus(one) for one in plan.source]
-    settings = _without_sources(plan)
+    corpora = [corpus_of(one) for one in plan.source]
+    settings = settings_of(plan)
     check_corpora(corpora, settings if final is None else None)
-    sources = [_source(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
+    sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
     beginning = None
     if encoder is not None:
         from liser.trunks import Beginning
@@ -158,7 +158,8 @@ def _make(
     )
 
 
-def _corpus(one: SourceSettings) -> Corpus:
+def corpus_of(one: SourceSettings) -> Corpus:
+    """Read a recipe's corpus."""
     from dataclasses import replace
 
     from liser.corpora.registry import load_corpus
@@ -167,7 +168,7 @@ def _corpus(one: SourceSettings) -> Corpus:
     return corpus if one.name is None else replace(corpus, name=one.name)
 
 
-def _source(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
+def source_of(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
     """Ask a corpus's teachers."""
     from liser.across import Source
     from liser.cli.options import ask_teachers
@@ -178,7 +179,8 @@ def _source(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
     return Source(corpus, tuple(asked))
 
 
-def _without_sources(plan: AcrossRecipe) -> Across:
+def settings_of(plan: AcrossRecipe) -> Across:
+    """Return what a recipe says but for its corpora."""
     from liser.config import Across
 
-    return Across.read(plan.model_dump(exclude={"source"}))
+    return Across.read(plan.model_dump(exclude={"source", "compression"}))

@@ -12,6 +12,12 @@ from liser.students.frontend import SCALE
 
 SILENCE = -1.0  # what LogMel makes of silence
 
+HOP_MS = 23.22
+"""Of the default front end."""
+
+HIDDEN_MS = 464.4
+"""The longest stretch of time that is hidden at once."""
+
 
 def crop(logmel: Tensor, frames: Tensor, length: int, rng: torch.Generator) -> Tensor:
     """Cut a random stretch of `length` frames out of each clip of (batch, time, mels).
@@ -37,8 +43,10 @@ def _cut(logmel: Tensor, frames: Tensor, length: int, place: Tensor) -> Tensor:
     return torch.where(inside[:, :, None], cut, SILENCE)
 
 
-def augment(logmel: Tensor, rng: torch.Generator) -> Tensor:
+def augment(logmel: Tensor, rng: torch.Generator, hop_ms: float = HOP_MS) -> Tensor:
     """Return (batch, frames, mels) as another voice in another room might have said it.
+
+    Frames lie `hop_ms` apart.
 
     - vocal tract length and tempo: both axes stretched by up to 10 % and 18 % (Jaitly & Hinton
       2013), little enough for the label to survive; the pitch moves with the mel axis by at most
@@ -47,24 +55,25 @@ def augment(logmel: Tensor, rng: torch.Generator) -> Tensor:
       down to about 15 dB;
     - channel and room colour: a smooth random equaliser;
     - reverberation: the power decays from frame to frame no faster than a random room allows;
-    - SpecAugment (Park et al. 2019): two bands of mels and two stretches of frames are hidden.
+    - SpecAugment (Park et al. 2019): two bands of mels and two stretches of time are hidden.
     """
     x = _warp(logmel, rng)
-    x = _reverberate(x, rng)
+    x = _reverberate(x, rng, hop_ms)
     x = _add_noise(x, rng)
     x = x + _equaliser(x, rng)
-    for axis, widest in ((2, 8), (1, 20), (2, 8), (1, 20)):
+    longest = round(HIDDEN_MS / hop_ms)
+    for axis, widest in ((2, 8), (1, longest), (2, 8), (1, longest)):
         x = _hide(x, axis, widest, rng)
     return x
 
 
-def disturb(logmel: Tensor, rng: torch.Generator) -> Tensor:
+def disturb(logmel: Tensor, rng: torch.Generator, hop_ms: float = HOP_MS) -> Tensor:
     """Return (batch, frames, mels) with noise, another colour and hidden parts, nothing moved.
 
     For targets that belong to a frame: what is said at a time stays at that time.
     """
     x = _add_noise(logmel, rng) + _equaliser(logmel, rng)
-    return _hide(_hide(x, 2, 8, rng), 1, 10, rng)
+    return _hide(_hide(x, 2, 8, rng), 1, round(0.5 * HIDDEN_MS / hop_ms), rng)
 
 
 def _uniform(low: float, high: float, batch: int, rng: torch.Generator) -> Tensor:
@@ -82,10 +91,11 @@ def _warp(x: Tensor, rng: torch.Generator) -> Tensor:
     return moved[:, 0] + SILENCE
 
 
-def _reverberate(x: Tensor, rng: torch.Generator) -> Tensor:
+def _reverberate(x: Tensor, rng: torch.Generator, hop_ms: float) -> Tensor:
     """Let half of the clips ring: frame t is at least frame t - 1 less the room's decay."""
     rings = torch.rand(len(x), 1, generator=rng) < 0.5
-    decay = _uniform(0.25, 2.0, len(x), rng)[:, 0]  # per frame, in units of the log-mel
+    # per frame, in units of the log-mel
+    decay = _uniform(0.25, 2.0, len(x), rng)[:, 0] * (hop_ms / HOP_MS)
     slope = torch.arange(x.shape[1]).view(1, -1, 1) * decay[:, :, None]
     # a running maximum of x[t] + t · decay, less t · decay, is the slowest decay without a loop
     tail = (x + slope).cummax(1).values - slope
