@@ -9,7 +9,6 @@ measured stands in ``benchmarks/results/shipped.json`` and on the model's card. 
 stopped goes on where it was.
 """
 
-import json
 import subprocess
 import time
 from collections.abc import Sequence
@@ -194,9 +193,7 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
     return {"what": what, "uar": row["uar"], "low": row["uar_low"], "high": row["uar_high"]}
 
 
-def _weaknesses(
-    scores: Sequence[dict[str, Any]], spoilt: dict[str, dict[str, Any]]
-) -> list[str]:
+def _weaknesses(scores: Sequence[dict[str, Any]], spoilt: dict[str, dict[str, Any]]) -> list[str]:
     """Say what it is bad at, as far as that was measured, and then what wasn't."""
     said = []
     for name, record in spoilt.items():
@@ -204,12 +201,12 @@ def _weaknesses(
         bad = sorted(others, key=lambda row: row["uar"])[:4]
         told = ", ".join(f"{row['says']}: {row['uar']:.3f}" for row in bad)
         said.append(f"Bad sound. UAR on {name} is {clean['uar']:.3f} as recorded, and {told}")
-    for row in scores:
-        if row["precision"] == "int8":
-            said.append(
-                f"On {row['corpus']} its probabilities are off by {100 * row['ece']:.0f} points on "
-                "average (expected calibration error)"
-            )
+    said += [
+        f"On {row['corpus']} its probabilities are off by {100 * row['ece']:.0f} points on average "
+        "(expected calibration error)"
+        for row in scores
+        if row["precision"] == "int8"
+    ]
     said += [
         "Emotion that isn't acted, children, old people, languages other than English: unknown",
         "What people feel: it says what a voice sounds like to it, of eight names that actors "
