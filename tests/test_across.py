@@ -326,3 +326,18 @@ def test_the_page_and_the_table_show_the_matrix(
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "page.html").read_bytes()
     with pytest.raises(InputError, match="no rows"):
         report({"rows": []}, tmp_path / "none.html")
+
+
+def test_what_is_left_out_is_what_a_fold_tests(
+    sources: list[Source], run: tuple[dict[str, Any], Path]
+) -> None:
+    record, _ = run
+    left, taken = stage.leave_out(sources, SETTINGS, 0)
+    for before, one, apart in zip(sources, left, taken, strict=True):
+        tested = {f["corpus"]: f["test"] for f in record["folds"]}[before.corpus.name]
+        assert [f"{apart.name}:{who}" for who in apart.speakers] == sorted(tested)
+        assert not set(one.corpus.speakers) & set(apart.speakers)
+        both = {u.id for u in (*one.corpus.utterances, *apart.utterances)}
+        assert both == {u.id for u in before.corpus.utterances}
+        for targets in one.targets:
+            assert targets.ids == tuple(u.id for u in one.corpus.utterances)

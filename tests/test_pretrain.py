@@ -292,7 +292,7 @@ def test_listening_beforehand_leaves_nothing_to_be_said(
 def test_every_round_is_disturbed_anew(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
 
-    def spy(logmel: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def spy(logmel: torch.Tensor, rng: torch.Generator, hop_ms: float) -> torch.Tensor:
         seeds.append(rng.initial_seed())
         return logmel
 

@@ -1,10 +1,13 @@
 """Augmentation changes how a clip sounds: not its shape, not the original, not twice alike."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liser.students.augment import SILENCE, augment, crop
+from liser.students.augment import SILENCE, augment, crop, disturb
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -84,3 +87,24 @@ def test_a_clip_is_still_itself() -> None:
     y = augment(x, rng(4))
     alike = torch.corrcoef(torch.cat([x, y]).flatten(1))[:12, 12:]
     assert torch.equal(alike.argmax(0), torch.arange(12))
+
+
+def longest_hidden(change: Callable[..., torch.Tensor], hop_ms: float) -> int:
+    """How many frames in a row are hidden (0 in all bands), at most, in 300 loud clips."""
+    y = change(torch.full((300, 120, 32), 2.0), rng(), hop_ms)
+    hidden = (y == 0).all(2).int()
+    runs = torch.zeros(len(y), dtype=torch.int)
+    longest = 0
+    for frame in hidden.T:
+        runs = (runs + 1) * frame
+        longest = max(longest, int(runs.max()))
+    return longest
+
+
+@pytest.mark.parametrize(("change", "widest"), [(augment, 40), (disturb, 10)])
+def test_as_much_time_is_hidden_whatever_the_hop(
+    change: Callable[..., torch.Tensor], widest: int
+) -> None:
+    usual, slow = longest_hidden(change, 23.22), longest_hidden(change, 46.44)
+    assert widest // 2 <= usual <= widest  # two stretches may touch
+    assert widest // 4 <= slow <= widest // 2
