@@ -131,8 +131,8 @@ def learn(
 
     `seen` holds the teachers' views by modality, empty for supervised training. Heads are fitted
     on the labels given here alone. A modality's weight of alignment is shared by its teachers.
-    `sources` (n,) says where each clip is from, if that isn't one corpus: each is balanced by
-    itself.
+    `sources` (n,) says where each clip is from, if that isn't one corpus: a smaller corpus's
+    clips come up more often, and each is balanced by itself.
     """
     classes = len(names)
     if sources is None:
@@ -153,7 +153,7 @@ def learn(
     fresh = build_student(settings.student, classes, settings.frontend.mels)
     if trunk is not None:
         trunk.give(fresh, settings.student, settings.frontend)
-    rows_of = (split.train, split.valid)
+    rows_of = (evened(split.train, sources), split.valid)
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
     if settings.balanced:
         _balance(trained.student, lessons, split.train, settings.training.label_smoothing, sources)
@@ -239,6 +239,19 @@ def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, s
 def sources_of(corpus: Corpus) -> NDArray[np.str_]:
     """Return which corpus each utterance (n,) is from; all alike where none were joined."""
     return np.array([u.source or "" for u in corpus.utterances])
+
+
+def evened(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Repeat the rows of smaller sources a whole number of times, so that each counts alike.
+
+    >>> evened(np.arange(7), np.array(list("aabbbbb")))
+    array([0, 1, 0, 1, 2, 3, 4, 5, 6])
+    """
+    if len(rows) == 0:
+        return rows
+    parts = [rows[sources[rows] == name] for name in np.unique(sources[rows])]
+    most = max(map(len, parts))
+    return np.concatenate([np.tile(part, round(most / len(part))) for part in parts])
 
 
 @torch.no_grad()
