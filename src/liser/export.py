@@ -193,13 +193,32 @@ def _sounds(batch: int, size: int) -> NDArray[np.float32]:
 
 
 def _bare(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Take off what the exporter noted, such as where on its maker's disk each line of code is."""
+    """Take off what the exporter noted, such as where on its maker's disk each line of code is.
+
+    Constants that are equal are kept once.
+    """
     graph = model.graph
+    _share_constants(graph)
     for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     graph.ClearField("value_info")
     return model
+
+
+def _share_constants(graph: "onnx.GraphProto") -> None:
+    """Keep one of all constants that are equal in type, shape and content."""
+    kept: dict[tuple[Any, ...], str] = {}
+    instead: dict[str, str] = {}
+    for tensor in list(graph.initializer):
+        what = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        first = kept.setdefault(what, tensor.name)
+        if first != tensor.name and tensor.raw_data:
+            instead[tensor.name] = first
+            graph.initializer.remove(tensor)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = instead.get(name, name)
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def make_trunks(
     return folders
 
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the code changes what a trunk comes to."""
 
 PORTION = 40

@@ -222,4 +222,5 @@ def _quantised(model: ModelProto, ranges: TensorsData, nodes: Sequence[str]) -> 
     )
     quantizer.quantize_model()
     made: ModelProto = quantizer.model.model
+    del made.graph.value_info[:]  # shapes that only the quantiser needed
     return made

@@ -143,7 +143,8 @@ def _stem(
     x = functional.gelu(_fit_convolution(second, clips, x, own.second[:, kept]))
     stream = _fit(student.lift, x, _seen(own.stream - own.positions, basis))
     places = torch.cat([positions(length) for length in clips.lengths])
-    weight, offset = _ridge(places, _seen(own.positions, basis), 1e-6)
+    # a true ridge: places later than any clip would else be as far off as the weights are large
+    weight, offset = _ridge(places, _seen(own.positions, basis))
     student.place.weight.copy_(weight)
     _give(student.lift, student.lift.weight, student.lift.bias + offset)
     return stream + places @ weight.T + offset
@@ -194,13 +195,13 @@ def _give(layer: nn.Conv1d | nn.Linear, weight: Tensor, offset: Tensor) -> None:
     layer.load_state_dict({"weight": weight, "bias": offset})
 
 
-def _ridge(x: Tensor, target: Tensor, amount: float = RIDGE) -> tuple[Tensor, Tensor]:
+def _ridge(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return weight (out, in) and offset (out,) of the ridge regression of target on x."""
     x, target = x.double(), target.double()
     centre, mean = x.mean(0), target.mean(0)
     around = x - centre
     covariance = around.T @ around
-    covariance.diagonal().add_(amount * covariance.diagonal().mean())
+    covariance.diagonal().add_(RIDGE * covariance.diagonal().mean())
     weight = torch.linalg.solve(covariance, around.T @ (target - mean)).T
     return weight.float(), (mean - weight @ centre).float()
 

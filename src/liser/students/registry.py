@@ -14,10 +14,10 @@ from liser.students.transformer import Transformer
 STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {
     "tiny": lambda classes, mels: Cnn(classes, mels, (8, 12, 16, 24, 32), 64),
     "conv": lambda classes, mels: Cnn(classes, mels, (16, 32, 40, 56, 80), 96),
-    "small": partial(Transformer, stem=(96, 160), width=128, heads=2, inner=256),
+    "small": partial(Transformer, stem=(96, 160), width=128, heads=2, inner=192),
     "base": Transformer,
 }
-"""Builders that take (classes, mels): of about 85 k, 370 k, 420 k and 1.3 M parameters."""
+"""Builders that take (classes, mels): of about 85 k, 370 k, 390 k and 1.3 M parameters."""
 
 
 def build_student(name: str, classes: int, mels: int, shape: Any = None) -> nn.Module:

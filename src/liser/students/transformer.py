@@ -6,7 +6,6 @@ far narrower, its norm has no parameters, and it hears the student's log-mel at 
 frame rate. So it can inherit such a model's function (`liser.students.inherit`) before it learns.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -143,12 +142,14 @@ class Layer(nn.Module):
 
 FREQUENCIES = 64
 
+# Numbers and no formula, so that an exported graph has the very same ones: a sharp attention to
+# places would make a difference in the last digit a thousand times larger.
+RATES = torch.logspace(0.0, -3.0, FREQUENCIES, dtype=torch.float64).float()
+
 
 def positions(frames: int, device: torch.device | str = "cpu") -> Tensor:
     """Return sines and cosines (frames, 2 × 64) of periods from 6 to 6,000 frames."""
-    slowest = math.log(1000.0)
-    rates = torch.exp(-torch.linspace(0.0, slowest, FREQUENCIES, device=device))
-    angles = torch.arange(frames, dtype=torch.float32, device=device)[:, None] * rates
+    angles = torch.arange(frames, dtype=torch.float32, device=device)[:, None] * RATES.to(device)
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 
