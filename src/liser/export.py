@@ -195,10 +195,12 @@ def _sounds(batch: int, size: int) -> NDArray[np.float32]:
 def _bare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Take off what the exporter noted, such as where on its maker's disk each line of code is.
 
-    Constants that are equal are kept once.
+    Constants that are equal are kept once, and names that nobody asks for are short: a small
+    student's graph has hundreds.
     """
     graph = model.graph
     _share_constants(graph)
+    _shorten_names(graph)
     for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -219,6 +221,18 @@ def _share_constants(graph: "onnx.GraphProto") -> None:
     for node in graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = instead.get(name, name)
+
+
+def _shorten_names(graph: "onnx.GraphProto") -> None:
+    """Number all nodes, and all tensors but inputs and outputs."""
+    asked = [one.name for one in (*graph.input, *graph.output)]
+    short = {"": "", **dict(zip(asked, asked, strict=True))}
+    for tensor in graph.initializer:
+        tensor.name = short.setdefault(tensor.name, f"c{len(short)}")
+    for number, node in enumerate(graph.node):
+        node.name = f"{node.op_type}{number}"
+        for names in (node.input, node.output):
+            names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
 
 
 @contextlib.contextmanager
