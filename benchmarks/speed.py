@@ -5,8 +5,9 @@
 
 measures all systems in one run, each in turn, round after round, so that what else the machine
 does falls on all of them alike. ``benchmarks/results/speed.json`` then holds milliseconds by
-system, threads and length; and, for the last bundle in the runtime that people use, with its search
-for speech, how time and memory grow up to an hour of sound.
+system, threads and length; for every bundle where its time goes, and how much of what the machine
+can do that is; and, for the last bundle in the runtime that people use, with its search for speech,
+how time and memory grow up to an hour of sound.
 """
 
 import json
@@ -58,6 +59,7 @@ def main(
         "machine": _machine(),
         "rows": rows,
         "ratios": _ratios(rows),
+        "where": [_where(name, Path(folder)) for name, _, folder in map(_parted, bundle)],
         "runtime": [_runtime(_parted(bundle[-1])[2], seconds) for seconds in LONG_S],
     }
     part = out.with_suffix(".part")
@@ -120,6 +122,89 @@ print(loaded - started, took, peak, answer.speech_s, len(answer.segments))
         "peak_memory_mb": round(peak_mb, 1),
         "speech_s": round(speech_s, 1),
         "segments": int(segments),
+    }
+
+
+def _where(name: str, folder: Path) -> dict[str, Any]:
+    """Tell front end and student apart for 3 s on one thread, beside a product of matrices."""
+    import onnx
+
+    from liser.bundle import read_bundle
+    from liser.compress.cost import macs, times
+    from liser.compress.graph import listening, logmel_of
+    from liser.config import Frontend
+
+    bundle = read_bundle(folder)
+    model = onnx.load(bundle.graph)
+    frontend = Frontend.read(bundle.provenance["settings"]["frontend"])
+    part = listening(model, logmel_of(model, frontend), frontend)
+    waveform = _sound(3.0, bundle.sample_rate)
+    frames = round(3000 / frontend.hop_ms) + 1
+    heard = part.values(np.zeros((1, frames, frontend.mels), np.float32))
+    whole = times({"whole": bundle.graph.read_bytes()}, waveform)["whole"][1]
+    listens = _least(part.model.SerializeToString(), heard)
+    nothing = _least(_product(1, np.float32), _operands(1, np.float32))
+    every, own = macs(model, {"waveform": waveform[None]}), macs(part.model, heard)
+    size = 512
+    peak = {
+        kind.__name__: size**3 / _least(_product(size, kind), _operands(size, kind)) / 1e6
+        for kind in (np.float32, np.uint8)
+    }
+    return {
+        "system": name,
+        "ms_least": round(whole, 4),
+        "front_end_ms": round(whole - listens, 4),
+        "student_ms": round(listens, 4),
+        "empty_call_ms": round(nothing, 4),
+        "front_end_million_macs": round((every - own) / 1e6, 2),
+        "student_million_macs": round(own / 1e6, 2),
+        "giga_macs_per_s": round(every / whole / 1e6, 1),
+        "machine_giga_macs_per_s": {kind: round(value, 1) for kind, value in peak.items()},
+    }
+
+
+def _least(graph: bytes, values: dict[str, Any], runs: int = 60) -> float:
+    """Return the least milliseconds that a graph takes on one thread."""
+    from liser.compress.graph import session
+
+    one, taken = session(graph), []
+    for _ in range(runs):
+        started = time.perf_counter()
+        one.run(None, values)
+        taken.append(1000 * (time.perf_counter() - started))
+    return min(taken)
+
+
+def _product(size: int, kind: type) -> bytes:
+    """Return a graph that multiplies two square matrices, of floats or of 8-bit integers."""
+    from onnx import TensorProto, helper
+
+    exact = kind is np.float32
+    types = (
+        (TensorProto.FLOAT,) * 3
+        if exact
+        else (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32)
+    )
+    left, right, out = (
+        helper.make_tensor_value_info(name, type_, [size, size])
+        for name, type_ in zip("abc", types, strict=True)
+    )
+    node = helper.make_node("MatMul" if exact else "MatMulInteger", ["a", "b"], ["c"])
+    made = helper.make_model(
+        helper.make_graph([node], "product", [left, right], [out]),
+        opset_imports=[helper.make_opsetid("", 20)],
+    )
+    made.ir_version = 9
+    return bytes(made.SerializeToString())
+
+
+def _operands(size: int, kind: type) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    if kind is np.float32:
+        return {name: rng.normal(size=(size, size)).astype(np.float32) for name in "ab"}
+    return {
+        "a": rng.integers(0, 127, (size, size)).astype(np.uint8),
+        "b": rng.integers(-63, 63, (size, size)).astype(np.int8),
     }
 
 

@@ -44,6 +44,7 @@ RECORD: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
+    sys.path.insert(0, str(SCRIPT.parent))  # as where the script itself is run
     spec = importlib.util.spec_from_file_location("readme_table", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""`liser pretrain`: let a student to be inherit from a speech representation model."""
+"""`liser pretrain`: let a student-to-be inherit from a speech representation model."""
 
 from __future__ import annotations
 

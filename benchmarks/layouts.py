@@ -1,0 +1,278 @@
+"""Results records as Markdown tables: what `readme_table.py` writes into documents."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from liser.errors import InputError
+from liser.report import (
+    ADAPTED_NOTE,
+    CORPORA,
+    adapts,
+    chance,
+    checked_rows,
+    comparison_name,
+    headline,
+    share,
+    system_name,
+    title,
+    with_interval,
+)
+
+Record = Mapping[str, Any]
+
+
+def markdown(results: Record, part: str = "") -> str:
+    """Lay out a results record, or a part of it that a marker names, as Markdown.
+
+    Raises `InputError` for a part that there is not.
+    """
+    if part not in LAYOUTS:
+        raise InputError(f"no layout is called {part!r}; there are {', '.join(LAYOUTS)}")
+    return LAYOUTS[part](results)
+
+
+def _benchmark(results: Record) -> str:
+    """UAR of each system and budget, and the comparisons."""
+    rows = checked_rows(results)
+    budgets = sorted({row["labels"] for row in rows})
+    cells = _cells(rows)
+    lines = [headline(results), ""]
+    lines += _table(
+        [f"UAR, {title(results)}", *(f"{share(budget)} of the labels" for budget in budgets)],
+        [
+            [name, *(cells.get((name, budget), "") for budget in budgets)]
+            for name in dict.fromkeys(name for name, _ in cells)
+        ],
+    )
+    if results.get("comparisons"):
+        lines += ["", *_table(["Comparison", "UAR"], _comparisons(results["comparisons"]))]
+    return "\n".join([*lines, "", _footnote(results)]) + "\n"
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, float], str]:
+    """Give the UAR by name of the line and budget; adapted students have a line of their own."""
+    cells = {}
+    for name, of_system in groupby(rows, lambda row: system_name(row["system"])):
+        own = list(of_system)
+        cells |= {(name, row["labels"]): with_interval(row, "uar") for row in own}
+        cells |= {
+            (f"{name}, adapted", row["labels"]): with_interval(row["adapted"], "uar")
+            for row in own
+            if row.get("adapted")
+        }
+    return cells
+
+
+def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    lines = []
+    for one in comparisons:
+        value = with_interval(one, "value")
+        if one.get("bar") is not None:
+            value += f"; aim ≥ {one['bar']}: {'' if one['value'] >= one['bar'] else 'not '}reached"
+        lines.append([comparison_name(one), value])
+    return lines
+
+
+def _footnote(results: Mapping[str, Any]) -> str:
+    facts = []
+    if results.get("clips") and results.get("speakers"):
+        facts.append(f"{results['clips']:,} clips of {results['speakers']} speakers")
+    if results.get("labels"):
+        kind = f" {results['label_kind']}" if results.get("label_kind") else ""
+        facts.append(f"{len(results['labels'])}{kind} emotions (guessing: {chance(results):.3f})")
+    if results.get("folds"):
+        facts.append(f"{len(results['folds'])} folds of whole speakers")
+    facts.append("in brackets, 95 % intervals over speakers")
+    if adapts(results["rows"]):
+        facts.append(ADAPTED_NOTE[0].lower() + ADAPTED_NOTE[1:])
+    made = f" Made by `{results['command']}`." if results.get("command") else ""
+    return f"{'; '.join(facts)}.{made}"
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    rules = ["---", *("--:" for _ in heads[1:])]
+    return [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+        for line in (heads, rules, *lines)
+    ]
+
+
+def _shipped(results: Record) -> str:
+    """What a twin of the model that comes along is worth to people whom it never heard."""
+    lines = []
+    for row in results["scores"]:
+        answered = row["answered"]
+        lines.append(
+            [
+                f"{CORPORA.get(row['corpus'], row['corpus'])}, {row['heard']}",
+                PRECISIONS[row["precision"]],
+                with_interval(row, "uar"),
+                f"{row['ece']:.3f}",
+                f"{answered['coverage']:.0%}",
+                f"{answered['accuracy']:.0%}",
+            ]
+        )
+    heads = ["unseen speakers", "", "UAR", "calibration error", "answered", "of these right"]
+    sizes = {row["system"]: row["bytes"] for row in results["compression"]["rows"]}
+    people = ", ".join(
+        f"{len(who)} of {CORPORA.get(name, name)}" for name, who in results["test_speakers"].items()
+    )
+    note = (
+        f"Speakers: {people}; by a twin that is made in the same way without them. In brackets, "
+        f"95 % intervals over speakers. The file: {sizes['int8'] / 1000:.0f} kB, "
+        f"{sizes['student'] / 1000:.0f} kB before 8 bits. Recordings are heard through the runtime "
+        "and its search for speech, stored log-mels by what comes after the front end."
+    )
+    return "\n".join([*_table(heads, lines), "", note]) + "\n"
+
+
+def _robustness(results: Record) -> str:
+    """The same clips as recorded, and spoilt."""
+    lines = []
+    for name, record in results["robustness"].items():
+        for row in record["conditions"]:
+            change = row.get("change")
+            lines.append(
+                [
+                    f"{CORPORA.get(name, name)}, {row['says']}",
+                    with_interval(row, "uar"),
+                    with_interval(change, "uar") if change else "",
+                    f"{row['coverage']:.0%}",
+                    f"{row['answered_wa']:.0%}" if row["answered_wa"] is not None else "–",
+                ]
+            )
+    return "\n".join(_table(["", "UAR", "change", "answered", "of these right"], lines)) + "\n"
+
+
+def _compression(results: Record) -> str:
+    """What 8 bits saved and cost."""
+    lines = [
+        [
+            row["system"],
+            f"{row['parameters']:,}",
+            f"{row['bytes'] / 1000:.0f}",
+            f"{row['macs'] / 1e6:.1f}",
+            f"{row['ms_median']:.2f} ({row['ms_min']:.2f})",
+            with_interval(row, "uar"),
+            with_interval(row, "change") if row["change"] else "",
+        ]
+        for row in results["compression"]["rows"]
+    ]
+    heads = ["", "parameters", "kB", "million MACs", "ms, median (least)", "UAR", "change"]
+    return "\n".join(_table(heads, lines)) + "\n"
+
+
+def _speed(results: Record) -> str:
+    """Milliseconds of every system by length and threads."""
+    rows = results["rows"]
+    at = {(r["system"], r["threads"], r["duration_s"]): r for r in rows}
+    columns = list(dict.fromkeys((r["threads"], r["duration_s"]) for r in rows))
+    heads = ["ms, median (least)"] + [
+        f"{seconds:g} s, {threads} thread{'s' * (threads > 1)}" for threads, seconds in columns
+    ]
+    lines = [
+        [
+            name.replace("_", " "),
+            *(
+                f"{at[name, *place]['ms_median']:.2f} ({at[name, *place]['ms_min']:.2f})"
+                for place in columns
+            ),
+        ]
+        for name in dict.fromkeys(r["system"] for r in rows)
+    ]
+    long = [
+        [
+            f"{row['duration_s'] / 60:g} min",
+            f"{row['seconds']:.2f}",
+            f"{row['ms_per_second']:.2f}",
+            f"{row['peak_memory_mb']:.0f}",
+        ]
+        for row in results["runtime"]
+    ]
+    where = [
+        [
+            row["system"].replace("_", " "),
+            f"{row['front_end_ms']:.2f} ({row['front_end_million_macs']:.1f})",
+            f"{row['student_ms']:.2f} ({row['student_million_macs']:.1f})",
+            f"{row['empty_call_ms']:.3f}",
+            f"{row['giga_macs_per_s']:.0f}",
+            " and ".join(f"{value:.0f}" for value in row["machine_giga_macs_per_s"].values()),
+        ]
+        for row in results["where"]
+    ]
+    parts = [
+        "3 s, 1 thread, least",
+        "front end, ms (million MACs)",
+        "student, ms (million MACs)",
+        "an empty call, ms",
+        "billion MACs a second",
+        "a product of matrices, in floats and in 8 bits",
+    ]
+    longer = ["the whole runtime", "seconds", "ms for each second", "peak memory, MB"]
+    ratios = [
+        [one["name"].replace("_", " "), f"{one['median']:.0f}", f"{one['min']:.0f}"]
+        for one in results["ratios"]
+        if (one["threads"], one["duration_s"]) == (1, 3.0)
+    ]
+    tables = (
+        _table(heads, lines),
+        _table(["how many times faster, 3 s, 1 thread", "by the median", "by the least"], ratios),
+        _table(parts, where),
+        _table(longer, long),
+    )
+    machine = results["machine"]
+    note = f"{machine['cpu']}, {machine['cores']} cores; ONNX Runtime {machine['onnxruntime']}."
+    return "\n\n".join(["\n".join(table) for table in tables] + [note]) + "\n"
+
+
+def _across(results: Record) -> str:
+    """What students of one corpus and of all are worth on each."""
+    tested = list(dict.fromkeys(row["tested_on"] for row in results["rows"]))
+    trained = list(dict.fromkeys(tuple(row["trained_on"]) for row in results["rows"]))
+    at = {(tuple(row["trained_on"]), row["tested_on"]): row for row in results["rows"]}
+    lines = [
+        [
+            " and ".join(CORPORA.get(name, name) for name in names),
+            *(
+                f"{with_interval(at[names, corpus], 'uar')}, {len(at[names, corpus]['classes'])}"
+                for corpus in tested
+            ),
+            *(with_interval(at[names, corpus]["common"], "uar") for corpus in tested),
+        ]
+        for names in trained
+    ]
+    heads = [
+        "trained on",
+        *(f"{CORPORA.get(name, name)}, UAR, emotions" for name in tested),
+        *(
+            f"{CORPORA.get(name, name)}, the {len(results['common'])} common ones"
+            for name in tested
+        ),
+    ]
+    made = f"Made by `{results['command']}`." if results.get("command") else ""
+    return "\n".join([*_table(heads, lines), "", made]) + "\n"
+
+
+def _hardening(results: Record) -> str:
+    """UAR under each condition by how often training clips were spoilt."""
+    shares = list(dict.fromkeys(row["harden"] for row in results["rows"]))
+    at = {(row["condition"], row["harden"]): row for row in results["rows"]}
+    lines = [
+        [name, *(f"{at[name, one]['uar']:.3f}" for one in shares)]
+        for name in dict.fromkeys(row["condition"] for row in results["rows"])
+    ]
+    return "\n".join(_table(["`harden`", *(f"{one:g}" for one in shares)], lines)) + "\n"
+
+
+PRECISIONS = {"float32": "32-bit floats", "int8": "8 bits, as shipped"}
+LAYOUTS: dict[str, Callable[[Record], str]] = {
+    "": _benchmark,
+    "shipped": _shipped,
+    "robustness": _robustness,
+    "compression": _compression,
+    "speed": _speed,
+    "across": _across,
+    "hardening": _hardening,
+}
+"""By the name that a marker gives after a slash; none: a benchmark's record."""

@@ -1,0 +1,91 @@
+"""Records as Markdown tables: every figure that is shown is the record's."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from liser.errors import InputError
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SCORES = {"uar": 0.6, "uar_low": 0.5, "uar_high": 0.7}
+
+
+@pytest.fixture(scope="module")
+def layouts() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("layouts", FOLDER / "layouts.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def shipped() -> dict[str, Any]:
+    answered = {"coverage": 0.61, "accuracy": 0.83}
+    row = {"corpus": "ravdess", "heard": "recordings", "ece": 0.042, "answered": answered, **SCORES}
+    size = {"parameters": 1234567, "macs": 2.5e6, "ms_median": 0.31, "ms_min": 0.29, **SCORES}
+    change = {"change": -0.004, "change_low": -0.02, "change_high": 0.01}
+    spoilt = {"coverage": 0.3, "answered_wa": None, **SCORES}
+    worse = {name: -value for name, value in SCORES.items()}
+    return {
+        "test_speakers": {"ravdess": ["1", "2"]},
+        "scores": [{**row, "precision": "float32"}, {**row, "precision": "int8", "uar": 0.59}],
+        "compression": {
+            "rows": [
+                {"system": "student", "bytes": 1_600_000, "change": 0.0, **size},
+                {"system": "int8", "bytes": 490_000, **size, **change},
+            ]
+        },
+        "robustness": {
+            "ravdess": {
+                "conditions": [
+                    {"says": "as recorded", **spoilt},
+                    {
+                        "says": "by telephone",
+                        "change": worse,
+                        **spoilt,
+                    },
+                ]
+            }
+        },
+    }
+
+
+def test_a_shipped_model(layouts: ModuleType) -> None:
+    said = layouts.markdown(shipped(), "shipped")
+    row = "| RAVDESS, recordings | 8 bits, as shipped | 0.590 (0.500–0.700) | 0.042 | 61% | 83% |"
+    assert row in said
+    for words in ("2 of RAVDESS", "490 kB, 1600 kB before"):
+        assert words in said
+    costs = layouts.markdown(shipped(), "compression")
+    assert "| int8 | 1,234,567 | 490 | 2.5 | 0.31 (0.29) |" in costs
+    assert "−0.004 (−0.020 to 0.010) |" in costs
+    spoilt = layouts.markdown(shipped(), "robustness")
+    assert "| RAVDESS, by telephone | 0.600 (0.500–0.700) | −0.600" in spoilt
+    assert spoilt.splitlines()[2].endswith("| 30% | – |")
+
+
+def test_every_record_has_its_layout(layouts: ModuleType) -> None:
+    """Those that documents show, as far as they have been measured."""
+    shown = {
+        "ravdess": [""],
+        "cremad": [""],
+        "shipped": ["shipped", "robustness", "compression"],
+        "speed": ["speed"],
+        "across": ["across"],
+        "explore_harden": ["hardening"],
+    }
+    for name, parts in shown.items():
+        record = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
+        for part in parts:
+            lines = [li for li in layouts.markdown(record, part).splitlines() if li[:1] == "|"]
+            assert len(lines) > 2
+            assert "nan" not in "".join(lines)
+
+
+def test_a_layout_that_is_not_known_is_refused(layouts: ModuleType) -> None:
+    with pytest.raises(InputError, match="no layout is called 'size'; there are"):
+        layouts.markdown({}, "size")
