@@ -145,13 +145,16 @@ class Tape:
             self._blocks.append(block)
 
     def forget(self, before_s: float) -> None:
-        """Let go of blocks that end before a time."""
+        """Let go of blocks that end before a time, and of the greater part of one if that does."""
         before, done = int(before_s * self._rate), 0
         for block in self._blocks:
             if self._first + len(block) > before:
                 break
             self._first, done = self._first + len(block), done + 1
         del self._blocks[:done]
+        if self._blocks and 2 * (before - self._first) > len(self._blocks[0]):
+            self._blocks[0] = self._blocks[0][before - self._first :].copy()
+            self._first = before
 
     def cut(self, start_s: float, end_s: float) -> NDArray[np.float32]:
         """Return the sound between two times (samples,)."""

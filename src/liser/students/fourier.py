@@ -40,8 +40,7 @@ class MelPower(nn.Module):
         needed = np.flatnonzero((kept & (hz < edges[-1])).any(0))
         number = np.arange(self.inner // 2 + 1)[:, None, None] + self.inner * needed
         cosines = np.cos(2 * np.pi * np.arange(self.size) / self.size)
-        centred = _centred(window, self.size).reshape(self.inner, 1, self.outer)
-        self._keep("window", torch.float32, centred)
+        self._keep("window", torch.float32, _centred(window, self.size))
         self._keep("first", torch.float32, _real_transform(self.inner))
         self._keep("cosines", torch.float32, cosines)
         self._keep("number", torch.int64, number)
@@ -63,8 +62,9 @@ class MelPower(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the mel power (batch, frames, mels) of (batch, samples)."""
-        x = self._frames(waveform) * self.window  # (batch, a, frames, b)
-        batch, _, frames, _ = x.shape
+        x = self._frames(waveform) * self.window  # a whole frame at a time, which is quick
+        batch, frames, _ = x.shape
+        x = x.view(batch, frames, self.inner, self.outer).transpose(1, 2)  # (batch, a, frames, b)
         x = self.first @ x.reshape(batch, self.inner, frames * self.outer)
         parts = x.view(batch, 2, -1, frames, self.outer).unbind(1)  # each (batch, c, frames, b)
         from_real, from_imaginary = self._twiddled_transforms()
@@ -91,23 +91,17 @@ class MelPower(nn.Module):
         return (triangles * (2.0 / (high - low))).to(torch.float32)
 
     def _frames(self, waveform: Tensor) -> Tensor:
-        """Return frames (batch, a, frames, b), sample ``n = outer · a + b``, centred, a hop apart.
+        """Return frames (batch, frames, samples), centred, a hop apart.
 
-        Each frame is put together of blocks of one hop, which are turned before rather than after,
-        where that is possible: there are fewer of them.
+        Each frame is put together of blocks of one hop.
         """
         batch, count = len(waveform), waveform.shape[1] // self.hop + 1
         blocks = -(-self.size // self.hop)  # that a frame spans
         padded = functional.pad(waveform, (self.size // 2, self.size // 2 + blocks * self.hop))
         cut = padded[:, : (count + blocks - 1) * self.hop]
-        if self.hop % self.outer == 0:
-            rows = cut.view(batch, count + blocks - 1, -1, self.outer).transpose(1, 2)
-            frames = torch.cat([rows[:, :, i : i + count] for i in range(blocks)], 1)
-            return frames[:, : self.inner]
         whole = cut.view(batch, count + blocks - 1, self.hop)
         frames = torch.cat([whole[:, i : i + count] for i in range(blocks)], -1)
-        parted = frames[:, :, : self.size].reshape(batch, count, self.inner, self.outer)
-        return parted.transpose(1, 2)
+        return frames[:, :, : self.size]
 
 
 def _factors(size: int) -> tuple[int, int]:
