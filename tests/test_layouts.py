@@ -74,7 +74,7 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
         "ravdess": [""],
         "cremad": [""],
         "shipped": ["shipped", "robustness", "compression"],
-        "speed": ["speed"],
+        "speed": ["speed", "speed_brief"],
         "across": ["across"],
         "explore_harden": ["hardening"],
     }
