@@ -240,11 +240,11 @@ def _speed_brief(results: Record) -> str:
         for one in results["ratios"]
         if (one["threads"], one["duration_s"]) == (1, 3.0) and one["name"].endswith("int8")
     }
-    told = ", ".join(f"{value:.0f} times {name}'s" for name, value in faster.items())
+    told = ", ".join(f"{value:.0f} times as fast as {name}" for name, value in faster.items())
     hour = results["runtime"][-1]
     note = (
-        f"Medians on one thread of an {results['machine']['cpu']}. The student in 8 bits has, for "
-        f"clips of 3 s, the speed of {told}. With the search for speech, "
+        f"Medians on one thread of an {results['machine']['cpu']}. For clips of 3 s the student in "
+        f"8 bits is {told}. With the search for speech, "
         f"{hour['duration_s'] / 60:g} minutes take {hour['seconds']:.0f} s and "
         f"{hour['peak_memory_mb']:.0f} MB."
     )
