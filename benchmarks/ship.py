@@ -40,6 +40,7 @@ from liser.trunks import Beginning
 RESULTS = Path(__file__).parent / "results" / "shipped.json"
 WINDOW_S = 3.0
 """How much speech is heard at once: little more than the clips that were learnt from."""
+PARTS = ("twin/student", "twin/bundle", "all/student", "all/bundle")
 KEPT = ("uar", "uar_low", "uar_high", "wa", "ece", "recalls", "confusion", "answered")
 
 
@@ -54,6 +55,7 @@ def main(
 ) -> None:
     """Make the twin, score it; make the model, and write it with its card."""
     started = time.monotonic()
+    found = [part for part in PARTS if (runs / part).exists()]
     plan = AcrossRecipe.from_toml(recipe)
     corpora = [corpus_of(one) for one in plan.source]
     check_corpora(corpora)
@@ -69,6 +71,7 @@ def main(
         "recipe": recipe.name,
         "date": time.strftime("%Y-%m-%d"),
         "wall_time_s": round(time.monotonic() - started, 1),
+        "not_made_again": found,
         "settings": plan.model_dump(mode="json", exclude={"source"}),
         "twin": {"threshold": twin.threshold, "temperature": twin.temperature},
         "test_speakers": {c.name: list(c.speakers) for c in taken},

@@ -94,12 +94,15 @@ def test_refusals(liser, recipe: Path) -> None:
     assert liser("across", "none.toml").status == 2
 
 
-def test_the_projects_own_recipe_can_be_read() -> None:
-    from liser.config import AcrossRecipe, Protocol
+def test_the_projects_own_recipe_is_that_of_the_model_that_comes_along() -> None:
+    from liser.bundle import read_bundle
+    from liser.cli.across import settings_of
+    from liser.config import AcrossRecipe, Distillation
+    from liser.runtime import DEFAULT
 
-    folder = Path(__file__).parents[2] / "benchmarks"
-    recipe = AcrossRecipe.from_toml(folder / "across.toml")
-    same = Protocol.from_toml(folder / "ravdess.toml")
-    assert recipe.distillation == same.distillation
-    assert recipe.pretraining == same.pretraining
+    recipe = AcrossRecipe.from_toml(Path(__file__).parents[2] / "benchmarks" / "across.toml")
     assert [s.corpus for s in recipe.source] == ["ravdess", "cremad"]
+    settings, told = settings_of(recipe), read_bundle(DEFAULT).provenance
+    assert settings.distillation == Distillation.read(told["settings"])
+    assert settings.pretraining.model_dump() == told["trunk"]["settings"]
+    assert (settings.valid_speakers, settings.seed) == (told["valid_speakers"], told["seed"])
