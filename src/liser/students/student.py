@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from liser.bundle import RECORD
 from liser.config import Frontend
-from liser.errors import InputError
+from liser.errors import InputError, NotFoundError
 from liser.students.hearing import Clips
 from liser.students.keeping import keep, kept
 from liser.students.registry import build_student, count_parameters
@@ -78,6 +79,11 @@ def load_student(folder: Path) -> Student:
         NotFoundError: the folder holds no student.
         InputError: it is of another format, or its files don't belong together.
     """
+    if (folder / RECORD).exists() and not (folder / "student.json").exists():
+        raise NotFoundError(
+            f"{folder} is a bundle, which can be run and evaluated: give the folder of the student "
+            "that it was exported from"
+        )
     record, state = kept(folder, "student", FORMAT)
     try:
         frontend = Frontend.read(record["frontend"])
