@@ -145,5 +145,5 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_bundle_is_no_student_and_what_is_needed_is_said(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(NotFoundError, match="is a bundle, .* the student that it was exported"):
+    with pytest.raises(NotFoundError, match=r"is a bundle, .* the student that it was exported"):
         load_student(tmp_path)
