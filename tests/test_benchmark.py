@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from liser import cells, scoreboard
-from liser.benchmark import benchmark, folds_of, heard_alike
+from liser.benchmark import benchmark, folds_of
 from liser.cells import TEACHES, Bench, Cell
 from liser.config import Distillation, Frontend, Heads, Protocol, Training
-from liser.corpora.base import Corpus, StoredLogMel, Utterance
+from liser.corpora.base import Corpus, Utterance
 from liser.distill import label_indices
 from liser.errors import InputError, StorageError
 from liser.metrics import confusion, uar
@@ -480,13 +480,3 @@ def test_two_face_teachers_and_what_a_crowd_perceived(
 def test_nothing_is_said_of_a_crowd_that_nobody_asked(run: tuple[dict[str, Any], Path]) -> None:
     assert run[0]["references"] == []
     assert {row["perceived"] for row in run[0]["rows"]} == {None}
-
-
-def test_some_files_beside_stored_log_mels_tell_nothing(tmp_path: Path) -> None:
-    row = StoredLogMel(tmp_path / "kept.npy", 0, Frontend(), 80.0)
-    file = tmp_path / "a.wav"
-    stored, both = Utterance("a", logmel=row), Utterance("b", audio=file, video=file, logmel=row)
-    alone = Utterance("c", audio=file)
-    assert heard_alike([stored, both]) == [stored, replace(stored, id="b")]
-    for as_they_are in ([both], [alone], [alone, both], [stored, alone]):
-        assert heard_alike(as_they_are) == as_they_are

@@ -158,7 +158,7 @@ def test_trunks_are_made_once_and_a_killed_one_goes_on(
     assert len(asked) == 4
     assert (first[1] / "trunk.safetensors").read_bytes() == weights
     with monkeypatch.context() as patch:
-        patch.setattr(module, "hear", never)  # nor is anything decoded for nothing
+        patch.setattr(module, "heard_of", never)  # nor is anything decoded for nothing
         assert made(beginning, tones, tmp_path / "runs") == first
     assert len(asked) == 4
 

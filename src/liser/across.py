@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from liser.benchmark import heard_alike
 from liser.cells import Bench, Cell, cell_folders, train_cells
 from liser.config import Across
 from liser.corpora.base import Corpus
@@ -26,7 +25,7 @@ from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.labels import in_order
 from liser.record import normalisation_note, peak_memory_mb, plain, teacher_record, versions
-from liser.students.hearing import Clips, hear
+from liser.students.hearing import Clips, hear, heard_alike
 from liser.students.student import Student
 from liser.students.trunk import Trunk, load_trunk
 from liser.targets import Targets, join_targets

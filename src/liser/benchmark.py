@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import numpy as np
 from liser.baselines import LICENCE, NOT_GIVEN, SYSTEM, LeftOut, opensmile_svm
 from liser.cells import Bench, cell_folders, cells_of, train_cells
 from liser.config import Protocol
-from liser.corpora.base import Corpus, Utterance
+from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, speaker_folds
 from liser.distill import check_targets, label_indices
 from liser.errors import InputError
 from liser.record import normalisation_note, peak_memory_mb, plain, teacher_record, versions
 from liser.scoreboard import comparisons, embedding_map, references, rows_of, tested_rows
-from liser.students.hearing import hear
+from liser.students.hearing import hear, heard_alike
 from liser.students.trunk import load_trunk
 from liser.targets import Targets
 from liser.trunks import Beginning, make_trunks
@@ -124,18 +123,6 @@ def development(
     ids = {u.id for u in kept.utterances}
     rows = np.array([i in ids for i in targets[0].ids])
     return kept, tuple(t.only(rows) for t in targets)
-
-
-def heard_alike(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
-    """Leave files aside where only some clips have one and all of them have a stored log-mel.
-
-    Who has a file needn't be by chance (of CREMA-D it may be clips of one emotion), and what is
-    heard would tell: a whole recording, or the first seconds of it.
-    """
-    have_files = [u.audio is not None or u.video is not None for u in utterances]
-    if all(have_files) or not all(u.logmel is not None for u in utterances):
-        return utterances
-    return [replace(u, audio=None, video=None) for u in utterances]
 
 
 def folds_of(corpus: Corpus, protocol: Protocol) -> tuple[Fold, ...]:

@@ -1,7 +1,13 @@
-"""What an encoder may listen to, and listening to all of it once before anything is trained."""
+"""What an encoder may listen to, and listening to all of it once before anything is trained.
+
+Where there is sound, the encoder hears it through its own front end, and tells the student more
+than the student's log-mel would have told it. Where only log-mels are kept, it hears those. Which
+of both it is, the corpus that matters decides, the first one: an encoder that hears some of its
+clips better than others tells students of that, and not of emotion.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from liser.config import Frontend
+from liser.corpora.base import Corpus, Utterance
 from liser.errors import InputError
 from liser.frame_store import FrameStore
-from liser.students.hearing import Clips
-from liser.students.whisper import LONGEST_S, Whisper
+from liser.students.augment import SILENCE
+from liser.students.hearing import Clips, hear, heard_alike
+from liser.students.whisper import EAR, LONGEST_S, Sound, Whisper
 
 SHORTEST = 16
 """Frames; a shorter clip is not listened to."""
@@ -21,11 +29,16 @@ SHORTEST = 16
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Some clips of a corpus: which `rows` may be listened to, and what to call them."""
+    """Some clips of a corpus: which `rows` may be listened to, and what to call them.
+
+    `closely` are the same clips as the encoder hears their sound: of 0 frames where there is none,
+    None if there is none at all.
+    """
 
     clips: Clips
     rows: NDArray[np.int64]
     name: str
+    closely: Clips | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +49,69 @@ class Stretch:
     row: int
     first: int
     last: int
+    closely: Clips | None = None
 
     @property
     def logmel(self) -> Tensor:
-        """The log-mel (frames, mels), float32."""
-        return torch.from_numpy(
-            self.clips.logmel[self.row, self.first : self.last].astype(np.float32)
+        """What the student hears of it: a log-mel (frames, mels), float32."""
+        return _frames(self.clips, self.row, self.first, self.last)
+
+    @property
+    def sound(self) -> Sound:
+        """What the encoder hears of it, from the same moment on."""
+        close = self.closely
+        if close is None or not close.heard[self.row]:
+            return self.logmel, self.clips.frontend
+        hop_ms, own_ms = self.clips.frontend.hop_ms, close.frontend.hop_ms
+        before_ms = 1000 * (_start_s(self.clips, self.row) - _start_s(close, self.row))
+        first, last = (
+            round((before_ms + frame * hop_ms) / own_ms) for frame in (self.first, self.last)
         )
+        return _frames(close, self.row, first, last), close.frontend
+
+
+def _frames(clips: Clips, row: int, first: int, last: int) -> Tensor:
+    """Return frames of a clip (last - first, mels), silence where it has none."""
+    end = int(clips.frames[row])
+    inside = clips.logmel[row, max(first, 0) : max(min(last, end), 0)].astype(np.float32)
+    before = min(max(-first, 0), last - first)
+    after = last - first - before - len(inside)
+    return torch.from_numpy(np.pad(inside, ((before, after), (0, 0)), constant_values=SILENCE))
+
+
+def _start_s(clips: Clips, row: int) -> float:
+    return 0.0 if clips.starts_s is None else float(clips.starts_s[row])
+
+
+def heard_of(
+    corpora: Sequence[Corpus],
+    frontend: Frontend,
+    watch: Callable[[Corpus], Callable[[], None]] = lambda corpus: lambda: None,
+) -> list[Heard]:
+    """Hear all of some corpora as students of `frontend` do and, where it may, as an encoder.
+
+    It may if each clip of the first corpus has sound. `watch` is asked, corpus by corpus, for what
+    to call after each utterance. Raises as `liser.students.hearing.hear`.
+    """
+    found: list[Heard] = []
+    for corpus in corpora:
+        utterances, advance = heard_alike(corpus.utterances), watch(corpus)
+        clips = hear(utterances, frontend, advance)
+        may = not found or found[0].closely is not None
+        close = hear_closely(utterances) if may and (found or _all_sound(utterances)) else None
+        found.append(Heard(clips, np.flatnonzero(clips.heard), corpus.name, close))
+    return found
+
+
+def hear_closely(utterances: Sequence[Utterance]) -> Clips | None:
+    """Hear the sound of every utterance as an encoder does; None if none has any."""
+    if all(u.audio is None and u.video is None for u in utterances):
+        return None
+    return hear([replace(u, logmel=None) for u in utterances], EAR)
+
+
+def _all_sound(utterances: Sequence[Utterance]) -> bool:
+    return all(u.audio is not None or u.video is not None for u in utterances)
 
 
 def stretches(heard: Heard) -> list[Stretch]:
@@ -57,7 +126,7 @@ def stretches(heard: Heard) -> list[Stretch]:
         if frames < SHORTEST:
             continue
         ends = np.linspace(0, frames, -(-frames // longest) + 1).round().astype(int).tolist()
-        found += [Stretch(heard.clips, row, first, last) for first, last in pairwise(ends)]
+        found += [Stretch(heard.clips, row, a, b, heard.closely) for a, b in pairwise(ends)]
     return found
 
 
@@ -80,7 +149,7 @@ def listen(
     `advance` is called after each. Raises `StorageError` as `FrameStore`.
     """
     for one in sound:
-        frontend, logmel = one.clips.frontend, one.logmel
-        if not frames.holds(encoder, logmel, frontend):
-            frames.of(encoder, logmel, frontend)
+        heard = one.sound
+        if not frames.holds(encoder, *heard):
+            frames.of(encoder, *heard)
         advance()

@@ -54,6 +54,7 @@ def pretrain(
     all, and the share of the variance of what the encoder says that the student told of the last
     round's clips. With `settings.oversampling` the clips come through a front end of so many times
     the student's frame rate (`Pretraining.listening`); the student has every such frame of them.
+    What is `Heard` closely the encoder hears so.
 
     Raises:
         InputError: nothing to listen to, clips of several front ends, a student that can't
@@ -66,6 +67,7 @@ def pretrain(
     sound = list(chain(*found))
     if len(sound) < 2:
         raise InputError(f"{len(sound)} clips to listen to: at least 2 are needed")
+    own = frontend.model_copy(update={"hop_ms": frontend.hop_ms * settings.oversampling})
     module = build_heir(student, frontend.mels, seed)
     recipe = _recipe(sound, encoder, frames, student, settings, seed)
     begun = None
@@ -73,12 +75,13 @@ def pretrain(
         begun = _begun(checkpoint, recipe)
     else:
         some = _some(sound, settings.clips_to_inherit, seed)
-        inherit(module, encoder, some, frontend, settings.oversampling)
+        seen = [one.logmel[:: settings.oversampling] for one in some]
+        inherit(module, encoder, seen, own, [one.sound for one in some])
 
     def said(number: int) -> Tensor:
-        return torch.from_numpy(frames.of(encoder, sound[number].logmel, frontend))
+        return torch.from_numpy(frames.of(encoder, *sound[number].sound))
 
-    targets, variance = _projected(said, len(sound), settings.components)
+    targets, variance = _projected(said, len(sound), settings.components, settings.whitening)
     state = _Pretraining(module, targets, variance, settings, seed)
     if begun is not None:
         state.restore(begun)
@@ -96,7 +99,6 @@ def pretrain(
         "seed": seed,
         "explained": round(state.explained, 3),
     }
-    own = frontend.model_copy(update={"hop_ms": frontend.hop_ms * settings.oversampling})
     return Trunk(inherited_of(state.average.cpu()), student, own, provenance)
 
 
@@ -128,9 +130,10 @@ def _recipe(
     seed: int,
 ) -> str:
     """Hash all that decides a run, the sound itself too."""
-    paths = [frames.path(encoder, one.logmel, one.clips.frontend) for one in sound]
-    heard = [f"{path.parent.name}/{path.name}" for path in paths]
-    return fingerprint("pretraining-2", student, settings.model_dump(), seed, heard)
+    seen = [frames.path(encoder, one.logmel, one.clips.frontend) for one in sound]
+    heard = [frames.path(encoder, *one.sound) for one in sound]
+    named = [f"{path.parent.name}/{path.name}" for path in (*seen, *heard)]
+    return fingerprint("pretraining-3", student, settings.model_dump(), seed, named)
 
 
 def _begun(checkpoint: Path, recipe: str) -> dict[str, Any]:
@@ -144,12 +147,12 @@ def _begun(checkpoint: Path, recipe: str) -> dict[str, Any]:
     return snapshot
 
 
-def _some(sound: Sequence[Stretch], count: int, seed: int) -> list[Tensor]:
-    """Return up to `count` log-mels, drawn at random, of `FRAMES_TO_INHERIT` frames at most."""
+def _some(sound: Sequence[Stretch], count: int, seed: int) -> list[Stretch]:
+    """Return up to `count` stretches, drawn at random, of `FRAMES_TO_INHERIT` frames at most."""
     drawn, room = [], FRAMES_TO_INHERIT
     for number in np.random.default_rng(seed).permutation(len(sound))[:count]:
-        drawn.append(sound[number].logmel)
-        room -= len(drawn[-1])
+        drawn.append(sound[number])
+        room -= drawn[-1].last - drawn[-1].first
         if room < 0:
             break
     return drawn
@@ -267,17 +270,21 @@ class _Pretraining:
             getattr(self, name).load_state_dict(snapshot[name])
 
 
-def _projected(said: Callable[[int], Tensor], clips: int, count: int) -> tuple[list[Tensor], float]:
+def _projected(
+    said: Callable[[int], Tensor], clips: int, count: int, whitening: float = 0.0
+) -> tuple[list[Tensor], float]:
     """Return frames in their `count` widest directions, each dimension scaled first, and the
     variance there is.
 
     `said` gives the frames of a clip by its number; a sample of the clips decides the directions.
+    The variance of each becomes its power of 1 - `whitening`.
     """
     sample = torch.cat([said(i) for i in range(0, clips, -(-clips // 2000))]).float()
     mean, spread = sample.mean(0), sample.std(0) + 1e-3
     sample = (sample - mean) / spread
-    _, vectors = torch.linalg.eigh(sample.T @ sample)
-    widest = vectors.flip(1)[:, :count] / spread[:, None]
+    variances, vectors = torch.linalg.eigh(sample.T @ sample / len(sample))
+    stretch = variances.flip(0)[:count].clamp_min(1e-6) ** (-whitening / 2)
+    widest = vectors.flip(1)[:, :count] / spread[:, None] * stretch
     targets = [((said(i).float() - mean) @ widest).half() for i in range(clips)]
     total = sum(target.float().square().sum().item() for target in targets)
     return targets, total / sum(map(len, targets))

@@ -1,7 +1,7 @@
 """One trunk a fold, made from its training speakers and from other corpora's clips."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from liser.config import Frontend, Protocol
+from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.frame_store import FrameStore
-from liser.listening import Heard, Stretch, listen, stretches
+from liser.listening import Heard, Stretch, heard_of, listen, stretches
 from liser.pretrain import build_heir, pretrain
-from liser.students.hearing import Clips, hear
+from liser.students.hearing import Clips
 from liser.students.trunk import save_trunk
 from liser.students.whisper import Whisper
 
@@ -70,12 +70,14 @@ def make_trunks(
     hidden = not console.is_terminal if progress is None else not progress
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=hidden) as bar:
-        others = _hear(beginning.also, finer, bar)
-        if finer != frontend:
-            (again,) = _hear([corpus], finer, bar)
-            clips = again.clips
-        own = [_by_source(corpus, clips, rows[i]) for i in todo]
-        everyone = Heard(clips, np.unique(np.concatenate([rows[i] for i in todo])), corpus.name)
+
+        def watch(heard: Corpus) -> Callable[[], None]:
+            task = bar.add_task(f"hearing {heard.name}", total=len(heard.utterances))
+            return partial(bar.advance, task)
+
+        whole, *others = heard_of([corpus, *beginning.also], finer, watch)
+        own = [_by_source(corpus, whole, rows[i]) for i in todo]
+        everyone = replace(whole, rows=np.unique(np.concatenate([rows[i] for i in todo])))
         _listen(beginning, [everyone, *others], jobs, bar)
         task = bar.add_task("trunks", total=len(folds), completed=len(folds) - len(todo))
         run = Parallel(n_jobs=jobs, return_as="generator_unordered")
@@ -87,7 +89,7 @@ def make_trunks(
     return folders
 
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the code changes what a trunk comes to."""
 
 PORTION = 40
@@ -114,10 +116,13 @@ def _rows(corpus: Corpus, clips: Clips, fold: Fold) -> NDArray[np.int64]:
     )
 
 
-def _by_source(corpus: Corpus, clips: Clips, rows: NDArray[np.int64]) -> list[Heard]:
+def _by_source(corpus: Corpus, whole: Heard, rows: NDArray[np.int64]) -> list[Heard]:
     """Tell a joined corpus's clips apart by where they come from."""
     sources = np.array([corpus.utterances[row].source or corpus.name for row in rows])
-    return [Heard(clips, rows[sources == name], str(name)) for name in dict.fromkeys(sources)]
+    return [
+        replace(whole, rows=rows[sources == name], name=str(name))
+        for name in dict.fromkeys(sources)
+    ]
 
 
 def _folders(
@@ -140,15 +145,6 @@ def _folders(
     ]
     names = [[corpus.utterances[row].id for row in own] for own in rows]
     return tuple(folder / f"trunk-{fingerprint(*decides, own)}" for own in names)
-
-
-def _hear(also: Sequence[Corpus], frontend: Frontend, bar: Progress) -> list[Heard]:
-    heard = []
-    for other in also:
-        task = bar.add_task(f"hearing {other.name}", total=len(other.utterances))
-        clips = hear(other.utterances, frontend, partial(bar.advance, task))
-        heard.append(Heard(clips, np.flatnonzero(clips.heard), other.name))
-    return heard
 
 
 def _listen(beginning: Beginning, heard: Sequence[Heard], jobs: int, bar: Progress) -> None:

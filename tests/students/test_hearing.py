@@ -17,7 +17,7 @@ from liser.errors import InputError
 from liser.media.audio import probe
 from liser.students.cnn import Cnn
 from liser.students.frontend import LogMel, lowest_bands
-from liser.students.hearing import Clips, hear
+from liser.students.hearing import Clips, hear, heard_alike
 
 MELS = Frontend(sample_rate=16_000, window_ms=64.0, hop_ms=16.0, mels=16, low_hz=50.0, high_hz=None)
 
@@ -236,3 +236,13 @@ def test_cremads_stored_log_mels_are_what_its_recordings_sound_like(shared: Path
         agreements.append(np.corrcoef(mine.ravel(), its.ravel())[0, 1])
     assert len(agreements) > 30
     assert min(agreements) > 0.9995
+
+
+def test_some_files_beside_stored_log_mels_tell_nothing(tmp_path: Path) -> None:
+    row = StoredLogMel(tmp_path / "kept.npy", 0, Frontend(), 80.0)
+    file = tmp_path / "a.wav"
+    stored, both = Utterance("a", logmel=row), Utterance("b", audio=file, video=file, logmel=row)
+    alone = Utterance("c", audio=file)
+    assert heard_alike([stored, both]) == [stored, replace(stored, id="b")]
+    for as_they_are in ([both], [alone], [alone, both], [stored, alone]):
+        assert heard_alike(as_they_are) == as_they_are

@@ -35,6 +35,11 @@ def encoder(whisper: Path) -> Whisper:
     return Whisper(str(whisper), device="cpu")
 
 
+def told_by(encoder: Whisper, clip: torch.Tensor, layers: int) -> tuple[Stem, list[Inside]]:
+    """What the encoder computes at each frame."""
+    return encoder.inside(clip, FRONTEND, layers, torch.arange(len(clip)) * FRONTEND.hop_ms / 1000)
+
+
 def student(width: int = 128, heads: int = 2, inner: int = 64, stem: int = 128) -> Transformer:
     torch.manual_seed(0)
     return Transformer(3, 80, (stem, stem), width, heads, inner, 2, 8)
@@ -43,7 +48,7 @@ def student(width: int = 128, heads: int = 2, inner: int = 64, stem: int = 128) 
 def test_a_layer_with_room_enough_is_the_encoders(
     encoder: Whisper, clips: list[torch.Tensor]
 ) -> None:
-    heard = [encoder.inside(clip, FRONTEND, 1) for clip in clips]
+    heard = [told_by(encoder, clip, 1) for clip in clips]
     stem = Stem.joined([own for own, _ in heard])
     own = Inside.joined([layers[0] for _, layers in heard])
     basis = torch.eye(128)
@@ -58,7 +63,7 @@ def test_a_layer_with_room_enough_is_the_encoders(
         again = torch.cat([layer(part[None])[0] for part in split.apart(before)])
         torch.testing.assert_close(again, after, atol=1e-3, rtol=1e-3)
         # on a clip that nothing was fitted on, too
-        stranger = encoder.inside(clips[0].flip(0), FRONTEND, 1)
+        stranger = told_by(encoder, clips[0].flip(0), 1)
         start = module._seen(stranger[0].stream, basis)
         end = module._seen(stranger[1][0].after, basis)
         assert module._explained(end - start, layer(start[None])[0] - start) > 0.95
@@ -69,7 +74,7 @@ def test_what_it_returns_is_what_the_student_then_does(
 ) -> None:
     ours = student(width=64, inner=48, stem=64)
     explained = inherit(ours, encoder, clips, FRONTEND)
-    heard = [encoder.inside(clip, FRONTEND, 2) for clip in clips]
+    heard = [told_by(encoder, clip, 2) for clip in clips]
     streams = [
         torch.cat([own.stream for own, _ in heard]),
         *(torch.cat([layers[i].after for _, layers in heard]) for i in range(2)),
@@ -88,7 +93,7 @@ def test_what_it_returns_is_what_the_student_then_does(
 
 def test_more_room_explains_more(encoder: Whisper, clips: list[torch.Tensor]) -> None:
     """Of the encoder's whole stream, for students of three sizes, by a linear probe."""
-    heard = [encoder.inside(clip, FRONTEND, 2)[1][1].after for clip in clips]
+    heard = [told_by(encoder, clip, 2)[1][1].after for clip in clips]
     whole = torch.cat(heard)
     told = []
     for size in (16, 48, 128):
@@ -185,7 +190,7 @@ def test_norm_of_what_is_seen_is_the_encoders_layer_norm() -> None:
 def test_the_head_that_writes_most_is_kept(
     encoder: Whisper, clips: list[torch.Tensor], speaks: int
 ) -> None:
-    heard = [encoder.inside(clip, FRONTEND, 1) for clip in clips]
+    heard = [told_by(encoder, clip, 1) for clip in clips]
     own = Inside.joined([layers[0] for _, layers in heard])
     before = module._seen(torch.cat([stem.stream for stem, _ in heard]), torch.eye(128))
     split = module._Clips([len(c) for c in clips], torch.cat(clips))

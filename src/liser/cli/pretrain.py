@@ -54,12 +54,9 @@ def pretrain(
         raise InputError(f"{out} holds a trunk already: choose another folder, or delete it")
     corpora = [open_corpus(folder, None) for folder in data]
 
-    import numpy as np
-
     from liser import pretrain as stage
     from liser.frame_store import FrameStore
-    from liser.listening import Heard, listen, stretches
-    from liser.students.hearing import hear
+    from liser.listening import heard_of, listen, stretches
     from liser.students.trunk import save_trunk
     from liser.students.whisper import Whisper
 
@@ -68,10 +65,7 @@ def pretrain(
     total = sum(len(corpus.utterances) for corpus in corpora)
     with progress("hearing the clips", total) as update:
         heard_one = _counter(update, total, "hearing the clips")
-        heard = []
-        for corpus in corpora:
-            clips = hear(corpus.utterances, chosen.listening(frontend), heard_one)
-            heard.append(Heard(clips, np.flatnonzero(clips.heard), corpus.name))
+        heard = heard_of(corpora, chosen.listening(frontend), lambda _: heard_one)
         sound = [one for source in heard for one in stretches(source)]
         listen(sound, whisper, frames, _counter(update, len(sound), f"{whisper.name} listens"))
         trunk = stage.pretrain(

@@ -1,7 +1,7 @@
 """Clips as students hear them: trimmed log-mels of a whole corpus, in memory."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,14 +20,16 @@ from liser.students.frontend import LogMel, lowest_bands, stride_within, trim
 class Clips:
     """Normalised log-mels (n, time, mels) float16, padded, and the true `frames` (n,) of each.
 
-    A clip that could not be heard has 0 frames and stands in `skipped`. NumPy's arrays, unlike
-    tensors, are mapped and not copied into the processes that train side by side.
+    A clip that could not be heard has 0 frames and stands in `skipped`. `starts_s` (n,) says when
+    in its sound each clip starts, after what was trimmed away (None: at once). NumPy's arrays,
+    unlike tensors, are mapped and not copied into the processes that train side by side.
     """
 
     logmel: NDArray[np.float16]
     frames: NDArray[np.int64]
     frontend: Frontend
     skipped: tuple[Skip, ...]
+    starts_s: NDArray[np.float64] | None = None
 
     def crop_frames(self, settings: Training) -> int:
         """Return how many frames a training crop has."""
@@ -74,15 +76,17 @@ def hear(
     """
     frontend, reader = LogMel(settings), LogMelReader()
     heard: list[Tensor] = []
+    starts: list[float] = []
     skipped: list[Skip] = []
     for utterance in utterances:
         try:
-            heard.append(
-                _trimmed(_mel_power(utterance, frontend, settings, reader), frontend, settings)
-            )
+            power = _mel_power(utterance, frontend, settings, reader)
+            clip, first = _trimmed(power, frontend, settings)
         except MediaError as error:
-            heard.append(torch.zeros(0, settings.mels))
+            clip, first = torch.zeros(0, settings.mels), 0
             skipped.append(Skip(utterance.id, error.reason, error.detail))
+        heard.append(clip)
+        starts.append(first * settings.hop_ms / 1000)
         advance()
     frames = np.array([len(clip) for clip in heard], np.int64)
     if len(frames) == 0 or frames.max() == 0:
@@ -91,7 +95,19 @@ def hear(
     logmel = np.full((len(heard), int(frames.max()), settings.mels), -1.0, np.float16)
     for row, clip in enumerate(heard):
         logmel[row, : len(clip)] = clip.half().numpy()
-    return Clips(logmel, frames, settings, tuple(skipped))
+    return Clips(logmel, frames, settings, tuple(skipped), np.array(starts))
+
+
+def heard_alike(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
+    """Leave files aside where only some clips have one and all of them have a stored log-mel.
+
+    Who has a file needn't be by chance (of CREMA-D it may be clips of one emotion), and what is
+    heard would tell: a whole recording, or the first seconds of it.
+    """
+    have_files = [u.audio is not None or u.video is not None for u in utterances]
+    if all(have_files) or not all(u.logmel is not None for u in utterances):
+        return utterances
+    return [replace(u, audio=None, video=None) for u in utterances]
 
 
 def load_sound(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
@@ -114,15 +130,17 @@ def clip_of(waveform: NDArray[np.float32], frontend: LogMel, settings: Frontend)
 
     `frontend` is the `LogMel` of `settings`: made once for many clips.
     """
-    clip = _trimmed(frontend.power(torch.from_numpy(waveform)[None])[0], frontend, settings)
+    clip, _ = _trimmed(frontend.power(torch.from_numpy(waveform)[None])[0], frontend, settings)
     frames = np.array([len(clip)], np.int64)
     return Clips(clip[None].half().numpy(), frames, settings, ())
 
 
-def _trimmed(power: Tensor, frontend: LogMel, settings: Frontend) -> Tensor:
-    """Return the normalised log-mel (frames, mels) of what is not silence in front or behind."""
+def _trimmed(power: Tensor, frontend: LogMel, settings: Frontend) -> tuple[Tensor, int]:
+    """Return the normalised log-mel (frames, mels) of what is not silence in front or behind, and
+    which frame is its first.
+    """
     first, last = trim(power, settings)
-    return frontend.normalise(power[None, first:last])[0]
+    return frontend.normalise(power[None, first:last])[0], first
 
 
 def _mel_power(

@@ -20,7 +20,7 @@ from torch.nn import functional
 from liser.config import Frontend
 from liser.errors import InputError
 from liser.students.transformer import HEAD_WIDTH, Layer, Transformer, norm, positions
-from liser.students.whisper import Inside, Stem, Whisper
+from liser.students.whisper import Inside, Sound, Stem, Whisper
 
 RIDGE = 1e-3
 """Added to the inputs' covariance, as a share of their mean variance."""
@@ -32,14 +32,15 @@ def inherit(
     encoder: Whisper,
     logmels: Sequence[Tensor],
     frontend: Frontend,
-    every: int = 1,
+    heard: Sequence[Sound] | None = None,
 ) -> list[float]:
     """Give a student the encoder's stem and first layers, as far as it has room for them.
 
-    `logmels` (frames, mels) are some hundred clips of 30 s at most, as the encoder hears them
-    through `frontend`; of their frames the student has each `every`-th. Some 90 kB of memory are
-    needed for each of its frames. The student is on the CPU. Returns the share of the encoder's
-    variance that the student's stream explains after the stem and each layer.
+    `logmels` (frames, mels) are some hundred clips of 30 s at most, as the student hears them
+    through `frontend`; `heard` are the same as the encoder hears them, from the same moment on
+    (None: as the student does). Some 90 kB of memory are needed for each of the student's frames.
+    It is on the CPU. Returns the share of the encoder's variance that the student's stream explains
+    after the stem and each layer.
 
     Raises:
         InputError: the encoder's heads are of another width than the student's, or it has less
@@ -48,12 +49,14 @@ def inherit(
     _refuse_unlike(student, encoder)
     stems: list[Stem] = []
     layers: list[list[Inside]] = [[] for _ in student.layers]
-    for clip in logmels:
-        entered, passed = encoder.inside(clip, frontend, len(layers), every)
+    sounds = heard or [(clip, frontend) for clip in logmels]
+    for clip, sound in zip(logmels, sounds, strict=True):
+        seconds = torch.arange(len(clip)) * (frontend.hop_ms / 1000)
+        entered, passed = encoder.inside(*sound, len(layers), seconds)
         stems.append(entered)
         for records, record in zip(layers, passed, strict=True):
             records.append(record.half())
-    seen = [clip[::every].float() for clip in logmels]
+    seen = [clip.float() for clip in logmels]
     clips = _Clips([len(clip) for clip in seen], torch.cat(seen))
     basis = _directions(
         chain(

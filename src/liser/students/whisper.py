@@ -1,8 +1,9 @@
-"""A Whisper encoder that hears what a student hears, and shows what goes on inside.
+"""A Whisper encoder that hears log-mels, and shows what goes on inside.
 
-A student's log-mel is turned into Whisper's own: its bands are interpolated over frequency, its
-frames over time. So clips of which only log-mels are at hand can be heard too, and a student can
-inherit the encoder's layers frame by frame. docs/students.md says what a linear probe loses by it.
+A log-mel through any front end is turned into Whisper's own: its bands are interpolated over
+frequency, its frames over time. Through `EAR` next to nothing has to be. So clips of which only a
+student's log-mels are at hand can be heard too, and a student can inherit the encoder's layers
+frame by frame. docs/students.md says what a linear probe loses by the detour.
 """
 
 from dataclasses import dataclass
@@ -27,10 +28,25 @@ FRAMES_A_SECOND = 12.5  # of what `Whisper.frames` returns: means of four
 BANDS, TOP_HZ, SAMPLE_RATE = 80, 8000.0, 16_000
 LONGEST_S = 30.0
 
+EAR = Frontend(
+    sample_rate=SAMPLE_RATE,
+    mels=BANDS,
+    window_ms=25.0,
+    hop_ms=1000 / RATE,
+    low_hz=0.0,
+    high_hz=TOP_HZ,
+    trim_db=200.0,
+    floor_db=-60.0,
+)
+"""The encoder's own front end, in the words of a student's; only digital silence is trimmed."""
+
+Sound = tuple[Tensor, Frontend]
+"""A log-mel (frames, mels), and the front end that it came through."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What one layer computes, each (frames, …), at the student's frames.
+    """What one layer computes, each (frames, …), at the times asked for.
 
     `query`, `key`, `value` and `gathered` are those of all heads, `middle` the stream after
     attention, `inner` the feed-forward net before its nonlinearity, `after` the stream at last.
@@ -60,7 +76,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """What comes before the layers, each (frames, …), at the student's frames.
+    """What comes before the layers, each (frames, …), at the times asked for.
 
     Both convolutions before their nonlinearity, the positions, and the stream that enters.
     """
@@ -125,18 +141,18 @@ class Whisper:
 
     @torch.inference_mode()
     def inside(
-        self, logmel: Tensor, frontend: Frontend, layers: int, every: int = 1
+        self, logmel: Tensor, frontend: Frontend, layers: int, seconds: Tensor
     ) -> tuple[Stem, list[Inside]]:
-        """Return what the stem and the first `layers` layers compute at the student's frames.
+        """Return what the stem and the first `layers` layers compute at some times of a clip.
 
-        The clip (frames, mels) is of 30 s at most; the student has `every` such frame of it.
+        The clip (frames, mels) is of 30 s at most; `seconds` are those of the student's frames.
         """
-        count, seconds = len(logmel), frontend.hop_ms / 1000
-        if count * seconds > LONGEST_S:
-            raise InputError(f"{self.name} hears {LONGEST_S:g} s at most, not {count * seconds:g}")
+        duration_s = len(logmel) * frontend.hop_ms / 1000
+        if duration_s > LONGEST_S:
+            raise InputError(f"{self.name} hears {LONGEST_S:g} s at most, not {duration_s:g}")
 
         def at(x: Tensor, rate: float = RATE / 2) -> Tensor:
-            return interpolate(x.cpu(), torch.arange(0, count, every) * (seconds * rate))
+            return interpolate(x.cpu(), seconds * rate)
 
         first = self.encoder.conv1(self._features(logmel, frontend))
         second = self.encoder.conv2(functional.gelu(first))
@@ -174,11 +190,11 @@ def _inside(layer: Any, stream: Tensor, head_width: int) -> Inside:
 
 
 def whisper_features(logmel: Tensor, frontend: Frontend) -> Tensor:
-    """Turn a student's log-mel (frames, mels) into Whisper's features (80, n), n even, ≤ 30 s.
+    """Turn a log-mel (frames, mels) into Whisper's features (80, n), n even, of 30 s at most.
 
     Both are logarithms of the power density in bands of equal area on Slaney's scale, so that a
     value at another frequency or time is an interpolation. The loudest value lies at 1.5, the
-    floor is that of the student.
+    floor is that of the front end.
     """
     floor = 10 ** (frontend.floor_db / 10)
     power = torch.exp((logmel.float() + 1.0) * SCALE) * floor - floor
