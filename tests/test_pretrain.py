@@ -354,14 +354,3 @@ def test_a_student_that_looks_up_seldom_is_taught_by_an_encoder_that_hears_it_al
     heard = [one.logmel for one in stretches(Heard(clips, np.arange(10), "made"))]
     assert all(store.holds(encoder, logmel, FRONTEND) for logmel in heard)
     assert "oversampling" not in make().provenance["settings"]
-
-
-@pytest.mark.parametrize(("whitening", "ratio"), [(0.0, 16.0), (0.5, 4.0), (1.0, 1.0)])
-def test_narrow_directions_count_for_more_when_whitened(whitening: float, ratio: float) -> None:
-    """Two dimensions of unit deviation and a correlation of 15/17: variances of 16 to 1."""
-    noise = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
-    both = noise @ torch.tensor([[1.0, 1.0], [0.25, -0.25]])
-    targets, variance = module._projected(lambda i: both[i::4], 4, 2, whitening)
-    spread = torch.cat(targets).float().var(0)
-    assert spread[0] / spread[1] == pytest.approx(ratio, rel=0.1)
-    assert variance == pytest.approx(float(spread.sum()), rel=0.01)

@@ -165,8 +165,6 @@ class Pretraining(Settings):
     crop_s: Positive = 1.5
     components: Count = 192
     """Directions of the encoder's frames that are learnt, the widest ones."""
-    whitening: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """How far narrow directions are stretched to count as wide ones do: 1 for all alike."""
     oversampling: Count = 1
     """At how many times the student's frame rate the encoder listens: a student that looks up
     seldom needn't be taught by an encoder that does."""
@@ -183,12 +181,10 @@ class Pretraining(Settings):
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of what is off: trunks made before it was there are the same."""
+        """Say nothing of `oversampling` where there is none: trunks made before it are the same."""
         record: dict[str, Any] = dump(self)
         if self.oversampling == 1:
             record.pop("oversampling", None)
-        if self.whitening == 0:
-            record.pop("whitening", None)
         return record
 
 

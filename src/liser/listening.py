@@ -93,25 +93,25 @@ def heard_of(
     It may if each clip of the first corpus has sound. `watch` is asked, corpus by corpus, for what
     to call after each utterance. Raises as `liser.students.hearing.hear`.
     """
-    found: list[Heard] = []
+    found = []
+    closely = all(_has_sound(u) for u in corpora[0].utterances)
     for corpus in corpora:
-        utterances, advance = heard_alike(corpus.utterances), watch(corpus)
-        clips = hear(utterances, frontend, advance)
-        may = not found or found[0].closely is not None
-        close = hear_closely(utterances) if may and (found or _all_sound(utterances)) else None
+        utterances = heard_alike(corpus.utterances)
+        clips = hear(utterances, frontend, watch(corpus))
+        close = hear_closely(utterances) if closely else None
         found.append(Heard(clips, np.flatnonzero(clips.heard), corpus.name, close))
     return found
 
 
 def hear_closely(utterances: Sequence[Utterance]) -> Clips | None:
     """Hear the sound of every utterance as an encoder does; None if none has any."""
-    if all(u.audio is None and u.video is None for u in utterances):
+    if not any(map(_has_sound, utterances)):
         return None
     return hear([replace(u, logmel=None) for u in utterances], EAR)
 
 
-def _all_sound(utterances: Sequence[Utterance]) -> bool:
-    return all(u.audio is not None or u.video is not None for u in utterances)
+def _has_sound(utterance: Utterance) -> bool:
+    return utterance.audio is not None or utterance.video is not None
 
 
 def stretches(heard: Heard) -> list[Stretch]:

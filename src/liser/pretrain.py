@@ -54,7 +54,7 @@ def pretrain(
     all, and the share of the variance of what the encoder says that the student told of the last
     round's clips. With `settings.oversampling` the clips come through a front end of so many times
     the student's frame rate (`Pretraining.listening`); the student has every such frame of them.
-    What is `Heard` closely the encoder hears so.
+    What was heard closely (`Heard`) the encoder hears so.
 
     Raises:
         InputError: nothing to listen to, clips of several front ends, a student that can't
@@ -81,7 +81,7 @@ def pretrain(
     def said(number: int) -> Tensor:
         return torch.from_numpy(frames.of(encoder, *sound[number].sound))
 
-    targets, variance = _projected(said, len(sound), settings.components, settings.whitening)
+    targets, variance = _projected(said, len(sound), settings.components)
     state = _Pretraining(module, targets, variance, settings, seed)
     if begun is not None:
         state.restore(begun)
@@ -270,21 +270,17 @@ class _Pretraining:
             getattr(self, name).load_state_dict(snapshot[name])
 
 
-def _projected(
-    said: Callable[[int], Tensor], clips: int, count: int, whitening: float = 0.0
-) -> tuple[list[Tensor], float]:
+def _projected(said: Callable[[int], Tensor], clips: int, count: int) -> tuple[list[Tensor], float]:
     """Return frames in their `count` widest directions, each dimension scaled first, and the
     variance there is.
 
     `said` gives the frames of a clip by its number; a sample of the clips decides the directions.
-    The variance of each becomes its power of 1 - `whitening`.
     """
     sample = torch.cat([said(i) for i in range(0, clips, -(-clips // 2000))]).float()
     mean, spread = sample.mean(0), sample.std(0) + 1e-3
     sample = (sample - mean) / spread
-    variances, vectors = torch.linalg.eigh(sample.T @ sample / len(sample))
-    stretch = variances.flip(0)[:count].clamp_min(1e-6) ** (-whitening / 2)
-    widest = vectors.flip(1)[:, :count] / spread[:, None] * stretch
+    _, vectors = torch.linalg.eigh(sample.T @ sample)
+    widest = vectors.flip(1)[:, :count] / spread[:, None]
     targets = [((said(i).float() - mean) @ widest).half() for i in range(clips)]
     total = sum(target.float().square().sum().item() for target in targets)
     return targets, total / sum(map(len, targets))
