@@ -199,6 +199,9 @@ class PretrainingRecipe(Pretraining):
         return Pretraining.read(self.model_dump(exclude={"frontend"}))
 
 
+Tempo = Annotated[float, Field(ge=0.5, le=2.0)]
+
+
 class Distillation(Settings):
     """All that decides a student, given clips, targets and labels."""
 
@@ -209,6 +212,16 @@ class Distillation(Settings):
     training: Training = Training()
     balanced: bool = True
     """Answer as if all emotions were equally frequent, whatever the training clips' shares."""
+    tempi: Annotated[tuple[Tempo, ...], Field(min_length=1)] = (1.0,)
+    """At which tempi a clip is heard once the student is trained; it says the mean."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say nothing of `tempi` where there is one: students from before it are the same."""
+        record: dict[str, Any] = dump(self)
+        if self.tempi == (1.0,):
+            record.pop("tempi", None)
+        return record
 
 
 class Compression(Settings):

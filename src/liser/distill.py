@@ -158,7 +158,8 @@ def learn(
     if settings.balanced:
         _balance(trained.student, lessons, split.train, settings.training.label_smoothing, sources)
     nothing = (0.0,) * classes
-    student = Student(trained.student, settings.student, names, settings.frontend, 1.0, {}, nothing)
+    frontend, tempi = settings.frontend, settings.tempi
+    student = Student(trained.student, settings.student, names, frontend, 1.0, {}, nothing, tempi)
     student = _calibrated(student, clips, lessons, split.valid)
     return _averaged(student, clips, split.train, seed), trained
 
@@ -291,7 +292,7 @@ def _calibrated(
     rows = valid[lessons.posterior_weight.numpy()[valid] > 0]
     if len(rows) < 2 * len(student.labels):  # too few to say anything
         return student
-    logits, _ = clips.predict(student.module, rows)
+    logits, _ = clips.predict(student.listener, rows)
     return student.calibrated(logits, lessons.posterior.numpy()[rows].astype(np.float64))
 
 

@@ -15,8 +15,11 @@ from liser.students.hearing import Clips
 from liser.students.keeping import keep, kept
 from liser.students.registry import build_student, count_parameters
 from liser.students.shape import Shaped
+from liser.students.tempi import Tempi
 
 FORMAT = 2
+
+AS_SAID = (1.0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class Student:
 
     `provenance` says what it was made from (corpus, teachers, settings), as plain JSON.
     `mean_log_posterior` (a number a class) is what it says of its training speakers on average:
-    what it needs to get used to a voice (`liser.students.adaptation`).
+    what it needs to get used to a voice (`liser.students.adaptation`). It hears each clip at each
+    of the `tempi`.
     """
 
     module: nn.Module
@@ -35,6 +39,12 @@ class Student:
     temperature: float
     provenance: dict[str, Any]
     mean_log_posterior: tuple[float, ...]
+    tempi: tuple[float, ...] = AS_SAID
+
+    @property
+    def listener(self) -> nn.Module:
+        """What answers: the module itself, or its mean over the tempi."""
+        return self.module if self.tempi == AS_SAID else Tempi(self.module, self.tempi)
 
     @property
     def parameters(self) -> int:
@@ -43,7 +53,7 @@ class Student:
 
     def posteriors(self, clips: Clips, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return calibrated posteriors (rows, classes) of clips heard by the same front end."""
-        logits, _ = clips.predict(self.module, rows)
+        logits, _ = clips.predict(self.listener, rows)
         return softmax(logits / self.temperature)
 
     def calibrated(self, logits: NDArray[np.float32], target: NDArray[np.float64]) -> "Student":
@@ -69,6 +79,8 @@ def save_student(student: Student, folder: Path) -> None:
     }
     if isinstance(student.module, Shaped):  # it may be narrower than others of its name
         record["shape"] = student.module.shape
+    if student.tempi != AS_SAID:
+        record["tempi"] = list(student.tempi)
     keep(folder, "student", FORMAT, record, student.module.state_dict())
 
 
@@ -93,12 +105,13 @@ def load_student(folder: Path) -> Student:
         module.load_state_dict(state)
         temperature, provenance = float(record["temperature"]), dict(record["provenance"])
         mean = tuple(map(float, record["mean_log_posterior"]))
+        tempi = tuple(map(float, record.get("tempi", AS_SAID)))
         if len(mean) != len(labels):
             raise ValueError(f"{len(mean)} entries of mean_log_posterior for {len(labels)} labels")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the files of the student in {folder} don't fit: {error}") from None
     name = str(record["student"])
-    return Student(module.eval(), name, labels, frontend, temperature, provenance, mean)
+    return Student(module.eval(), name, labels, frontend, temperature, provenance, mean, tempi)
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

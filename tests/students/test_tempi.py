@@ -1,0 +1,91 @@
+"""A student that hears a clip at several tempi says their mean, wherever it is asked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from liser.config import Distillation, Frontend
+from liser.errors import InputError
+from liser.students.hearing import Clips
+from liser.students.registry import build_student
+from liser.students.student import Student, load_student, save_student
+from liser.students.tempi import Tempi, at_tempo
+
+THREE = (0.9, 1.0, 1.1)
+
+
+def student(tempi: tuple[float, ...] = THREE, size: str = "tiny") -> Student:
+    torch.manual_seed(0)
+    module = build_student(size, 3, 32).eval()
+    with torch.no_grad():
+        module.classify[-1].weight.mul_(50)  # a fresh one hardly minds what it hears
+    labels = ("sad", "happy", "angry")
+    return Student(module, size, labels, Frontend(mels=32), 1.3, {}, (0.0,) * 3, tempi)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 50, 101])
+@pytest.mark.parametrize("tempo", [0.5, 0.9, 1.0, 1.1, 2.0])
+def test_time_is_stretched_and_nothing_else(frames: int, tempo: float) -> None:
+    times = torch.arange(float(frames)).view(1, -1, 1)
+    logmel = torch.cat([times, torch.full_like(times, 7.0)], 2)
+    given = at_tempo(logmel, tempo)
+    expected = torch.arange(given.shape[1]) * tempo
+    torch.testing.assert_close(given[0, :, 0], expected.clamp_max(frames - 1))
+    torch.testing.assert_close(given[0, :, 1], torch.full((given.shape[1],), 7.0))
+    assert given.shape[1] == int((frames - 1) / tempo + 1e-9) + 1 >= 1
+
+
+def test_it_says_the_mean_of_what_it_hears() -> None:
+    module = student().module
+    logmel = torch.randn(2, 40, 32)
+    with torch.inference_mode():
+        logits, embedding = Tempi(module, THREE)(logmel)
+        each = [module(at_tempo(logmel, tempo)) for tempo in THREE]
+    mean = torch.stack([own.log_softmax(-1) for own, _ in each]).mean(0)
+    torch.testing.assert_close(logits, mean)
+    torch.testing.assert_close(embedding, torch.stack([own for _, own in each]).mean(0))
+
+
+def test_one_tempo_is_the_student_itself() -> None:
+    plain = student((1.0,))
+    assert plain.listener is plain.module
+    assert "tempi" not in Distillation().model_dump()
+    assert Distillation(tempi=THREE).model_dump()["tempi"] == THREE
+    with pytest.raises(InputError, match="tempi"):
+        Distillation.read({"tempi": []})
+    with pytest.raises(InputError, match="tempi"):
+        Distillation.read({"tempi": [0.1]})
+
+
+def test_a_kept_student_still_hears_at_its_tempi(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    logmel = rng.normal(size=(4, 60, 32)).astype(np.float16)
+    clips = Clips(logmel, np.array([60, 1, 2, 33]), Frontend(mels=32), ())
+    ours, rows = student(), np.arange(4)
+    save_student(ours, tmp_path / "three")
+    again = load_student(tmp_path / "three")
+    assert again.tempi == THREE
+    np.testing.assert_array_equal(again.posteriors(clips, rows), ours.posteriors(clips, rows))
+    plain = replace(ours, tempi=(1.0,))
+    assert np.abs(plain.posteriors(clips, rows[:1]) - ours.posteriors(clips, rows[:1])).max() > 1e-4
+    save_student(plain, tmp_path / "plain")
+    assert "tempi" not in (tmp_path / "plain" / "student.json").read_text("utf-8")
+    assert load_student(tmp_path / "plain").tempi == (1.0,)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_an_exported_graph_does_too(size: str) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from liser.export import TOLERANCE, graph_of, parity
+
+    ours = student(size=size)
+    graph = graph_of(ours)
+    lost = [one["logits"] for one in parity(ours, graph, (0.01, 0.5, 3.0))["differences"]]
+    assert max(lost) < TOLERANCE
+    plain = replace(ours, tempi=(1.0,))
+    assert max(one["logits"] for one in parity(plain, graph, (3.0,))["differences"]) > 1e-3
+    assert len(graph) < 1.5 * len(graph_of(plain)), "weights are stored once"
