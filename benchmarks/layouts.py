@@ -84,6 +84,9 @@ def _footnote(results: Mapping[str, Any]) -> str:
     if results.get("folds"):
         facts.append(f"{len(results['folds'])} folds of whole speakers")
     facts.append("in brackets, 95 % intervals over speakers")
+    tempi = results.get("settings", {}).get("distillation", {}).get("tempi")
+    if tempi:
+        facts.append(f"each clip heard at tempi of {', '.join(f'{tempo:g}' for tempo in tempi)}")
     if adapts(results["rows"]):
         facts.append(ADAPTED_NOTE[0].lower() + ADAPTED_NOTE[1:])
     made = f" Made by `{results['command']}`." if results.get("command") else ""

@@ -92,6 +92,13 @@ def test_adapted_students_have_lines_of_their_own(script: ModuleType) -> None:
     assert "; adapted: the student got used" in lines[-1]
 
 
+def test_tempi_are_told_where_there_are_several(script: ModuleType) -> None:
+    assert "tempi" not in script.markdown(RECORD)
+    settings = {"distillation": {"tempi": [0.9, 1.0, 1.1]}}
+    told = script.markdown(RECORD | {"settings": settings})
+    assert "each clip heard at tempi of 0.9, 1, 1.1" in told
+
+
 def test_synthetic_results_say_so(script: ModuleType) -> None:
     assert "UAR, ravdess" not in script.markdown(RECORD | {"synthetic": True})
     assert "(synthetic)" in script.markdown(RECORD | {"synthetic": True})
