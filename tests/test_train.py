@@ -279,6 +279,22 @@ def test_a_label_is_taught_before_what_a_teacher_says() -> None:
     np.testing.assert_allclose(lessons.posterior_weight, [1, 0.5 * sure, 0], atol=1e-6)
 
 
+def test_a_label_may_share_its_clip_with_what_a_teacher_says() -> None:
+    labels = np.array([2, -1])
+    said = np.array([[0.8, 0.1, 0.1], [0.5, 0.25, 0.25]])
+    lessons = lessons_from(said, labels, CLASSES, Loss(label_share=0.75))
+    np.testing.assert_allclose(lessons.posterior, [[0.2, 0.025, 0.775], said[1]], rtol=1e-5)
+    assert lessons.posterior_weight[0] == 1
+    # without a teacher, or where it isn't asked, a label is all there is
+    alone = lessons_from(None, labels, CLASSES, Loss(label_share=0.75))
+    assert alone.posterior[0].tolist() == [0, 0, 1]
+
+
+def test_runs_from_before_labels_were_shared_are_the_same() -> None:
+    assert "label_share" not in Loss().model_dump()
+    assert Loss(label_share=0.5).model_dump()["label_share"] == 0.5
+
+
 def test_terms_that_are_switched_off_are_not_there() -> None:
     labels = np.array([2, -1])
     said = np.full((2, 3), 1 / 3)

@@ -116,6 +116,16 @@ class Loss(Settings):
     """Of a modality: its teachers share it."""
     temperature: Positive = 1.0
     confidence_power: Annotated[float, Field(ge=0.0)] = 1.0
+    label_share: Fraction = 1.0
+    """Share of its label in a labelled clip's target; the rest is what the teachers say of it."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say nothing of `label_share` where labels are all: runs from before it are the same."""
+        record: dict[str, Any] = dump(self)
+        if self.label_share == 1:
+            record.pop("label_share", None)
+        return record
 
 
 class Training(Settings):

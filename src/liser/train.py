@@ -61,8 +61,9 @@ def lessons_from(
 ) -> Lessons:
     """Put labels (n,), -1 unknown, and teachers' posteriors (n, classes) into one lesson a clip.
 
-    A labelled clip is taught its label with weight 1, any other one the teachers' posterior at
-    the temperature of `loss`, with a weight that grows with how sure they are.
+    A labelled clip is taught its label with weight 1, mixed with the teachers' posterior if `loss`
+    wants a `label_share` (Hinton et al. 2015: the weighted mean of both objectives); any other one
+    that posterior at the temperature of `loss`, with a weight that grows with how sure they are.
     """
     known = torch.from_numpy(labels >= 0)
     one_hot = torch.from_numpy(np.eye(classes, dtype=np.float32)[np.maximum(labels, 0)])
@@ -71,7 +72,9 @@ def lessons_from(
     else:
         taught = torch.from_numpy(posteriors.astype(np.float32))
         sure = confidence(taught, loss.confidence_power) * loss.posterior
-        target = torch.where(known[:, None], one_hot, soften(taught, loss.temperature))
+        said = soften(taught, loss.temperature)
+        own = loss.label_share * one_hot + (1.0 - loss.label_share) * said
+        target = torch.where(known[:, None], own, said)
         weight = torch.where(known, 1.0, sure)
     aligned = {
         name: (torch.from_numpy(e.astype(np.float32)), torch.from_numpy(v).float(), w)

@@ -151,7 +151,7 @@ def _listen(beginning: Beginning, heard: Sequence[Heard], jobs: int, bar: Progre
     """Let the encoder listen to all clips once, before processes that share them need them."""
     encoder, frames = Whisper(beginning.model), FrameStore(beginning.frames)
     sound = [one for source in heard for one in stretches(source)]
-    missing = [s for s in sound if not frames.holds(encoder, s.logmel, s.clips.frontend)]
+    missing = [one for one in sound if not frames.holds(encoder, *one.sound)]
     task = bar.add_task(
         f"{encoder.name} listens", total=len(sound), completed=len(sound) - len(missing)
     )
