@@ -200,8 +200,9 @@ def test_where_it_comes_from_is_kept(make: Make, encoder: Whisper, clips: Clips)
     assert (trunk.student, trunk.frontend) == ("heir", FRONTEND)
     said = trunk.provenance
     assert (said["encoder"], said["encoder_fingerprint"]) == ("tiny-whisper", encoder.fingerprint)
-    assert (said["clips"], said["too_short"], said["skipped"]) == (
+    assert (said["clips"], said["of_sound"], said["too_short"], said["skipped"]) == (
         {"made": 9},
+        {"made": 0},
         {"made": 1},
         {"made": 0},
     )

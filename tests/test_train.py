@@ -1,6 +1,7 @@
 """The loop: the same for a seed, the same after a kill, and blind to what it must not see."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -240,12 +241,11 @@ def test_a_lesson_of_weight_zero_teaches_nothing_even_mixed_into_another() -> No
     lessons = taught(labels, posterior=0.0)
     silent = lessons.posterior_weight == 0
     assert silent.sum() == 30
-    weight = lessons.posterior_weight
     results = []
     for said in (0, 1):
         posterior = lessons.posterior.clone()
         posterior[silent] = torch.eye(CLASSES)[said]
-        changed = Lessons(posterior, weight, lessons.embeddings)
+        changed = replace(lessons, posterior=posterior)
         results.append(run(changed, always, rows=(np.arange(40), np.arange(0))))
     assert same(results[0].student, results[1].student)
 
@@ -256,7 +256,7 @@ def test_alignment_leaves_out_what_the_teacher_could_not_use(s: Training) -> Non
     changed: dict[str, tuple[torch.Tensor, torch.Tensor, float]] = {}
     for name, (target, valid, weight) in lessons.embeddings.items():
         changed[name] = (torch.where(valid[:, None] > 0, target, 1e3), valid, weight)
-    other = Lessons(lessons.posterior, lessons.posterior_weight, changed)
+    other = replace(lessons, embeddings=changed)
     assert same(run(lessons, s).student, run(other, s).student)
 
 
@@ -264,7 +264,7 @@ def test_alignment_leaves_out_what_the_teacher_could_not_use(s: Training) -> Non
 def test_each_alignment_teaches_something(term: str) -> None:
     lessons = taught(easy()[1])
     fewer: Mapping[str, Any] = {n: e for n, e in lessons.embeddings.items() if n != term}
-    without = Lessons(lessons.posterior, lessons.posterior_weight, fewer)
+    without = replace(lessons, embeddings=fewer)
     assert not same(run(lessons).student, run(without).student)
 
 
@@ -285,7 +285,12 @@ def test_a_label_may_share_its_clip_with_what_a_teacher_says() -> None:
     lessons = lessons_from(said, labels, CLASSES, Loss(label_share=0.75))
     np.testing.assert_allclose(lessons.posterior, [[0.2, 0.025, 0.775], said[1]], rtol=1e-5)
     assert lessons.posterior_weight[0] == 1
-    # without a teacher, or where it isn't asked, a label is all there is
+    assert lessons.truth[0].tolist() == [0, 0, 1]  # what it is scored and calibrated by
+    # without a teacher, or where none looked, a label is all there is
+    unseen = np.array([False, False])
+    blind = lessons_from(said, labels, CLASSES, Loss(label_share=0.75), looked=unseen)
+    assert blind.posterior[0].tolist() == [0, 0, 1]
+    assert blind.posterior_weight.tolist() == [1, 0]
     alone = lessons_from(None, labels, CLASSES, Loss(label_share=0.75))
     assert alone.posterior[0].tolist() == [0, 0, 1]
 

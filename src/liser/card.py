@@ -40,6 +40,7 @@ def card(bundle: Bundle) -> str:
                 "precision": bundle.precision,
                 "input": f"mono waveform at {bundle.sample_rate:,} Hz, up to "
                 f"{bundle.window_s:g} s at once",
+                **_tempi(told),
                 "temperature": f"{bundle.temperature:.3f}",
                 "labels say": _kind(told),
                 "commit": str(told.get("commit", NOT_STATED)),
@@ -55,6 +56,12 @@ def card(bundle: Bundle) -> str:
         _bullets(told.get("weaknesses") or [_UNKNOWN]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _tempi(told: Mapping[str, Any]) -> dict[str, str]:
+    """Say at which tempi each clip is heard, if at several: so many times longer it takes."""
+    tempi = (told.get("settings") or {}).get("tempi", [1.0])
+    return {} if len(tempi) == 1 else {"tempi": "mean over " + ", ".join(f"{t:g}" for t in tempi)}
 
 
 def calibrated_threshold(told: Mapping[str, Any]) -> float | None:

@@ -194,7 +194,7 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
         bench.clips, seen, labels, names, split, settings, seed, trunk=trunk, sources=sources
     )
     rows = bench.rows(fold.test)
-    _, embeddings = bench.clips.predict(student.listener, rows)
+    _, embeddings = bench.clips.predict(student.at_tempi, rows)
     path = bench.path(cell)
     part = path.with_name(f"{path.name}.part")
     try:

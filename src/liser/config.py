@@ -83,6 +83,15 @@ class Frontend(Settings):
     floor_db: Annotated[float, Field(lt=0.0)] = -30.0
     """What is quieter than this, against the clip's mean power, is flattened."""
 
+    @property
+    def hop_s(self) -> float:
+        """What lies between two frames: `hop_ms`, rounded to whole samples, in seconds.
+
+        >>> Frontend(sample_rate=22_050, hop_ms=10.0).hop_s * 22_050
+        220.0
+        """
+        return round(self.hop_ms * self.sample_rate / 1000) / self.sample_rate
+
     @model_validator(mode="after")
     def _has_bands(self) -> Self:
         if self.high_hz is not None and not self.low_hz < self.high_hz <= self.sample_rate / 2:
@@ -176,13 +185,13 @@ class Pretraining(Settings):
     components: Count = 192
     """Directions of the encoder's frames that are learnt, the widest ones."""
     oversampling: Count = 1
-    """At how many times the student's frame rate the encoder listens: a student that looks up
-    seldom needn't be taught by an encoder that does."""
+    """At how many times the student's frame rate the encoder hears log-mels: a student that looks
+    up seldom needn't be taught by an encoder that does. Sound it always hears at its own rate."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
     def listening(self, frontend: Frontend) -> Frontend:
-        """Return the front end through which the encoder hears what a student of `frontend` does.
+        """Return the front end of the log-mels that teach a student of `frontend`.
 
         >>> Pretraining(oversampling=2).listening(Frontend(hop_ms=46.44)) == Frontend()
         True

@@ -137,18 +137,20 @@ def learn(
     classes = len(names)
     if sources is None:
         sources = np.full(len(labels), "")
-    taught = None
+    taught = looked = None
     if seen:
         rows = split.mask(len(labels))
         own = np.where(rows, labels, -1)
-        taught = posteriors(list(chain(*seen.values())), own, classes, rows, settings.heads)
+        views = list(chain(*seen.values()))
+        taught = posteriors(views, own, classes, rows, settings.heads)
+        looked = np.any([view.valid for view in views], axis=0)
     aligned = {
         f"{modality}-{number}": (view.features, view.valid, weight / len(teachers))
         for modality, teachers in seen.items()
         if (weight := getattr(settings.loss, f"{modality}_alignment")) > 0
         for number, view in enumerate(teachers)
     }
-    lessons = lessons_from(taught, labels, classes, settings.loss, aligned)
+    lessons = lessons_from(taught, labels, classes, settings.loss, aligned, looked)
     torch.manual_seed(seed)
     fresh = build_student(settings.student, classes, settings.frontend.mels)
     if trunk is not None:
@@ -292,8 +294,8 @@ def _calibrated(
     rows = valid[lessons.posterior_weight.numpy()[valid] > 0]
     if len(rows) < 2 * len(student.labels):  # too few to say anything
         return student
-    logits, _ = clips.predict(student.listener, rows)
-    return student.calibrated(logits, lessons.posterior.numpy()[rows].astype(np.float64))
+    logits, _ = clips.predict(student.at_tempi, rows)
+    return student.calibrated(logits, lessons.truth.numpy()[rows].astype(np.float64))
 
 
 def _averaged(student: Student, clips: Clips, rows: NDArray[np.int64], seed: int) -> Student:

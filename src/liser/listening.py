@@ -1,9 +1,10 @@
 """What an encoder may listen to, and listening to all of it once before anything is trained.
 
 Where there is sound, the encoder hears it through its own front end, and tells the student more
-than the student's log-mel would have told it. Where only log-mels are kept, it hears those. Which
-of both it is, the corpus that matters decides, the first one: an encoder that hears some of its
-clips better than others tells students of that, and not of emotion.
+than the student's log-mel would have told it. Where only log-mels are kept, it hears those. The
+first corpus, the one that students are for, decides: if a clip of it has no sound, all clips of all
+corpora are heard through log-mels, since an encoder that hears some of its clips better than others
+tells students of that, and not of emotion. If all have, the further ones are heard as they can be.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,17 +58,21 @@ class Stretch:
         return _frames(self.clips, self.row, self.first, self.last)
 
     @property
+    def has_sound(self) -> bool:
+        """Whether the encoder hears the sound itself of it."""
+        return self.closely is not None and bool(self.closely.heard[self.row])
+
+    @property
     def sound(self) -> Sound:
         """What the encoder hears of it, from the same moment on."""
         close = self.closely
-        if close is None or not close.heard[self.row]:
+        if close is None or not self.has_sound:
             return self.logmel, self.clips.frontend
-        hop_ms, own_ms = self.clips.frontend.hop_ms, close.frontend.hop_ms
-        before_ms = 1000 * (_start_s(self.clips, self.row) - _start_s(close, self.row))
-        first, last = (
-            round((before_ms + frame * hop_ms) / own_ms) for frame in (self.first, self.last)
-        )
-        return _frames(close, self.row, first, last), close.frontend
+        hop_s, own_s = self.clips.frontend.hop_s, close.frontend.hop_s
+        before_s = _start_s(self.clips, self.row) - _start_s(close, self.row)
+        first = round((before_s + self.first * hop_s) / own_s)
+        length = round(min((self.last - self.first) * hop_s, LONGEST_S) / own_s)
+        return _frames(close, self.row, first, first + length), close.frontend
 
 
 def _frames(clips: Clips, row: int, first: int, last: int) -> Tensor:
@@ -104,10 +109,13 @@ def heard_of(
 
 
 def hear_closely(utterances: Sequence[Utterance]) -> Clips | None:
-    """Hear the sound of every utterance as an encoder does; None if none has any."""
+    """Hear the sound of every utterance as an encoder does; None if none has any to be read."""
     if not any(map(_has_sound, utterances)):
         return None
-    return hear([replace(u, logmel=None) for u in utterances], EAR)
+    try:
+        return hear([replace(u, logmel=None) for u in utterances], EAR)
+    except InputError:  # not a single file can be read
+        return None
 
 
 def _has_sound(utterance: Utterance) -> bool:
@@ -119,7 +127,7 @@ def stretches(heard: Heard) -> list[Stretch]:
 
     Clips of fewer than `SHORTEST` frames are left out.
     """
-    longest = int(LONGEST_S * 1000 / heard.clips.frontend.hop_ms)
+    longest = int(LONGEST_S / heard.clips.frontend.hop_s)
     found = []
     for row in map(int, heard.rows):
         frames = int(heard.clips.frames[row])

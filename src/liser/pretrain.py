@@ -159,14 +159,21 @@ def _some(sound: Sequence[Stretch], count: int, seed: int) -> list[Stretch]:
 
 
 def _counts(heard: Sequence[Heard], found: Sequence[Sequence[Stretch]]) -> dict[str, Any]:
-    """Count, by corpus, clips listened to, those too short for it, and those not heard at all."""
-    clips, short, skipped = Counter[str](), Counter[str](), Counter[str]()
+    """Count, by corpus, clips listened to, those of which the encoder heard the sound itself,
+    those too short, and those not heard at all."""
+    clips, close, short, skipped = (Counter[str]() for _ in range(4))
     for source, own in zip(heard, found, strict=True):
         used = len({one.row for one in own})
         clips[source.name] += used
+        close[source.name] += len({one.row for one in own if one.has_sound})
         short[source.name] += len(source.rows) - used
         skipped[source.name] += len(source.clips.skipped)
-    return {"clips": dict(clips), "too_short": dict(short), "skipped": dict(skipped)}
+    return {
+        "clips": dict(clips),
+        "of_sound": dict(close),
+        "too_short": dict(short),
+        "skipped": dict(skipped),
+    }
 
 
 class _Pretraining:
@@ -221,7 +228,7 @@ class _Pretraining:
         clip = source.logmel[:: self.settings.oversampling]
         start = int(order.integers(0, max(1, len(clip) - length + 1)))
         at = torch.arange(start, start + length)
-        seconds = at * (self.settings.oversampling * frontend.hop_ms / 1000)
+        seconds = at * (self.settings.oversampling * frontend.hop_s)
         target = frames_at(self.targets[number].float(), seconds)
         stretch = functional.pad(clip[start : start + length], (0, 0, 0, length), value=-1.0)
         return stretch[:length], target, (at < len(clip)).float()

@@ -35,12 +35,14 @@ class Lessons:
     """What there is to learn from each clip.
 
     `posterior` (n, classes) and `posterior_weight` (n,): soft or one-hot emotions, weight 0 where
-    there are none. `embeddings`: by teacher, (n, dim) to be aligned with, weight (n,) 0 where the
-    teacher could not use the clip, and the weight of the term.
+    there are none. `truth` (n, classes) is what a validation clip's answer is held against: its
+    label wherever there is one. `embeddings`: by teacher, (n, dim) to be aligned with, weight (n,)
+    0 where the teacher could not use the clip, and the weight of the term.
     """
 
     posterior: Tensor
     posterior_weight: Tensor
+    truth: Tensor
     embeddings: Mapping[str, tuple[Tensor, Tensor, float]] = field(default_factory=dict)
 
 
@@ -58,30 +60,34 @@ def lessons_from(
     classes: int,
     loss: Loss,
     embeddings: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_], float]] | None = None,
+    looked: NDArray[np.bool_] | None = None,
 ) -> Lessons:
     """Put labels (n,), -1 unknown, and teachers' posteriors (n, classes) into one lesson a clip.
 
     A labelled clip is taught its label with weight 1, mixed with the teachers' posterior if `loss`
     wants a `label_share` (Hinton et al. 2015: the weighted mean of both objectives); any other one
     that posterior at the temperature of `loss`, with a weight that grows with how sure they are.
+    Of a clip that no teacher `looked` at (n,) they say nothing (None: all were looked at).
     """
     known = torch.from_numpy(labels >= 0)
     one_hot = torch.from_numpy(np.eye(classes, dtype=np.float32)[np.maximum(labels, 0)])
     if posteriors is None or loss.posterior == 0:
-        target, weight = one_hot, known.float()
+        target, truth, weight = one_hot, one_hot, known.float()
     else:
         taught = torch.from_numpy(posteriors.astype(np.float32))
         sure = confidence(taught, loss.confidence_power) * loss.posterior
         said = soften(taught, loss.temperature)
-        own = loss.label_share * one_hot + (1.0 - loss.label_share) * said
-        target = torch.where(known[:, None], own, said)
-        weight = torch.where(known, 1.0, sure)
+        seen = torch.ones(len(labels)) if looked is None else torch.from_numpy(looked).float()
+        lent = (1.0 - loss.label_share) * seen[:, None]
+        target = torch.where(known[:, None], (1.0 - lent) * one_hot + lent * said, said)
+        truth = torch.where(known[:, None], one_hot, said)
+        weight = torch.where(known, 1.0, sure * seen)
     aligned = {
         name: (torch.from_numpy(e.astype(np.float32)), torch.from_numpy(v).float(), w)
         for name, (e, v, w) in (embeddings or {}).items()
         if w > 0
     }
-    return Lessons(target, weight, aligned)
+    return Lessons(target, weight, truth, aligned)
 
 
 def train(
@@ -302,8 +308,8 @@ def _validation_score(state: _State, clips: Clips, valid: NDArray[np.int64]) -> 
         for i in range(0, len(rows), size)
     ]
     predicted = torch.cat(said).argmax(-1).cpu().numpy()
-    truth = state.lessons.posterior[rows].argmax(-1).numpy()
-    return float(uar(confusion(truth, predicted, state.lessons.posterior.shape[1])))
+    truth = state.lessons.truth[rows].argmax(-1).numpy()
+    return float(uar(confusion(truth, predicted, state.lessons.truth.shape[1])))
 
 
 def seed_of(*parts: int) -> int:

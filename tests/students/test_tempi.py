@@ -1,5 +1,6 @@
 """A student that hears a clip at several tempi says their mean, wherever it is asked."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_it_says_the_mean_of_what_it_hears() -> None:
 
 def test_one_tempo_is_the_student_itself() -> None:
     plain = student((1.0,))
-    assert plain.listener is plain.module
+    assert plain.at_tempi is plain.module
     assert "tempi" not in Distillation().model_dump()
     assert Distillation(tempi=THREE).model_dump()["tempi"] == THREE
     with pytest.raises(InputError, match="tempi"):
@@ -76,6 +77,15 @@ def test_a_kept_student_still_hears_at_its_tempi(tmp_path: Path) -> None:
     assert load_student(tmp_path / "plain").tempi == (1.0,)
 
 
+@pytest.mark.parametrize("tempi", [[], [0.0, 1.0], "fast"])
+def test_tempi_that_make_no_sense_are_refused(tmp_path: Path, tempi: object) -> None:
+    save_student(student(), tmp_path)
+    record = json.loads((tmp_path / "student.json").read_text("utf-8"))
+    (tmp_path / "student.json").write_text(json.dumps({**record, "tempi": tempi}), "utf-8")
+    with pytest.raises(InputError, match="don't fit"):
+        load_student(tmp_path)
+
+
 @pytest.mark.parametrize("size", ["tiny", "small"])
 def test_an_exported_graph_does_too(size: str) -> None:
     pytest.importorskip("onnxscript")
@@ -89,3 +99,17 @@ def test_an_exported_graph_does_too(size: str) -> None:
     plain = replace(ours, tempi=(1.0,))
     assert max(one["logits"] for one in parity(plain, graph, (3.0,))["differences"]) > 1e-3
     assert len(graph) < 1.5 * len(graph_of(plain)), "weights are stored once"
+
+
+def test_a_graph_stands_for_the_student_and_its_tempi() -> None:
+    """What `compress` scores is what it writes: tempi once, and not tempi of tempi."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from liser.compress.recipe import as_exported
+
+    ours = student()
+    rng = np.random.default_rng(0)
+    logmel = rng.normal(size=(2, 60, 32)).astype(np.float16)
+    clips = Clips(logmel, np.array([60, 33]), Frontend(mels=32), ())
+    said = as_exported("a", ours).heard_through.posteriors(clips, np.arange(2))
+    np.testing.assert_allclose(said, ours.posteriors(clips, np.arange(2)), atol=1e-4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,6 +94,13 @@ def _counter(
     return lambda: update(next(done), total, what)
 
 
+def _heard(clips: Mapping[str, int], of_sound: Mapping[str, int]) -> str:
+    """Say of how many clips the encoder heard the sound, and of how many the student's log-mel."""
+    close = sum(of_sound.values())
+    parts = ((close, "the sound"), (sum(clips.values()) - close, "the student's log-mel"))
+    return ", ".join(f"{what} of {count} clips" for count, what in parts if count)
+
+
 def _tell(record: dict[str, Any], skipped: Sequence[Skip], as_json: bool) -> None:
     from liser.cli.options import facts, show, skips, skips_table
     from liser.cli.output import print_json
@@ -112,6 +119,7 @@ def _tell(record: dict[str, Any], skipped: Sequence[Skip], as_json: bool) -> Non
                     f"{n} clips of {name}" for name, n in record["clips"].items()
                 )
                 + (f"; {short} are too short" if short else ""),
+                "the encoder heard": _heard(record["clips"], record["of_sound"]),
                 "kept in": record["trunk"],
             }
         )

@@ -86,7 +86,7 @@ def hear(
             clip, first = torch.zeros(0, settings.mels), 0
             skipped.append(Skip(utterance.id, error.reason, error.detail))
         heard.append(clip)
-        starts.append(first * settings.hop_ms / 1000)
+        starts.append(first * settings.hop_s)
         advance()
     frames = np.array([len(clip) for clip in heard], np.int64)
     if len(frames) == 0 or frames.max() == 0:

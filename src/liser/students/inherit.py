@@ -51,7 +51,7 @@ def inherit(
     layers: list[list[Inside]] = [[] for _ in student.layers]
     sounds = heard or [(clip, frontend) for clip in logmels]
     for clip, sound in zip(logmels, sounds, strict=True):
-        seconds = torch.arange(len(clip)) * (frontend.hop_ms / 1000)
+        seconds = torch.arange(len(clip)) * frontend.hop_s
         entered, passed = encoder.inside(*sound, len(layers), seconds)
         stems.append(entered)
         for records, record in zip(layers, passed, strict=True):

@@ -42,7 +42,7 @@ class Student:
     tempi: tuple[float, ...] = AS_SAID
 
     @property
-    def listener(self) -> nn.Module:
+    def at_tempi(self) -> nn.Module:
         """What answers: the module itself, or its mean over the tempi."""
         return self.module if self.tempi == AS_SAID else Tempi(self.module, self.tempi)
 
@@ -53,7 +53,7 @@ class Student:
 
     def posteriors(self, clips: Clips, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return calibrated posteriors (rows, classes) of clips heard by the same front end."""
-        logits, _ = clips.predict(self.listener, rows)
+        logits, _ = clips.predict(self.at_tempi, rows)
         return softmax(logits / self.temperature)
 
     def calibrated(self, logits: NDArray[np.float32], target: NDArray[np.float64]) -> "Student":
@@ -106,6 +106,8 @@ def load_student(folder: Path) -> Student:
         temperature, provenance = float(record["temperature"]), dict(record["provenance"])
         mean = tuple(map(float, record["mean_log_posterior"]))
         tempi = tuple(map(float, record.get("tempi", AS_SAID)))
+        if not tempi or min(tempi) <= 0:
+            raise ValueError(f"tempi are numbers above 0, one at least, not {list(tempi)}")
         if len(mean) != len(labels):
             raise ValueError(f"{len(mean)} entries of mean_log_posterior for {len(labels)} labels")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

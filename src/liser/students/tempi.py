@@ -1,7 +1,7 @@
 """Hearing a clip at several tempi: as it was said, a little slower, a little faster.
 
 Test-time augmentation. What a student says of a clip depends on chance, on how frames fall and how
-long things last; the mean over tempi that it was trained to disregard depends less on it.
+long things last; the mean over tempi depends less on it, most of all if training varied them.
 """
 
 from collections.abc import Sequence

@@ -147,7 +147,7 @@ class Whisper:
 
         The clip (frames, mels) is of 30 s at most; `seconds` are those of the student's frames.
         """
-        duration_s = len(logmel) * frontend.hop_ms / 1000
+        duration_s = len(logmel) * frontend.hop_s
         if duration_s > LONGEST_S:
             raise InputError(f"{self.name} hears {LONGEST_S:g} s at most, not {duration_s:g}")
 
@@ -199,9 +199,9 @@ def whisper_features(logmel: Tensor, frontend: Frontend) -> Tensor:
     floor = 10 ** (frontend.floor_db / 10)
     power = torch.exp((logmel.float() + 1.0) * SCALE) * floor - floor
     level = torch.log10(power.clamp_min(1e-6)) @ _bands(frontend)
-    seconds = min(len(logmel) * frontend.hop_ms / 1000, LONGEST_S)
+    seconds = min(len(logmel) * frontend.hop_s, LONGEST_S)
     count = max(2, round(seconds * RATE) // 2 * 2)
-    level = interpolate(level, torch.arange(count) * (1000 / RATE / frontend.hop_ms))
+    level = interpolate(level, torch.arange(count) / (RATE * frontend.hop_s))
     return ((level - level.max()).clamp_min(-8.0) / 4.0 + 1.5).T.contiguous()
 
 
