@@ -244,11 +244,8 @@ class _Pretraining:
         enabled = self.settings.precision == "bfloat16"
         with torch.autocast(self.device, torch.bfloat16, enabled=enabled):
             first, last = self.student.states(logmel)[1:]
-            told = torch.cat([norm(first), norm(last)], -1).transpose(1, 2)
-            told = functional.avg_pool1d(
-                told.float(), width, 1, width // 2, count_include_pad=False
-            )
-            given = self.project(told.transpose(1, 2))
+            told = torch.cat([norm(first), norm(last)], -1).float()
+            given = self.project(_smoothed(told, width))
         error = (given.float() - target).square().sum(-1)
         loss = (error * inside).sum() / inside.sum() / self.variance
         self.optimizer.zero_grad()
@@ -275,6 +272,13 @@ class _Pretraining:
         self.step, self.explained = snapshot["step"], snapshot["explained"]
         for name in self._MODULES:
             getattr(self, name).load_state_dict(snapshot[name])
+
+
+def _smoothed(x: Tensor, width: int) -> Tensor:
+    """Return each of the frames (batch, frames, dim) as the mean of the `width` around it."""
+    around, padding = (width, 1), (width // 2, 0)
+    means = functional.avg_pool2d(x[:, None], around, 1, padding, count_include_pad=False)
+    return means[:, 0]
 
 
 def _projected(said: Callable[[int], Tensor], clips: int, count: int) -> tuple[list[Tensor], float]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from liser.students.pool import AttentivePool
 from liser.students.shape import Group, Rows, Shape, batch_norm, factors
 
 
@@ -68,7 +69,7 @@ class Cnn(nn.Module):
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""
         maps = self.blocks(self.stem(logmel.transpose(1, 2).unsqueeze(1)))
-        embedding = self.embed(self.pool(maps.flatten(1, 2)))
+        embedding = self.embed(self.pool(maps.flatten(1, 2).transpose(1, 2)))
         return self.classify(embedding), embedding
 
     @property
@@ -152,18 +153,3 @@ class Block(nn.Module):
         y = self.body(x)
         gate = self.gate(y.mean((2, 3)))[:, :, None, None]
         return functional.relu(torch.addcmul(self.shortcut(x), y, gate))
-
-
-class AttentivePool(nn.Module):
-    """Mean and standard deviation over time, (batch, dim, frames) to (batch, 2 × dim)."""
-
-    def __init__(self, dim: int, hidden: int = 64) -> None:
-        super().__init__()
-        self.score = nn.Sequential(nn.Conv1d(dim, hidden, 1), nn.Tanh(), nn.Conv1d(hidden, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the attended mean and deviation, side by side."""
-        weight = self.score(x).softmax(-1)
-        mean = (x * weight).sum(-1)
-        spread = (x.square() * weight).sum(-1) - mean.square()
-        return torch.cat([mean, spread.clamp_min(1e-5).sqrt()], 1)

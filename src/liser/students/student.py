@@ -17,7 +17,7 @@ from liser.students.registry import build_student, count_parameters
 from liser.students.shape import Shaped
 from liser.students.tempi import Tempi
 
-FORMAT = 2
+FORMAT = 3
 
 AS_SAID = (1.0,)
 
