@@ -14,7 +14,7 @@ from liser.corpora.base import Corpus, Utterance
 from liser.distill import distill, finetune, label_indices, learn, split_rows
 from liser.errors import InputError, StorageError
 from liser.students.hearing import hear
-from liser.students.student import Student, load_student
+from liser.students.student import Student, load_student, softmax
 from liser.targets import Targets
 from liser.teachers.fusion import views_by_modality
 from liser.train import Lessons
@@ -315,6 +315,35 @@ def test_several_teachers_of_one_modality_make_a_student_but_none_counts_twice(
     assert accuracy(student, tones) > 0.9
     with pytest.raises(InputError, match="given twice: made-face"):
         distill(corpus, [face, face], tmp_path / "twice", SETTINGS)
+
+
+def test_a_readout_of_whole_clips_answers_and_the_rest_of_the_student_is_as_trained(
+    nano: str, tones: Corpus
+) -> None:
+    labels = label_indices(tones)
+    clips = hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard, 0, seed=0)
+    plain, read = (
+        learn(
+            clips,
+            {},
+            labels,
+            tones.labels,
+            split,
+            SETTINGS.model_copy(update={"readout": readout, "balanced": False}),
+            seed=0,
+        )[0].module
+        for readout in (0.0, 0.1)
+    )
+    assert not plain.readout.weight.any()  # type: ignore[union-attr]
+    assert not any(p.any() for p in read.classify[-1].parameters())  # type: ignore[index, union-attr]
+    ours, theirs = read.state_dict(), plain.state_dict()
+    answering = ("readout.", f"classify.{len(read.classify) - 1}.")  # type: ignore[arg-type]
+    assert all(torch.equal(ours[n], theirs[n]) for n in ours if not n.startswith(answering))
+    # at the optimum it says on average what it was taught on average
+    logits, _ = clips.predict(read, split.train)
+    shares = np.bincount(labels[split.train]) / len(split.train)
+    np.testing.assert_allclose(softmax(logits).mean(0), 0.9 * shares + 0.1 / 3, atol=1e-3)
 
 
 def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(

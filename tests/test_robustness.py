@@ -28,10 +28,10 @@ class Ear(nn.Module):
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         centres = torch.from_numpy(band_edges(16_000, 40, 0.0, 8000.0)[1:-1])
-        loudest = centres[logmel.mean((0, 1)).argmax()]
-        at = int(np.searchsorted(EDGES, float(loudest))) - 1
-        sure = 4.0 if at == 1 else 1.0
-        return sure * nn.functional.one_hot(torch.tensor([at]), 3).float(), torch.zeros(1, 4)
+        loudest = centres[logmel.mean(1).argmax(1)]
+        at = torch.from_numpy(np.searchsorted(EDGES, loudest.numpy()) - 1)
+        sure = torch.where(at == 1, 4.0, 1.0)
+        return sure[:, None] * nn.functional.one_hot(at, 3), torch.zeros(len(at), 4)
 
 
 def tone(hertz: float) -> Degradation:

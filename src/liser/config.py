@@ -231,6 +231,9 @@ class Distillation(Settings):
     training: Training = Training()
     balanced: bool = True
     """Answer as if all emotions were equally frequent, whatever the training clips' shares."""
+    readout: Annotated[float, Field(ge=0.0)] = 0.1
+    """Penalty of the linear readout that answers once the student is trained; 0: none, its head
+    answers."""
     tempi: Annotated[tuple[Tempo, ...], Field(min_length=1)] = (1.0,)
     """At which tempi a clip is heard once the student is trained; it says the mean."""
 

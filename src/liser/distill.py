@@ -18,6 +18,7 @@ from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
 from liser.errors import InputError, StorageError
 from liser.fingerprint import fingerprint
+from liser.losses import smooth
 from liser.metrics import abstention_threshold, answered
 from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips, hear
@@ -157,6 +158,8 @@ def learn(
         trunk.give(fresh, settings.student, settings.frontend)
     rows_of = (evened(split.train, sources), split.valid)
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
+    if settings.readout:
+        _read_out(trained.student, clips, lessons, rows_of[0], settings)
     if settings.balanced:
         _balance(trained.student, lessons, split.train, settings.training.label_smoothing, sources)
     nothing = (0.0,) * classes
@@ -257,6 +260,26 @@ def evened(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int
     return np.concatenate([np.tile(part, round(most / len(part))) for part in parts])
 
 
+def _read_out(
+    module: nn.Module,
+    clips: Clips,
+    lessons: Lessons,
+    rows: NDArray[np.int64],
+    settings: Distillation,
+) -> None:
+    """Fit the linear readout to the lessons of whole clips, as they are: it answers from now on.
+
+    The head that was trained falls silent; fine-tuning starts from there.
+    """
+    taught, times = np.unique(rows, return_counts=True)  # clips of a smaller corpus come often
+    (features,) = clips.told(lambda x: (module.eval().features(x),), taught)  # type: ignore[operator]
+    target = smooth(lessons.posterior[taught], settings.training.label_smoothing)
+    weight = lessons.posterior_weight[taught] * torch.from_numpy(times)
+    module.readout.fit(torch.from_numpy(features), target, weight, settings.readout)  # type: ignore[operator, union-attr]
+    for parameter in module.classify[-1].parameters():  # type: ignore[index, union-attr]
+        nn.init.zeros_(parameter)
+
+
 @torch.no_grad()
 def _balance(
     module: nn.Module,
@@ -265,7 +288,7 @@ def _balance(
     label_smoothing: float,
     sources: NDArray[np.str_],
 ) -> None:
-    """Take the training clips' prior out of the last layer (Menon et al. 2021, eq. 9).
+    """Take the training clips' prior out of the answer (Menon et al. 2021, eq. 9).
 
     .. math:: z_i \\leftarrow z_i - \\log(C \\, \\pi_i)
 
@@ -284,7 +307,7 @@ def _balance(
         shifts.append(torch.where(taught, torch.log(spoken * taught.sum()), 0.0))
         known.append(taught)
     shift = torch.stack(shifts).sum(0) / torch.stack(known).sum(0).clamp_min(1)
-    module.classify[-1].bias -= shift  # type: ignore[index, union-attr]
+    module.readout.bias -= shift  # type: ignore[union-attr, operator]
 
 
 def _calibrated(

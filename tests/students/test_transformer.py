@@ -93,4 +93,4 @@ def test_what_may_be_inherited_are_parts_of_it() -> None:
     student = small()
     names = {name.split(".")[0] for name in student.state_dict()}
     assert set(Transformer.inherited) < names
-    assert names - set(Transformer.inherited) == {"pool", "embed", "classify"}
+    assert names - set(Transformer.inherited) == {"pool", "embed", "classify", "readout"}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from liser.students.pool import AttentivePool
+from liser.students.readout import Readout
 from liser.students.shape import Group, Rows, Shape, batch_norm, factors
 
 
@@ -65,12 +66,19 @@ class Cnn(nn.Module):
             nn.BatchNorm1d(embedding),
         )
         self.classify = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(embedding, classes))
+        self.readout = Readout(pooled, classes)
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""
+        features = self.features(logmel)
+        embedding = self.embed(features)
+        return self.classify(embedding) + self.readout(features), embedding
+
+    def features(self, logmel: Tensor) -> Tensor:
+        """Return what the readout hears (batch, dim)."""
         maps = self.blocks(self.stem(logmel.transpose(1, 2).unsqueeze(1)))
-        embedding = self.embed(self.pool(maps.flatten(1, 2).transpose(1, 2)))
-        return self.classify(embedding), embedding
+        pooled: Tensor = self.pool(maps.flatten(1, 2).transpose(1, 2))
+        return pooled
 
     @property
     def shape(self) -> Shape:
@@ -120,6 +128,7 @@ class Cnn(nn.Module):
             Rows("pool.score.0.weight", 1, bands),
             *batch_norm("embed.0", bands, 2),
             Rows("embed.2.weight", 1, bands, 2),
+            Rows("readout.weight", 1, bands, 2),
         )
 
 

@@ -15,6 +15,9 @@ from liser.media.audio import load_audio
 from liser.media.logmel import LogMelReader
 from liser.students.frontend import LogMel, lowest_bands, stride_within, trim
 
+TOGETHER = 32
+"""Clips of one length that a student is asked about at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clips:
@@ -50,14 +53,31 @@ class Clips:
         self, student: nn.Module, rows: NDArray[np.int64], device: str = "cpu"
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return logits (rows, classes) and embeddings (rows, dim), each clip at its own length."""
-        student.eval()
-        logits, embeddings = [], []
-        for row in rows:
-            clip = self.logmel[row : row + 1, : int(self.frames[row])].astype(np.float32)
-            answer, embedding = student(torch.from_numpy(clip).to(device))
-            logits.append(answer[0].float().cpu())
-            embeddings.append(embedding[0].float().cpu())
-        return torch.stack(logits).numpy(), torch.stack(embeddings).numpy()
+        logits, embeddings = self.told(student.eval(), rows, device)
+        return logits, embeddings
+
+    @torch.inference_mode()
+    def told(
+        self,
+        ask: Callable[[Tensor], tuple[Tensor, ...]],
+        rows: NDArray[np.int64],
+        device: str = "cpu",
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Return what `ask` says of log-mels (batch, frames, mels), clip by clip (rows, …).
+
+        Clips that are equally long are asked about together.
+        """
+        lengths = self.frames[rows]
+        told: tuple[NDArray[np.float32], ...] = ()
+        for length in np.unique(lengths):
+            alike = np.flatnonzero(lengths == length)
+            for some in np.array_split(alike, -(-len(alike) // TOGETHER)):
+                clips = self.logmel[rows[some], : int(length)].astype(np.float32)
+                said = [part.float().cpu() for part in ask(torch.from_numpy(clips).to(device))]
+                told = told or tuple(np.empty((len(rows), *p.shape[1:]), np.float32) for p in said)
+                for kept, part in zip(told, said, strict=True):
+                    kept[some] = part.numpy()
+        return told
 
 
 def hear(

@@ -16,7 +16,18 @@ class AttentivePool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended mean and deviation, side by side."""
-        weight = self.score(x).softmax(1)
-        mean = (x * weight).sum(1)
-        spread = (x.square() * weight).sum(1) - mean.square()
-        return torch.cat([mean, spread.clamp_min(1e-5).sqrt()], 1)
+        return moments(x, self.score(x).softmax(1))
+
+
+def moments(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return mean and standard deviation over time, side by side, (batch, 2 × dim).
+
+    Frames weigh as `weight` (batch, frames, 1) says, in all 1; None: alike.
+    """
+
+    def average(y: Tensor) -> Tensor:
+        return y.mean(1) if weight is None else (y * weight).sum(1)
+
+    mean = average(x)
+    variance = average((x - mean[:, None]).square())  # centred first: sounds may hardly vary
+    return torch.cat([mean, variance.clamp_min(1e-5).sqrt()], 1)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from liser.students.pool import AttentivePool
+from liser.students.pool import AttentivePool, moments
+from liser.students.readout import Readout
 from liser.students.shape import Group, Rows, Shape, factors
 
 HEAD_WIDTH = 64
@@ -60,12 +61,21 @@ class Transformer(nn.Module):
             nn.BatchNorm1d(embedding),
         )
         self.classify = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(embedding, classes))
+        self.readout = Readout(2 * width * layers, classes)
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""
-        last = norm(self.states(logmel)[-1])
-        embedding = self.embed(self.pool(last))
-        return self.classify(embedding), embedding
+        told = self._told(logmel)
+        embedding = self.embed(self.pool(told[-1]))
+        return self.classify(embedding) + self.readout(_described(told)), embedding
+
+    def features(self, logmel: Tensor) -> Tensor:
+        """Return what the readout hears (batch, dim)."""
+        return _described(self._told(logmel))
+
+    def _told(self, logmel: Tensor) -> list[Tensor]:
+        """Return the normed stream after each layer."""
+        return [norm(state) for state in self.states(logmel)[1:]]
 
     def states(self, logmel: Tensor) -> list[Tensor]:
         """Return the residual stream (batch, frames, width) before and after each layer."""
@@ -110,6 +120,11 @@ class Transformer(nn.Module):
             found.append(Group("heads", i, heads, (*projections, *out), out))
             found.append(Group("inner", i, inner, (*factors(f"{layer}.up"), *down), down))
         return found
+
+
+def _described(told: Sequence[Tensor]) -> Tensor:
+    """Return mean and deviation over frames of every layer, (batch, 2 × width × layers)."""
+    return moments(torch.cat(list(told), -1))
 
 
 class Layer(nn.Module):

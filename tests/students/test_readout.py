@@ -1,0 +1,65 @@
+"""The linear readout: silent until it is fitted, then the regression that scikit-learn finds."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from liser.students.readout import Readout
+from liser.students.registry import build_student
+
+
+def features(n: int = 120, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, n)
+    around = rng.normal(0, 2, (3, dim))[truth] + rng.normal(size=(n, dim))
+    scaled = around * np.array([1e-2, 1, 10, 100, 1]) + 7
+    return torch.from_numpy(scaled).float(), torch.from_numpy(np.eye(3)[truth]).float()
+
+
+def said(readout: Readout, x: torch.Tensor) -> np.ndarray:
+    with torch.inference_mode():
+        return readout(x).softmax(-1).numpy()
+
+
+@pytest.mark.parametrize("penalty", [0.003, 0.3])
+def test_it_is_the_regression_of_scaled_features(penalty: float) -> None:
+    x, target = features()
+    weight = torch.rand(len(x), generator=torch.Generator().manual_seed(0))
+    readout = Readout(5, 3)
+    readout.fit(x, target, weight, penalty)
+    scaled = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
+    share = (weight / weight.sum()).numpy()
+    theirs = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=2000)
+    theirs.fit(scaled, target.argmax(1).numpy(), sample_weight=share)
+    np.testing.assert_allclose(said(readout, x), theirs.predict_proba(scaled), atol=2e-3)
+
+
+def test_soft_targets_are_what_is_said_on_average() -> None:
+    x, target = features()
+    soft = 0.7 * target + 0.1
+    readout = Readout(5, 3)
+    readout.fit(x, soft, torch.ones(len(x)), 0.1)
+    np.testing.assert_allclose(said(readout, x).mean(0), soft.mean(0).numpy(), atol=1e-4)
+
+
+def test_a_clip_without_weight_says_nothing() -> None:
+    x, target = features()
+    weight = torch.ones(len(x))
+    weight[60:] = 0
+    some, all_of_them = Readout(5, 3), Readout(5, 3)
+    all_of_them.fit(x[:60], target[:60], weight[:60], 0.1)
+    # scaled by all clips, weighed by some: units differ, so the penalty had better be nothing
+    some.fit(x, target.roll(1, 1) * (weight[:, None] == 0) + target * weight[:, None], weight, 1e-6)
+    assert (said(some, x[:60]).argmax(1) == target[:60].argmax(1).numpy()).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_a_fresh_one_says_nothing_and_is_not_trained(name: str) -> None:
+    student = build_student(name, 4, 16)
+    readout = student.get_submodule("readout")
+    before = {k: v.clone() for k, v in readout.state_dict().items()}
+    optimizer = torch.optim.SGD(student.parameters(), 1.0)
+    student(torch.randn(3, 20, 16))[0].sum().backward()
+    optimizer.step()
+    assert all(torch.equal(v, before[k]) and not v.any() for k, v in readout.state_dict().items())
