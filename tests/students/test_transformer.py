@@ -80,9 +80,10 @@ def test_positions_are_sines_from_6_to_6000_frames() -> None:
     torch.testing.assert_close(places[:10, 0], torch.arange(10.0).sin())
 
 
-def test_attention_is_the_softmax_of_scaled_products() -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_attention_is_the_softmax_of_scaled_products(training: bool) -> None:
     torch.manual_seed(0)
-    layer, x = Layer(24, 2, 32), torch.randn(1, 7, 24)
+    layer, x = Layer(24, 2, 32).train(training), torch.randn(1, 7, 24)
     parts = [p(x)[0].view(7, 2, 64).transpose(0, 1) for p in (layer.query, layer.key, layer.value)]
     weights = (parts[0] @ parts[1].transpose(1, 2) / 8).softmax(-1)
     expected = (weights @ parts[2]).transpose(0, 1).reshape(1, 7, 128)

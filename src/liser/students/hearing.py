@@ -15,8 +15,8 @@ from liser.media.audio import load_audio
 from liser.media.logmel import LogMelReader
 from liser.students.frontend import LogMel, lowest_bands, stride_within, trim
 
-TOGETHER = 32
-"""Clips of one length that a student is asked about at once."""
+TOGETHER = 4096
+"""Frames of clips of one length that a student is asked about at once; of one clip at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class Clips:
         told: tuple[NDArray[np.float32], ...] = ()
         for length in np.unique(lengths):
             alike = np.flatnonzero(lengths == length)
-            for some in np.array_split(alike, -(-len(alike) // TOGETHER)):
+            portions = -(-len(alike) // max(1, TOGETHER // max(1, int(length))))
+            for some in np.array_split(alike, portions):
                 clips = self.logmel[rows[some], : int(length)].astype(np.float32)
                 said = [part.float().cpu() for part in ask(torch.from_numpy(clips).to(device))]
                 told = told or tuple(np.empty((len(rows), *p.shape[1:]), np.float32) for p in said)

@@ -151,9 +151,12 @@ class Layer(nn.Module):
             part(x).view(batch, frames, self.heads, HEAD_WIDTH).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
-        # by hand: in bfloat16 on a CPU, PyTorch's own takes five times as long to learn through
-        alike = (query * HEAD_WIDTH**-0.5) @ key.transpose(-1, -2)
-        gathered: Tensor = alike.softmax(-1, torch.float32).to(value.dtype) @ value
+        if self.training:
+            # by hand: in bfloat16 on a CPU, PyTorch's own takes five times as long to learn through
+            alike = (query * HEAD_WIDTH**-0.5) @ key.transpose(-1, -2)
+            gathered: Tensor = alike.softmax(-1, torch.float32).to(value.dtype) @ value
+        else:  # which needs no room for all pairs of frames: whole clips may be long
+            gathered = functional.scaled_dot_product_attention(query, key, value)
         return gathered.transpose(1, 2).reshape(batch, frames, -1)
 
 
