@@ -84,13 +84,20 @@ def _footnote(results: Mapping[str, Any]) -> str:
     if results.get("folds"):
         facts.append(f"{len(results['folds'])} folds of whole speakers")
     facts.append("in brackets, 95 % intervals over speakers")
-    tempi = results.get("settings", {}).get("distillation", {}).get("tempi")
-    if tempi:
-        facts.append(f"each clip heard at tempi of {', '.join(f'{tempo:g}' for tempo in tempi)}")
+    if variants := _variants(results.get("settings", {}).get("distillation", {})):
+        facts.append(f"each clip heard {variants}")
     if adapts(results["rows"]):
         facts.append(ADAPTED_NOTE[0].lower() + ADAPTED_NOTE[1:])
     made = f" Made by `{results['command']}`." if results.get("command") else ""
     return f"{'; '.join(facts)}.{made}"
+
+
+def _variants(settings: Mapping[str, Any]) -> str:
+    tempi, shifts = settings.get("tempi", []), settings.get("shifts", [])
+    told = [f"at tempi of {', '.join(f'{tempo:g}' for tempo in tempi)}"] if tempi else []
+    if shifts:
+        told.append(f"shifted by {', '.join(f'{100 * s:g}' for s in shifts)} % of the mel axis")
+    return " and ".join(told)
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

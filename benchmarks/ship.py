@@ -34,7 +34,8 @@ from liser.results import write_results
 from liser.robustness import robustness
 from liser.runtime import Recognizer
 from liser.runtime.recognizer import DEFAULT
-from liser.students.student import AS_SAID, Student, load_student
+from liser.students.student import Student, load_student
+from liser.students.variants import AS_SAID
 from liser.trunks import Beginning
 
 RESULTS = Path(__file__).parent / "results" / "shipped.json"
@@ -158,7 +159,7 @@ def _through_graph(bundle: Bundle, student: Student) -> Student:
     return replace(
         student,
         module=GraphModule(part),
-        tempi=AS_SAID,  # they are in the graph
+        variants=AS_SAID,  # they are in the graph
         temperature=bundle.temperature,
         mean_log_posterior=bundle.mean_log_posterior,
     )

@@ -11,10 +11,11 @@ import torch
 
 from liser.config import Distillation, Frontend, Heads, Loss, Training
 from liser.corpora.base import Corpus, Utterance
-from liser.distill import distill, finetune, label_indices, learn, split_rows
+from liser.distill import Split, distill, finetune, label_indices, learn, split_rows
 from liser.errors import InputError, StorageError
 from liser.students.hearing import hear
 from liser.students.student import Student, load_student, softmax
+from liser.students.variants import Variants
 from liser.targets import Targets
 from liser.teachers.fusion import views_by_modality
 from liser.train import Lessons
@@ -332,7 +333,7 @@ def test_a_readout_of_whole_clips_answers_and_the_rest_of_the_student_is_as_trai
             split,
             SETTINGS.model_copy(update={"readout": readout, "balanced": False}),
             seed=0,
-        )[0].module
+        ).student.module
         for readout in (0.0, 0.1)
     )
     assert not plain.readout.weight.any()  # type: ignore[union-attr]
@@ -344,6 +345,44 @@ def test_a_readout_of_whole_clips_answers_and_the_rest_of_the_student_is_as_trai
     logits, _ = clips.predict(read, split.train)
     shares = np.bincount(labels[split.train]) / len(split.train)
     np.testing.assert_allclose(softmax(logits).mean(0), 0.9 * shares + 0.1 / 3, atol=1e-3)
+
+
+def test_validation_speakers_tell_how_sure_it_may_be_and_are_then_read_too(
+    nano: str, tones: Corpus
+) -> None:
+    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard, 2, seed=0)
+    learnt, unheld = (
+        learn(clips, {}, labels, tones.labels, rows, SETTINGS, seed=0)
+        for rows in (split, Split(split.train, split.valid[:0]))
+    )
+    ours, theirs = (x.module.readout.weight for x in (learnt.student, learnt.checked))  # type: ignore[union-attr]
+    assert not torch.allclose(ours, theirs)
+    assert unheld.student.module is unheld.checked.module
+    logits, _ = clips.predict(learnt.checked.answering, split.valid)
+    truth = np.eye(3)[labels[split.valid]]
+    expected = learnt.checked.calibrated(logits, truth).temperature
+    assert learnt.student.temperature == learnt.checked.temperature == expected
+
+
+def test_a_readout_is_taught_the_variants_that_it_is_asked(nano: str, tones: Corpus) -> None:
+    """What it says on average of all variants of a clip is then what it was taught."""
+    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard, 0, seed=0)
+    shifts = {"shifts": (-0.05, 0.05), "balanced": False}
+    student = learn(
+        clips, {}, labels, tones.labels, split, SETTINGS.model_copy(update=shifts), seed=0
+    ).student
+    assert student.variants == Variants((1.0,), (-0.05, 0.05))
+    ways = len(student.variants)
+    said = clips.told(
+        lambda x: tuple(student.module(one)[0] for one in student.variants.of(x)), split.train
+    )
+    assert len(said) == ways == 3
+    shares = np.bincount(labels[split.train]) / len(split.train)
+    np.testing.assert_allclose(
+        softmax(np.concatenate(said)).mean(0), 0.9 * shares + 0.1 / 3, atol=1e-3
+    )
 
 
 def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(
@@ -363,7 +402,7 @@ def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(
                 split,
                 SETTINGS.model_copy(update={"balanced": balanced}),
                 seed=0,
-            )[0].module,
+            ).student.module,
             split.train[:5],
         )[0]
         for balanced in (False, True)
@@ -383,7 +422,9 @@ def test_joined_corpora_are_balanced_each_by_itself(nano: str, tones: Corpus) ->
     split = split_rows(tones, clips.heard & ~only, 0, seed=0)
     logits = [
         clips.predict(
-            learn(clips, {}, labels, tones.labels, split, settings, 0, sources=sources)[0].module,
+            learn(
+                clips, {}, labels, tones.labels, split, settings, 0, sources=sources
+            ).student.module,
             split.train[:5],
         )[0]
         for settings in (SETTINGS.model_copy(update={"balanced": b}) for b in (False, True))

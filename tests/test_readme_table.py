@@ -92,11 +92,14 @@ def test_adapted_students_have_lines_of_their_own(script: ModuleType) -> None:
     assert "; adapted: the student got used" in lines[-1]
 
 
-def test_tempi_are_told_where_there_are_several(script: ModuleType) -> None:
-    assert "tempi" not in script.markdown(RECORD)
+def test_variants_are_told_where_there_are_several(script: ModuleType) -> None:
+    assert "heard at" not in script.markdown(RECORD)
     settings = {"distillation": {"tempi": [0.9, 1.0, 1.1]}}
     told = script.markdown(RECORD | {"settings": settings})
-    assert "each clip heard at tempi of 0.9, 1, 1.1" in told
+    assert "each clip heard at tempi of 0.9, 1, 1.1. Made" in told
+    settings["distillation"]["shifts"] = [-0.015, 0.015]
+    told = script.markdown({**RECORD, "settings": settings})
+    assert "at tempi of 0.9, 1, 1.1 and shifted by -1.5, 1.5 % of the mel axis. Made" in told
 
 
 def test_synthetic_results_say_so(script: ModuleType) -> None:

@@ -40,7 +40,7 @@ def card(bundle: Bundle) -> str:
                 "precision": bundle.precision,
                 "input": f"mono waveform at {bundle.sample_rate:,} Hz, up to "
                 f"{bundle.window_s:g} s at once",
-                **_tempi(told),
+                **_variants(told),
                 "temperature": f"{bundle.temperature:.3f}",
                 "labels say": _kind(told),
                 "commit": str(told.get("commit", NOT_STATED)),
@@ -58,10 +58,14 @@ def card(bundle: Bundle) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _tempi(told: Mapping[str, Any]) -> dict[str, str]:
-    """Say at which tempi each clip is heard, if at several: so many times longer it takes."""
-    tempi = (told.get("settings") or {}).get("tempi", [1.0])
-    return {} if len(tempi) == 1 else {"tempi": "mean over " + ", ".join(f"{t:g}" for t in tempi)}
+def _variants(told: Mapping[str, Any]) -> dict[str, str]:
+    """Say in which variants each clip is heard, if in several: so many times longer it takes."""
+    settings = told.get("settings") or {}
+    tempi, shifts = settings.get("tempi", [1.0]), settings.get("shifts", [])
+    rows = {} if len(tempi) == 1 else {"tempi": "mean over " + ", ".join(f"{t:g}" for t in tempi)}
+    if shifts:
+        rows["shifts"] = ", ".join(f"{100 * s:+g} %" for s in shifts) + " of the mel axis, too"
+    return rows
 
 
 def calibrated_threshold(told: Mapping[str, Any]) -> float | None:

@@ -219,6 +219,7 @@ class PretrainingRecipe(Pretraining):
 
 
 Tempo = Annotated[float, Field(ge=0.5, le=2.0)]
+Shift = Annotated[float, Field(ge=-0.1, le=0.1)]
 
 
 class Distillation(Settings):
@@ -236,13 +237,17 @@ class Distillation(Settings):
     answers."""
     tempi: Annotated[tuple[Tempo, ...], Field(min_length=1)] = (1.0,)
     """At which tempi a clip is heard once the student is trained; it says the mean."""
+    shifts: tuple[Shift, ...] = ()
+    """By which shares of the mel axis it is heard higher (above 0) or lower as well."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of `tempi` where there is one: students from before it are the same."""
+        """Say nothing of variants where there are none: students from before them are the same."""
         record: dict[str, Any] = dump(self)
         if self.tempi == (1.0,):
             record.pop("tempi", None)
+        if not self.shifts:
+            record.pop("shifts", None)
         return record
 
 

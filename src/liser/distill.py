@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from liser import __version__
 from liser.config import Distillation, Training
@@ -25,6 +25,7 @@ from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
 from liser.students.trunk import Trunk
+from liser.students.variants import Variants
 from liser.targets import Targets
 from liser.teachers.fusion import Views, posteriors, views_by_modality
 from liser.train import Lessons, Trained, lessons_from, train
@@ -88,7 +89,7 @@ def distill(
     split = split_rows(corpus, clips.heard, valid_speakers, seed)
     speakers = [u.speaker_id for u in corpus.utterances]
     seen = views_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
-    student, trained = learn(
+    learnt = learn(
         clips,
         seen,
         labels,
@@ -101,8 +102,9 @@ def distill(
         trunk,
         sources_of(corpus),
     )
-    result = _result(corpus, clips, split, trained) | _abstention(student, clips, labels, split)
-    return _keep(replace(student, provenance={**provenance, "result": result}), folder)
+    result = _result(corpus, clips, split, learnt.trained)
+    result |= _abstention(learnt.checked, clips, labels, split)
+    return _keep(replace(learnt.student, provenance={**provenance, "result": result}), folder)
 
 
 def check_targets(corpus: Corpus, targets: Sequence[Targets]) -> None:
@@ -113,6 +115,18 @@ def check_targets(corpus: Corpus, targets: Sequence[Targets]) -> None:
     if len({(t.modality, t.fingerprint) for t in targets}) < len(targets):
         named = ", ".join(f"{t.teacher} ({t.modality})" for t in targets)
         raise InputError(f"a teacher counts once, and one of these is given twice: {named}")
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A student, itself before its readout read validation speakers too, and how it was trained.
+
+    What validation speakers are to tell, they tell of `checked`.
+    """
+
+    student: Student
+    checked: Student
+    trained: Trained
 
 
 def learn(
@@ -127,13 +141,16 @@ def learn(
     watch: Watch = lambda done, total, score: None,
     trunk: Trunk | None = None,
     sources: NDArray[np.str_] | None = None,
-) -> tuple[Student, Trained]:
+) -> Learnt:
     """Train one student on what is heard, what the teachers saw, and the labels (-1: unknown).
 
     `seen` holds the teachers' views by modality, empty for supervised training. Heads are fitted
     on the labels given here alone. A modality's weight of alignment is shared by its teachers.
     `sources` (n,) says where each clip is from, if that isn't one corpus: a smaller corpus's
     clips come up more often, and each is balanced by itself.
+
+    Validation speakers decide the temperature. Then the readout is fitted again, to their clips as
+    well: they have told what they were held out for.
     """
     classes = len(names)
     if sources is None:
@@ -158,15 +175,18 @@ def learn(
         trunk.give(fresh, settings.student, settings.frontend)
     rows_of = (evened(split.train, sources), split.valid)
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
-    if settings.readout:
-        _read_out(trained.student, clips, lessons, rows_of[0], settings)
-    if settings.balanced:
-        _balance(trained.student, lessons, split.train, settings.training.label_smoothing, sources)
-    nothing = (0.0,) * classes
-    frontend, tempi = settings.frontend, settings.tempi
-    student = Student(trained.student, settings.student, names, frontend, 1.0, {}, nothing, tempi)
-    student = _calibrated(student, clips, lessons, split.valid)
-    return _averaged(student, clips, split.train, seed), trained
+    nothing, variants = (0.0,) * classes, Variants(settings.tempi, settings.shifts)
+    kind, frontend = settings.student, settings.frontend
+    module = trained.student
+    _settle(module, clips, lessons, split.train, settings, sources)
+    checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
+    checked = _calibrated(checked, clips, lessons, split.valid)
+    student = checked
+    if settings.readout and len(split.valid):
+        student = replace(checked, module=copy.deepcopy(module))
+        everyone = np.concatenate([split.train, split.valid])
+        _settle(student.module, clips, lessons, everyone, settings, sources)
+    return Learnt(_averaged(student, clips, split.train, seed), checked, trained)
 
 
 def finetune(
@@ -260,6 +280,21 @@ def evened(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int
     return np.concatenate([np.tile(part, round(most / len(part))) for part in parts])
 
 
+def _settle(
+    module: nn.Module,
+    clips: Clips,
+    lessons: Lessons,
+    rows: NDArray[np.int64],
+    settings: Distillation,
+    sources: NDArray[np.str_],
+) -> None:
+    """Make a trained student answer, by its readout and balanced, if settings ask for that."""
+    if settings.readout:
+        _read_out(module, clips, lessons, evened(rows, sources), settings)
+    if settings.balanced:
+        _balance(module, lessons, rows, settings.training.label_smoothing, sources)
+
+
 def _read_out(
     module: nn.Module,
     clips: Clips,
@@ -267,15 +302,26 @@ def _read_out(
     rows: NDArray[np.int64],
     settings: Distillation,
 ) -> None:
-    """Fit the linear readout to the lessons of whole clips, as they are: it answers from now on.
+    """Fit the linear readout to the lessons of whole clips: it answers from now on.
 
-    The head that was trained falls silent; fine-tuning starts from there.
+    Each clip is heard in the variants that the student hears when it answers. The head that was
+    trained falls silent; fine-tuning starts from there.
     """
     taught, times = np.unique(rows, return_counts=True)  # clips of a smaller corpus come often
-    (features,) = clips.told(lambda x: (module.eval().features(x),), taught)  # type: ignore[operator]
+    variants = Variants(settings.tempi, settings.shifts)
+
+    def features(logmel: Tensor) -> tuple[Tensor, ...]:
+        return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
+
+    told = clips.told(features, taught)
     target = smooth(lessons.posterior[taught], settings.training.label_smoothing)
     weight = lessons.posterior_weight[taught] * torch.from_numpy(times)
-    module.readout.fit(torch.from_numpy(features), target, weight, settings.readout)  # type: ignore[operator, union-attr]
+    module.readout.fit(  # type: ignore[operator, union-attr]
+        torch.from_numpy(np.concatenate(told)),
+        target.repeat(len(told), 1),
+        weight.repeat(len(told)),
+        settings.readout,
+    )
     for parameter in module.classify[-1].parameters():  # type: ignore[index, union-attr]
         nn.init.zeros_(parameter)
 
@@ -317,7 +363,7 @@ def _calibrated(
     rows = valid[lessons.posterior_weight.numpy()[valid] > 0]
     if len(rows) < 2 * len(student.labels):  # too few to say anything
         return student
-    logits, _ = clips.predict(student.at_tempi, rows)
+    logits, _ = clips.predict(student.answering, rows)
     return student.calibrated(logits, lessons.truth.numpy()[rows].astype(np.float64))
 
 

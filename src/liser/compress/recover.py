@@ -94,7 +94,7 @@ def settled(student: Student, clips: Clips, rows: Rows, said: NDArray[np.float64
     at which those of the clips to check on are met best.
     """
     checked = rows.check if len(rows.check) else rows.learn
-    logits, _ = clips.predict(student.at_tempi, checked)
+    logits, _ = clips.predict(student.answering, checked)
     student = student.calibrated(logits, said[checked])
     few = rows.learn[np.linspace(0, len(rows.learn) - 1, MEAN_CLIPS).astype(int)]
     mean = log_posteriors(student.posteriors(clips, np.unique(few))).mean(0)
@@ -103,7 +103,7 @@ def settled(student: Student, clips: Clips, rows: Rows, said: NDArray[np.float64
 
 def _embeddings(student: Student, clips: Clips, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return embeddings (all clips, dim), 0 where a clip isn't used."""
-    _, embeddings = clips.predict(student.at_tempi, rows)
+    _, embeddings = clips.predict(student.answering, rows)
     every = np.zeros((len(clips.frames), embeddings.shape[1]))
     every[rows] = embeddings
     return every

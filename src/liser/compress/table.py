@@ -20,7 +20,8 @@ from liser.evaluate import among, scores, shared_classes
 from liser.listeners import listener_of
 from liser.metrics import uar_difference_interval
 from liser.students.hearing import Clips
-from liser.students.student import AS_SAID, Student
+from liser.students.student import Student
+from liser.students.variants import AS_SAID
 
 DURATION_S = 3.0
 """How long a clip is whose time and multiply-accumulates are told."""
@@ -50,8 +51,8 @@ class Version:
     def heard_through(self) -> Student:
         """The student as the graph computes it."""
         part = listening(self.model, self.logmel, self.student.frontend)
-        # the tempi are in the graph
-        return replace(self.student, module=GraphModule(part), tempi=AS_SAID)
+        # the variants are in the graph
+        return replace(self.student, module=GraphModule(part), variants=AS_SAID)
 
 
 def table_of(

@@ -1,6 +1,6 @@
 """A student as it is kept: weights, front end, labels, temperature and where it comes from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,9 @@ from liser.students.hearing import Clips
 from liser.students.keeping import keep, kept
 from liser.students.registry import build_student, count_parameters
 from liser.students.shape import Shaped
-from liser.students.tempi import Tempi
+from liser.students.variants import AS_SAID, Averaged, Variants
 
 FORMAT = 3
-
-AS_SAID = (1.0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +26,8 @@ class Student:
 
     `provenance` says what it was made from (corpus, teachers, settings), as plain JSON.
     `mean_log_posterior` (a number a class) is what it says of its training speakers on average:
-    what it needs to get used to a voice (`liser.students.adaptation`). It hears each clip at each
-    of the `tempi`.
+    what it needs to get used to a voice (`liser.students.adaptation`). Each clip is heard in each
+    of the `variants`.
     """
 
     module: nn.Module
@@ -39,12 +37,12 @@ class Student:
     temperature: float
     provenance: dict[str, Any]
     mean_log_posterior: tuple[float, ...]
-    tempi: tuple[float, ...] = AS_SAID
+    variants: Variants = AS_SAID
 
     @property
-    def at_tempi(self) -> nn.Module:
-        """What answers: the module itself, or its mean over the tempi."""
-        return self.module if self.tempi == AS_SAID else Tempi(self.module, self.tempi)
+    def answering(self) -> nn.Module:
+        """What answers: the module itself, or its mean over the variants."""
+        return self.module if self.variants == AS_SAID else Averaged(self.module, self.variants)
 
     @property
     def parameters(self) -> int:
@@ -53,7 +51,7 @@ class Student:
 
     def posteriors(self, clips: Clips, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return calibrated posteriors (rows, classes) of clips heard by the same front end."""
-        logits, _ = clips.predict(self.at_tempi, rows)
+        logits, _ = clips.predict(self.answering, rows)
         return softmax(logits / self.temperature)
 
     def calibrated(self, logits: NDArray[np.float32], target: NDArray[np.float64]) -> "Student":
@@ -79,8 +77,9 @@ def save_student(student: Student, folder: Path) -> None:
     }
     if isinstance(student.module, Shaped):  # it may be narrower than others of its name
         record["shape"] = student.module.shape
-    if student.tempi != AS_SAID:
-        record["tempi"] = list(student.tempi)
+    for name, values in asdict(student.variants).items():
+        if values != getattr(AS_SAID, name):
+            record[name] = list(values)
     keep(folder, "student", FORMAT, record, student.module.state_dict())
 
 
@@ -105,15 +104,16 @@ def load_student(folder: Path) -> Student:
         module.load_state_dict(state)
         temperature, provenance = float(record["temperature"]), dict(record["provenance"])
         mean = tuple(map(float, record["mean_log_posterior"]))
-        tempi = tuple(map(float, record.get("tempi", AS_SAID)))
+        tempi = tuple(map(float, record.get("tempi", AS_SAID.tempi)))
+        shifts = tuple(map(float, record.get("shifts", AS_SAID.shifts)))
         if not tempi or min(tempi) <= 0:
             raise ValueError(f"tempi are numbers above 0, one at least, not {list(tempi)}")
         if len(mean) != len(labels):
             raise ValueError(f"{len(mean)} entries of mean_log_posterior for {len(labels)} labels")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the files of the student in {folder} don't fit: {error}") from None
-    name = str(record["student"])
-    return Student(module.eval(), name, labels, frontend, temperature, provenance, mean, tempi)
+    name, variants = str(record["student"]), Variants(tempi, shifts)
+    return Student(module.eval(), name, labels, frontend, temperature, provenance, mean, variants)
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

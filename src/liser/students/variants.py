@@ -1,0 +1,95 @@
+"""Hearing a clip in several variants: as it was said, at other tempi, and in other voices.
+
+Test-time augmentation. What a student says of a clip depends on chance, on how frames fall, how
+long things last and where a voice's formants lie; the mean over variants depends less on it, if
+what answers was taught of the same variants.
+"""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Variants:
+    """Each of the `tempi` in the voice as it is, and each shift of the voice at its own tempo.
+
+    A tempo of 1.1 is a tenth faster; a shift is a share of the mel axis, up if it is above 0.
+    """
+
+    tempi: tuple[float, ...] = (1.0,)
+    shifts: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.tempi) + len(self.shifts)
+
+    def of(self, logmel: Tensor) -> list[Tensor]:
+        """Return the variants of a log-mel (batch, frames, mels), each with frames of its own."""
+        paced = [at_tempo(logmel, tempo) for tempo in self.tempi]
+        return paced + [shifted(logmel, shift) for shift in self.shifts]
+
+
+AS_SAID = Variants()
+"""The clip itself and no other."""
+
+
+class Averaged(nn.Module):
+    """A student that hears log-mels (batch, frames, mels) in each variant, and says the mean.
+
+    That of logarithms of posteriors (batch, classes), which are logits again, and of embeddings
+    (batch, dim).
+    """
+
+    def __init__(self, student: nn.Module, variants: Variants) -> None:
+        super().__init__()
+        self.student, self.variants = student, variants
+
+    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (batch, classes) and embedding (batch, dim)."""
+        said = [self.student(variant) for variant in self.variants.of(logmel)]
+        logits, embeddings = zip(*said, strict=True)
+        log_posteriors = torch.stack([own.float().log_softmax(-1) for own in logits])
+        return log_posteriors.mean(0), torch.stack(embeddings).mean(0)
+
+
+def at_tempo(logmel: Tensor, tempo: float) -> Tensor:
+    """Return a log-mel (batch, frames, mels) as if said at another tempo, at the same pitch.
+
+    Frames are interpolated; there is one at least.
+
+    >>> at_tempo(torch.arange(5.0).view(1, 5, 1), 2.0).flatten().tolist()
+    [0.0, 2.0, 4.0]
+    >>> at_tempo(torch.arange(3.0).view(1, 3, 1), 0.5).flatten().tolist()
+    [0.0, 0.5, 1.0, 1.5, 2.0]
+    """
+    if tempo == 1:
+        return logmel
+    exact = Fraction(tempo).limit_denominator(1000)  # whole numbers: frames may be a symbol
+    frames = logmel.shape[1]
+    count = (frames - 1) * exact.denominator // exact.numerator + 1
+    places = torch.arange(count, device=logmel.device) * exact.numerator
+    before = torch.div(places, exact.denominator, rounding_mode="floor")
+    share = ((places - before * exact.denominator) / exact.denominator)[:, None]
+    after = (before + 1).clamp_max(frames - 1)
+    return logmel[:, before] * (1 - share) + logmel[:, after] * share
+
+
+def shifted(logmel: Tensor, shift: float) -> Tensor:
+    """Return a log-mel (batch, frames, mels) as if said in a higher voice, or a lower one.
+
+    Everything, pitch and formants, moves up by `shift` times the mel axis; bands are interpolated,
+    and those that nothing moves into are as the outermost is.
+
+    >>> shifted(torch.arange(5.0).view(1, 1, 5), 0.25).flatten().tolist()
+    [0.0, 0.0, 1.0, 2.0, 3.0]
+    >>> shifted(torch.arange(5.0).view(1, 1, 5), -0.125).flatten().tolist()
+    [0.5, 1.5, 2.5, 3.5, 4.0]
+    """
+    last = logmel.shape[2] - 1
+    whole, share = math.floor(-shift * last), -shift * last - math.floor(-shift * last)
+    bands = torch.arange(last + 1, device=logmel.device) + whole
+    below, above = bands.clamp(0, last), (bands + 1).clamp(0, last)
+    return logmel[:, :, below] * (1 - share) + logmel[:, :, above] * share
