@@ -14,7 +14,9 @@ from liser.corpora.base import Corpus, Utterance
 from liser.distill import Split, distill, finetune, label_indices, learn, split_rows
 from liser.errors import InputError, StorageError
 from liser.students.hearing import hear
+from liser.students.registry import build_student
 from liser.students.student import Student, load_student, softmax
+from liser.students.trunk import Trunk, inherited_of
 from liser.students.variants import Variants
 from liser.targets import Targets
 from liser.teachers.fusion import views_by_modality
@@ -383,6 +385,34 @@ def test_a_readout_is_taught_the_variants_that_it_is_asked(nano: str, tones: Cor
     np.testing.assert_allclose(
         softmax(np.concatenate(said)).mean(0), 0.9 * shares + 0.1 / 3, atol=1e-3
     )
+
+
+def test_it_answers_by_what_it_recalls_of_its_trunk(heir: str, tones: Corpus) -> None:
+    """Its inherited layers lie between trunk and training, and the readout is fitted to those."""
+    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard, 0, seed=0)
+    torch.manual_seed(3)
+    trunk = Trunk(inherited_of(build_student(heir, 3, 16)), heir, SETTINGS.frontend, {})
+    forgetful, recalling = (
+        learn(
+            clips,
+            {},
+            labels,
+            tones.labels,
+            split,
+            SETTINGS.model_copy(update={"student": heir, "recall": recall, "balanced": False}),
+            seed=0,
+            trunk=trunk,
+        ).student.module
+        for recall in (0.0, 0.4)
+    )
+    ours, theirs = recalling.state_dict(), forgetful.state_dict()
+    for name, own in trunk.state.items():
+        torch.testing.assert_close(ours[name], 0.6 * theirs[name] + 0.4 * own)
+        assert not torch.equal(ours[name], theirs[name]), name
+    logits, _ = clips.predict(recalling, split.train)
+    shares = np.bincount(labels[split.train]) / len(split.train)
+    np.testing.assert_allclose(softmax(logits).mean(0), 0.9 * shares + 0.1 / 3, atol=1e-3)
 
 
 def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(

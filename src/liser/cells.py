@@ -23,6 +23,7 @@ from liser.distill import Split, learn, sources_of
 from liser.errors import StorageError
 from liser.fingerprint import fingerprint
 from liser.students.hearing import Clips
+from liser.students.student import softmax
 from liser.students.trunk import load_trunk
 from liser.targets import Targets
 from liser.teachers.base import Modality
@@ -195,7 +196,7 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     )
     student = learnt.student
     rows = bench.rows(fold.test)
-    _, embeddings = bench.clips.predict(student.answering, rows)
+    logits, embeddings = bench.clips.predict(student.answering, rows)
     path = bench.path(cell)
     part = path.with_name(f"{path.name}.part")
     try:
@@ -203,7 +204,7 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
             np.savez(
                 file,
                 rows=rows,
-                posteriors=student.posteriors(bench.clips, rows),
+                posteriors=softmax(logits / student.temperature),
                 embeddings=embeddings.astype(np.float16),
                 mean_log_posterior=np.array(student.mean_log_posterior),
                 seconds=time.monotonic() - started,

@@ -235,6 +235,9 @@ class Distillation(Settings):
     readout: Annotated[float, Field(ge=0.0)] = 0.1
     """Penalty of the linear readout that answers once the student is trained; 0: none, its head
     answers."""
+    recall: Fraction = 0.0
+    """Share of the trunk's own weights in the inherited layers once the student is trained; the
+    readout is fitted to what comes of it."""
     tempi: Annotated[tuple[Tempo, ...], Field(min_length=1)] = (1.0,)
     """At which tempi a clip is heard once the student is trained; it says the mean."""
     shifts: tuple[Shift, ...] = ()
@@ -242,8 +245,10 @@ class Distillation(Settings):
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of variants where there are none: students from before them are the same."""
+        """Say nothing of what is off: students from before it was there are the same."""
         record: dict[str, Any] = dump(self)
+        if not self.recall:
+            record.pop("recall", None)
         if self.tempi == (1.0,):
             record.pop("tempi", None)
         if not self.shifts:

@@ -178,14 +178,24 @@ def learn(
     nothing, variants = (0.0,) * classes, Variants(settings.tempi, settings.shifts)
     kind, frontend = settings.student, settings.frontend
     module = trained.student
-    _settle(module, clips, lessons, split.train, settings, sources)
+    if trunk is not None and settings.recall:
+        trunk.recall(module, settings.recall)
+    everyone = np.sort(np.concatenate([split.train, split.valid]))
+    features = _features(module, clips, everyone, variants) if settings.readout else None
+
+    def settle(own: nn.Module, rows: NDArray[np.int64]) -> None:
+        if features is not None:
+            _read_out(own, features, lessons, everyone, evened(rows, sources), settings)
+        if settings.balanced:
+            _balance(own, lessons, rows, settings.training.label_smoothing, sources)
+
+    settle(module, split.train)
     checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
     checked = _calibrated(checked, clips, lessons, split.valid)
     student = checked
     if settings.readout and len(split.valid):
         student = replace(checked, module=copy.deepcopy(module))
-        everyone = np.concatenate([split.train, split.valid])
-        _settle(student.module, clips, lessons, everyone, settings, sources)
+        settle(student.module, everyone)
     return Learnt(_averaged(student, clips, split.train, seed), checked, trained)
 
 
@@ -280,46 +290,39 @@ def evened(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int
     return np.concatenate([np.tile(part, round(most / len(part))) for part in parts])
 
 
-def _settle(
-    module: nn.Module,
-    clips: Clips,
-    lessons: Lessons,
-    rows: NDArray[np.int64],
-    settings: Distillation,
-    sources: NDArray[np.str_],
-) -> None:
-    """Make a trained student answer, by its readout and balanced, if settings ask for that."""
-    if settings.readout:
-        _read_out(module, clips, lessons, evened(rows, sources), settings)
-    if settings.balanced:
-        _balance(module, lessons, rows, settings.training.label_smoothing, sources)
+def _features(
+    module: nn.Module, clips: Clips, rows: NDArray[np.int64], variants: Variants
+) -> tuple[NDArray[np.float32], ...]:
+    """Return what a trained student's readout hears of whole clips (rows, dim), by variant."""
+
+    def of(logmel: Tensor) -> tuple[Tensor, ...]:
+        return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
+
+    return clips.told(of, rows)
 
 
 def _read_out(
     module: nn.Module,
-    clips: Clips,
+    features: tuple[NDArray[np.float32], ...],
     lessons: Lessons,
+    heard: NDArray[np.int64],
     rows: NDArray[np.int64],
     settings: Distillation,
 ) -> None:
     """Fit the linear readout to the lessons of whole clips: it answers from now on.
 
-    Each clip is heard in the variants that the student hears when it answers. The head that was
-    trained falls silent; fine-tuning starts from there.
+    `features` are those of the clips `heard`, sorted, in the variants that the student hears when
+    it answers; `rows`, some of them, are learnt from. The head that was trained falls silent;
+    fine-tuning starts from there.
     """
     taught, times = np.unique(rows, return_counts=True)  # clips of a smaller corpus come often
-    variants = Variants(settings.tempi, settings.shifts)
-
-    def features(logmel: Tensor) -> tuple[Tensor, ...]:
-        return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
-
-    told = clips.told(features, taught)
+    places = np.searchsorted(heard, taught)
     target = smooth(lessons.posterior[taught], settings.training.label_smoothing)
     weight = lessons.posterior_weight[taught] * torch.from_numpy(times)
     module.readout.fit(  # type: ignore[operator, union-attr]
-        torch.from_numpy(np.concatenate(told)),
-        target.repeat(len(told), 1),
-        weight.repeat(len(told)),
+        torch.from_numpy(np.concatenate([of[places] for of in features])),
+        target.repeat(len(features), 1),
+        weight.repeat(len(features)),
         settings.readout,
     )
     for parameter in module.classify[-1].parameters():  # type: ignore[index, union-attr]

@@ -127,3 +127,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
         save_trunk(trunk(), tmp_path / "file")
+
+
+def test_a_trained_student_recalls_as_much_of_it_as_is_asked() -> None:
+    ours, trained = trunk(0), student(1)
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    ours.recall(trained, 0.25)
+    for name, value in trained.state_dict().items():
+        if name in ours.state:
+            expected = 0.75 * before[name] + 0.25 * ours.state[name]
+            torch.testing.assert_close(value, expected)
+        else:
+            assert torch.equal(value, before[name]), name
+    ours.recall(trained, 1.0)
+    assert all(torch.equal(trained.state_dict()[name], own) for name, own in ours.state.items())

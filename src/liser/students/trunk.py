@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from liser.config import Frontend
@@ -40,6 +41,19 @@ class Trunk:
             raise InputError(
                 f"the trunk doesn't fit a student {student!r} of this liser: {error}"
             ) from None
+
+    def recall(self, module: nn.Module, share: float) -> None:
+        """Move the inherited weights of a trained student back towards what they were.
+
+        .. math:: \\theta \\leftarrow (1 - s) \\, \\theta + s \\, \\theta_0
+
+        with `share` s in 0…1 and the trunk's own weights θ₀ (Wortsman et al. 2022, arXiv
+        2109.01903): what training for a task forgot, weights between both still know.
+        """
+        state = module.state_dict()
+        for name, own in self.state.items():
+            state[name] = torch.lerp(state[name], own, share)
+        module.load_state_dict(state)
 
     def check(self, student: str, frontend: Frontend) -> None:
         """Raise `InputError` if the trunk is for another kind of student, or another front end."""
