@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from liser import __version__
+from liser.answer import Whole, averaged, calibrated, evened, settle
 from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
 from liser.errors import InputError, StorageError
 from liser.fingerprint import fingerprint
-from liser.losses import smooth
 from liser.metrics import abstention_threshold, answered
-from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
@@ -28,7 +26,7 @@ from liser.students.trunk import Trunk
 from liser.students.variants import Variants
 from liser.targets import Targets
 from liser.teachers.fusion import Views, posteriors, views_by_modality
-from liser.train import Lessons, Trained, lessons_from, train
+from liser.train import Trained, lessons_from, train
 
 Watch = Callable[[int, int, float], None]
 
@@ -181,22 +179,15 @@ def learn(
     if trunk is not None and settings.recall:
         trunk.recall(module, settings.recall)
     everyone = np.sort(np.concatenate([split.train, split.valid]))
-    features = _features(module, clips, everyone, variants) if settings.readout else None
-
-    def settle(own: nn.Module, rows: NDArray[np.int64]) -> None:
-        if features is not None:
-            _read_out(own, features, lessons, everyone, evened(rows, sources), settings)
-        if settings.balanced:
-            _balance(own, lessons, rows, settings.training.label_smoothing, sources)
-
-    settle(module, split.train)
+    whole = Whole.heard(module, clips, everyone, variants) if settings.readout else None
+    settle(module, whole, lessons, split.train, settings, sources)
     checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
-    checked = _calibrated(checked, clips, lessons, split.valid)
+    checked = calibrated(checked, clips, lessons, split.valid)
     student = checked
     if settings.readout and len(split.valid):
         student = replace(checked, module=copy.deepcopy(module))
-        settle(student.module, everyone)
-    return Learnt(_averaged(student, clips, split.train, seed), checked, trained)
+        settle(student.module, whole, lessons, everyone, settings, sources)
+    return Learnt(averaged(student, clips, split.train, seed), checked, trained)
 
 
 def finetune(
@@ -243,11 +234,11 @@ def finetune(
     fresh = copy.deepcopy(student.module)  # the caller keeps the student as it was
     trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
     tuned = replace(student, module=trained.student)
-    tuned = _calibrated(tuned, clips, lessons, split.valid)
+    tuned = calibrated(tuned, clips, lessons, split.valid)
     result = _result(corpus, clips, split, trained) | _abstention(tuned, clips, labels, split)
     finetuned = [*before, {**tuning, "result": result}]
     tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
-    return _keep(_averaged(tuned, clips, split.train, seed), folder)
+    return _keep(averaged(tuned, clips, split.train, seed), folder)
 
 
 def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
@@ -275,106 +266,6 @@ def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, s
 def sources_of(corpus: Corpus) -> NDArray[np.str_]:
     """Return which corpus each utterance (n,) is from; all alike where none were joined."""
     return np.array([u.source or "" for u in corpus.utterances])
-
-
-def evened(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int64]:
-    """Repeat the rows of smaller sources a whole number of times, so that each counts alike.
-
-    >>> evened(np.arange(7), np.array(list("aabbbbb")))
-    array([0, 1, 0, 1, 2, 3, 4, 5, 6])
-    """
-    if len(rows) == 0:
-        return rows
-    parts = [rows[sources[rows] == name] for name in np.unique(sources[rows])]
-    most = max(map(len, parts))
-    return np.concatenate([np.tile(part, round(most / len(part))) for part in parts])
-
-
-def _features(
-    module: nn.Module, clips: Clips, rows: NDArray[np.int64], variants: Variants
-) -> tuple[NDArray[np.float32], ...]:
-    """Return what a trained student's readout hears of whole clips (rows, dim), by variant."""
-
-    def of(logmel: Tensor) -> tuple[Tensor, ...]:
-        return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
-
-    return clips.told(of, rows)
-
-
-def _read_out(
-    module: nn.Module,
-    features: tuple[NDArray[np.float32], ...],
-    lessons: Lessons,
-    heard: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    settings: Distillation,
-) -> None:
-    """Fit the linear readout to the lessons of whole clips: it answers from now on.
-
-    `features` are those of the clips `heard`, sorted, in the variants that the student hears when
-    it answers; `rows`, some of them, are learnt from. The head that was trained falls silent;
-    fine-tuning starts from there.
-    """
-    taught, times = np.unique(rows, return_counts=True)  # clips of a smaller corpus come often
-    places = np.searchsorted(heard, taught)
-    target = smooth(lessons.posterior[taught], settings.training.label_smoothing)
-    weight = lessons.posterior_weight[taught] * torch.from_numpy(times)
-    module.readout.fit(  # type: ignore[operator, union-attr]
-        torch.from_numpy(np.concatenate([of[places] for of in features])),
-        target.repeat(len(features), 1),
-        weight.repeat(len(features)),
-        settings.readout,
-    )
-    for parameter in module.classify[-1].parameters():  # type: ignore[index, union-attr]
-        nn.init.zeros_(parameter)
-
-
-@torch.no_grad()
-def _balance(
-    module: nn.Module,
-    lessons: Lessons,
-    rows: NDArray[np.int64],
-    label_smoothing: float,
-    sources: NDArray[np.str_],
-) -> None:
-    """Take the training clips' prior out of the answer (Menon et al. 2021, eq. 9).
-
-    .. math:: z_i \\leftarrow z_i - \\log(C \\, \\pi_i)
-
-    with π over the C emotions that are taught. An emotion that was hardly taught keeps its logit:
-    nothing is known of it. Where corpora are joined, this is done in each, and the mean over
-    those that teach an emotion is taken: a student hears which of them a clip is from, so that an
-    emotion of one alone isn't rare to it.
-    """
-    shifts, known = [], []
-    for source in np.unique(sources[rows]):
-        own = rows[sources[rows] == source]
-        weight = lessons.posterior_weight[own][:, None]
-        prior = (weight * lessons.posterior[own]).sum(0) / weight.sum().clamp_min(1e-9)
-        taught = prior > 1e-3
-        spoken = (1 - label_smoothing) * prior + label_smoothing / len(prior)
-        shifts.append(torch.where(taught, torch.log(spoken * taught.sum()), 0.0))
-        known.append(taught)
-    shift = torch.stack(shifts).sum(0) / torch.stack(known).sum(0).clamp_min(1)
-    module.readout.bias -= shift  # type: ignore[union-attr, operator]
-
-
-def _calibrated(
-    student: Student, clips: Clips, lessons: Lessons, valid: NDArray[np.int64]
-) -> Student:
-    """Fit the temperature on validation speakers: their labels or the teachers' posteriors."""
-    rows = valid[lessons.posterior_weight.numpy()[valid] > 0]
-    if len(rows) < 2 * len(student.labels):  # too few to say anything
-        return student
-    logits, _ = clips.predict(student.answering, rows)
-    return student.calibrated(logits, lessons.truth.numpy()[rows].astype(np.float64))
-
-
-def _averaged(student: Student, clips: Clips, rows: NDArray[np.int64], seed: int) -> Student:
-    """Note what the student says on average of the clips that it learnt from, or of 500 of them."""
-    few = np.sort(np.random.default_rng(seed).permutation(rows)[:500])
-    mean = log_posteriors(student.posteriors(clips, few)).mean(0)
-    return replace(student, mean_log_posterior=tuple(map(float, mean)))
 
 
 def _refuse_one_class(labels: NDArray[np.int64]) -> None:

@@ -1,0 +1,148 @@
+"""What answers once a student is trained: a readout of whole clips, balanced and calibrated."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from liser.config import Distillation
+from liser.losses import smooth
+from liser.students.adaptation import log_posteriors
+from liser.students.hearing import Clips
+from liser.students.student import Student
+from liser.students.variants import Variants
+from liser.train import Lessons
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a trained student's readout hears of whole clips: of those in `rows`, sorted.
+
+    `features` (rows, dim) are there for each variant of the clips that the student hears when it
+    answers.
+    """
+
+    rows: NDArray[np.int64]
+    features: tuple[NDArray[np.float32], ...]
+
+    @classmethod
+    def heard(
+        cls, module: nn.Module, clips: Clips, rows: NDArray[np.int64], variants: Variants
+    ) -> "Whole":
+        """Let a student hear the clips of sorted `rows` in all variants."""
+
+        def of(logmel: Tensor) -> tuple[Tensor, ...]:
+            return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
+
+        return cls(rows, clips.told(of, rows))
+
+    def of(self, rows: NDArray[np.int64]) -> list[Tensor]:
+        """Return the features of some of the clips, by variant."""
+        places = np.searchsorted(self.rows, rows)
+        return [torch.from_numpy(variant[places]) for variant in self.features]
+
+
+def settle(
+    module: nn.Module,
+    whole: Whole | None,
+    lessons: Lessons,
+    rows: NDArray[np.int64],
+    settings: Distillation,
+    sources: NDArray[np.str_],
+) -> None:
+    """Make a trained student answer, by a readout of what is `whole`, and balanced if it is to be.
+
+    `rows` are the clips whose lessons decide; `sources` (n,) says where each clip is from.
+    """
+    if whole is not None:
+        _read_out(module, whole, lessons, evened(rows, sources), settings)
+    if settings.balanced:
+        _balance(module, lessons, rows, settings.training.label_smoothing, sources)
+
+
+def evened(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Repeat the rows of smaller sources a whole number of times, so that each counts alike.
+
+    >>> evened(np.arange(7), np.array(list("aabbbbb")))
+    array([0, 1, 0, 1, 2, 3, 4, 5, 6])
+    """
+    if len(rows) == 0:
+        return rows
+    parts = [rows[sources[rows] == name] for name in np.unique(sources[rows])]
+    most = max(map(len, parts))
+    return np.concatenate([np.tile(part, round(most / len(part))) for part in parts])
+
+
+def _read_out(
+    module: nn.Module,
+    whole: Whole,
+    lessons: Lessons,
+    rows: NDArray[np.int64],
+    settings: Distillation,
+) -> None:
+    """Fit the linear readout to the lessons of whole clips: it answers from now on.
+
+    The head that was trained falls silent; fine-tuning starts from there.
+    """
+    taught, times = np.unique(rows, return_counts=True)  # clips of a smaller corpus come often
+    features = whole.of(taught)
+    target = smooth(lessons.posterior[taught], settings.training.label_smoothing)
+    weight = lessons.posterior_weight[taught] * torch.from_numpy(times)
+    module.readout.fit(  # type: ignore[operator, union-attr]
+        torch.cat(features),
+        target.repeat(len(features), 1),
+        weight.repeat(len(features)),
+        settings.readout,
+    )
+    for parameter in module.classify[-1].parameters():  # type: ignore[index, union-attr]
+        nn.init.zeros_(parameter)
+
+
+@torch.no_grad()
+def _balance(
+    module: nn.Module,
+    lessons: Lessons,
+    rows: NDArray[np.int64],
+    label_smoothing: float,
+    sources: NDArray[np.str_],
+) -> None:
+    """Take the training clips' prior out of the answer (Menon et al. 2021, eq. 9).
+
+    .. math:: z_i \\leftarrow z_i - \\log(C \\, \\pi_i)
+
+    with π over the C emotions that are taught. An emotion that was hardly taught keeps its logit:
+    nothing is known of it. Where corpora are joined, this is done in each, and the mean over
+    those that teach an emotion is taken: a student hears which of them a clip is from, so that an
+    emotion of one alone isn't rare to it.
+    """
+    shifts, known = [], []
+    for source in np.unique(sources[rows]):
+        own = rows[sources[rows] == source]
+        weight = lessons.posterior_weight[own][:, None]
+        prior = (weight * lessons.posterior[own]).sum(0) / weight.sum().clamp_min(1e-9)
+        taught = prior > 1e-3
+        spoken = (1 - label_smoothing) * prior + label_smoothing / len(prior)
+        shifts.append(torch.where(taught, torch.log(spoken * taught.sum()), 0.0))
+        known.append(taught)
+    shift = torch.stack(shifts).sum(0) / torch.stack(known).sum(0).clamp_min(1)
+    module.readout.bias -= shift  # type: ignore[union-attr, operator]
+
+
+def calibrated(
+    student: Student, clips: Clips, lessons: Lessons, valid: NDArray[np.int64]
+) -> Student:
+    """Fit the temperature on validation speakers: their labels or the teachers' posteriors."""
+    rows = valid[lessons.posterior_weight.numpy()[valid] > 0]
+    if len(rows) < 2 * len(student.labels):  # too few to say anything
+        return student
+    logits, _ = clips.predict(student.answering, rows)
+    return student.calibrated(logits, lessons.truth.numpy()[rows].astype(np.float64))
+
+
+def averaged(student: Student, clips: Clips, rows: NDArray[np.int64], seed: int) -> Student:
+    """Note what the student says on average of the clips that it learnt from, or of 500 of them."""
+    few = np.sort(np.random.default_rng(seed).permutation(rows)[:500])
+    mean = log_posteriors(student.posteriors(clips, few)).mean(0)
+    return replace(student, mean_log_posterior=tuple(map(float, mean)))
