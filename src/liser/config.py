@@ -114,6 +114,17 @@ class Heads(Settings):
     self_training_keep: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
     """Share of the clips, the surest ones, whose pseudo-labels a round of self-training uses."""
     self_training_shrinkage: Annotated[float, Field(ge=0.01, le=1.0)] = 0.2
+    distribution_alignment: Fraction = 0.0
+    """How far heads are held to saying each emotion as often as the labelled clips have it; 1: to
+    the letter. Worth most where those clips are a fair sample of all."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say nothing of `distribution_alignment` where it is off: older runs are the same."""
+        record: dict[str, Any] = dump(self)
+        if not self.distribution_alignment:
+            record.pop("distribution_alignment", None)
+        return record
 
 
 class Loss(Settings):

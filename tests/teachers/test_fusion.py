@@ -13,7 +13,7 @@ from liser.config import Heads
 from liser.errors import InputError
 from liser.metrics import confusion, ece, uar
 from liser.targets import Targets
-from liser.teachers.fusion import View, posteriors, views
+from liser.teachers.fusion import View, _aligned, posteriors, views
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -138,21 +138,56 @@ def test_heads_that_are_too_sure_are_softened() -> None:
     assert said[rest].max(1).mean() < unchecked.max(1).mean() - 0.1
 
 
-def test_test_clips_change_nobody_elses_posterior() -> None:
+@given(st.integers(0, 99), st.floats(0.0, 1.0))
+@settings(max_examples=25, deadline=None)
+def test_aligned_clips_have_each_class_as_often_as_due(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(0, 2, (80, CLASSES))
+    scores -= np.log(np.exp(scores).sum(1, keepdims=True))
+    prior, rows = np.log(rng.dirichlet(np.full(CLASSES, 5.0))), rng.random(80) < 0.7
+    aligned = _aligned(scores, prior, rows, share)
+    before, after = (np.exp(x[rows]).mean(0) for x in (scores, aligned))
+    due = np.exp(prior) ** share * before ** (1 - share)
+    np.testing.assert_allclose(after, due / due.sum(), rtol=2e-3)
+    # one factor a class, the same in every clip, whether it decided the factor or not
+    moved = aligned - scores
+    np.testing.assert_allclose(
+        moved - moved[:, :1], (moved - moved[:, :1])[[0]].repeat(80, 0), atol=1e-9
+    )
+
+
+def test_alignment_helps_heads_that_say_one_class_too_often() -> None:
+    """Few labels near each other give a head a bias, which all clips together show."""
+    truth = truth_of(400)
+    gains = []
+    for seed in range(12):
+        view, labels = good(truth, 1.6, seed), few(truth, 3)
+        plain, aligned = (
+            score(posteriors([view], labels, CLASSES, everyone(truth), heads), truth)
+            for heads in (HEADS, HEADS.model_copy(update={"distribution_alignment": 0.5}))
+        )
+        gains.append(aligned - plain)
+    assert np.mean(gains) > 0.01
+    assert np.median(gains) > 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_test_clips_change_nobody_elses_posterior(share: float) -> None:
+    heads = HEADS.model_copy(update={"distribution_alignment": share})
     truth = truth_of()
     fit = np.arange(len(truth)) < 160
     pair = [good(truth, 0.9), good(truth, 0.9, 1)]
     labels = few(truth, 4, upto=160)
-    before = posteriors(pair, labels, CLASSES, fit, HEADS)
+    before = posteriors(pair, labels, CLASSES, fit, heads)
     order = np.random.default_rng(0).permutation(np.arange(160, 240))
     moved = [
         replace(v, features=np.concatenate([v.features[:160], v.features[order]])) for v in pair
     ]
-    after = posteriors(moved, labels, CLASSES, fit, HEADS)
+    after = posteriors(moved, labels, CLASSES, fit, heads)
     np.testing.assert_array_equal(after[:160], before[:160])
     np.testing.assert_allclose(after[160:], before[order], atol=1e-12)
     wild = [replace(v, features=np.where(fit[:, None], v.features, 1e3)) for v in pair]
-    said = posteriors(wild, labels, CLASSES, fit, HEADS)
+    said = posteriors(wild, labels, CLASSES, fit, heads)
     np.testing.assert_array_equal(said[:160], before[:160])
 
 

@@ -7,6 +7,8 @@ closed form. Heads are fused as a product of experts (Hinton 2002), each with it
 temperature (Guo et al. 2017) found by cross-validation over the labelled clips. One round of
 self-training then refits the heads on the surest pseudo-labels of the *fused* teacher, so that
 the face teaches the speech head and the other way round (co-training, Blum & Mitchell 1998).
+Where labelled clips are a fair sample, heads can be held to how frequent emotions are among those
+(distribution alignment, Berthelot et al. 2020, arXiv 1911.09785).
 """
 
 import warnings
@@ -165,19 +167,52 @@ def _fused(
     """Return fused log-posteriors (n, classes), after the rounds of self-training."""
     scales = temperatures if temperatures is not None else [1.0] * len(seen)
     known = labels != UNLABELLED
-    scores = _product(seen, labels, known, classes, settings.shrinkage, scales)
+    looked = fit & np.any([v.valid for v in seen], axis=0)
+
+    def held(scores: Floats) -> Floats:
+        share = settings.distribution_alignment
+        if not share or not looked.any():
+            return scores
+        return _aligned(scores, _log_prior(labels[known], classes), looked, share)
+
+    scores = held(_product(seen, labels, known, classes, settings.shrinkage, scales))
     for _ in range(settings.self_training_rounds):
         sure = np.exp(scores).max(1)
         pseudo = np.where(known, labels, scores.argmax(1))
-        heard = fit & ~known & np.any([v.valid for v in seen], axis=0)
+        heard = looked & ~known
         if not heard.any() or not np.ptp(scores[heard], axis=0).any():
             break  # no clip to learn from, or no head that could tell them apart
         chosen = known | (
             heard & (sure >= np.quantile(sure[heard], 1 - settings.self_training_keep))
         )
         shrinkage = settings.self_training_shrinkage
-        scores = _product(seen, pseudo, chosen, classes, shrinkage, scales)
+        scores = held(_product(seen, pseudo, chosen, classes, shrinkage, scales))
     return scores
+
+
+def _aligned(scores: Floats, log_prior: Floats, rows: Mask, share: float) -> Floats:
+    """Scale each class alike in all posteriors (n, classes) until `rows` have it as often as due.
+
+    .. math:: p'_{nc} \\propto \\beta_c \\, p_{nc}, \\quad
+        \\operatorname{mean}_n p'_{nc} \\propto \\pi_c^s \\, (\\operatorname{mean}_n p_{nc})^{1 - s}
+
+    with the labels' prior π and s the `share`: few labels and first answers are both unsure of how
+    frequent emotions are, so that neither is taken at its word. By turns classes are scaled and
+    clips normalised (Sinkhorn 1967). Takes and returns logarithms.
+    """
+
+    def log_mean(shift: Floats) -> Floats:
+        said = np.exp(_log_normalised(scores[rows] + shift)).mean(0)
+        return np.asarray(np.log(np.maximum(said, 1e-12)))
+
+    shift = np.zeros_like(log_prior)
+    due = _log_normalised(share * log_prior + (1.0 - share) * log_mean(shift))
+    for _ in range(500):
+        missing = due - log_mean(shift)
+        if np.abs(missing).max() < 1e-3:
+            break
+        shift += missing
+    return _log_normalised(scores + shift)
 
 
 def _product(
