@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from liser.config import Distillation
+from liser.config import Distillation, Precision
 from liser.losses import smooth
 from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips
@@ -29,12 +29,21 @@ class Whole:
 
     @classmethod
     def heard(
-        cls, module: nn.Module, clips: Clips, rows: NDArray[np.int64], variants: Variants
+        cls,
+        module: nn.Module,
+        clips: Clips,
+        rows: NDArray[np.int64],
+        variants: Variants,
+        precision: Precision = "float32",
     ) -> "Whole":
-        """Let a student hear the clips of sorted `rows` in all variants."""
+        """Let a student hear the clips of sorted `rows` in all variants, as precisely as it learns.
+
+        In bfloat16 that takes half the time, and what is fitted to it answers alike.
+        """
 
         def of(logmel: Tensor) -> tuple[Tensor, ...]:
-            return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
+            with torch.autocast(logmel.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
 
         return cls(rows, clips.told(of, rows))
 

@@ -23,6 +23,7 @@ from liser.errors import InputError, NotFoundError
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Settings(BaseModel):
@@ -172,7 +173,7 @@ class Training(Settings):
     updates_a_round: Count = 50
     """Updates between two looks at the validation speakers (and two checkpoints)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Precision = "bfloat16"
     """Arithmetic of the convolutions while training; the weights stay float32."""
 
     @model_serializer(mode="wrap")
@@ -199,7 +200,7 @@ class Pretraining(Settings):
     """At how many times the student's frame rate the encoder hears log-mels: a student that looks
     up seldom needn't be taught by an encoder that does. Sound it always hears at its own rate."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Precision = "bfloat16"
 
     def listening(self, frontend: Frontend) -> Frontend:
         """Return the front end of the log-mels that teach a student of `frontend`.

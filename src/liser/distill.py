@@ -179,7 +179,10 @@ def learn(
     if trunk is not None and settings.recall:
         trunk.recall(module, settings.recall)
     everyone = np.sort(np.concatenate([split.train, split.valid]))
-    whole = Whole.heard(module, clips, everyone, variants) if settings.readout else None
+    precision = settings.training.precision
+    whole = None
+    if settings.readout:
+        whole = Whole.heard(module, clips, everyone, variants, precision)
     settle(module, whole, lessons, split.train, settings, sources)
     checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
     checked = calibrated(checked, clips, lessons, split.valid)
