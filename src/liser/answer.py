@@ -20,8 +20,8 @@ from liser.train import Lessons
 class Whole:
     """What a trained student's readout hears of whole clips: of those in `rows`, sorted.
 
-    `features` (rows, dim) are there for each variant of the clips that the student hears when it
-    answers.
+    Clips that nothing is known of aren't among them. `features` (rows, dim) are there for each
+    variant of a clip that the student hears when it answers.
     """
 
     rows: NDArray[np.int64]
@@ -42,7 +42,8 @@ class Whole:
         """
 
         def of(logmel: Tensor) -> tuple[Tensor, ...]:
-            with torch.autocast(logmel.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            half = precision == "bfloat16"
+            with torch.autocast(logmel.device.type, torch.bfloat16, enabled=half):
                 return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
 
         return cls(rows, clips.told(of, rows))
@@ -95,6 +96,9 @@ def _read_out(
 
     The head that was trained falls silent; fine-tuning starts from there.
     """
+    rows = rows[np.isin(rows, whole.rows)]
+    if len(rows) == 0:
+        return
     taught, times = np.unique(rows, return_counts=True)  # clips of a smaller corpus come often
     features = whole.of(taught)
     target = smooth(lessons.posterior[taught], settings.training.label_smoothing)

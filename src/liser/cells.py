@@ -151,7 +151,7 @@ def cell_folders(
     folders = {}
     for system, modalities in TEACHES.items():
         settings = settings_of(protocol, system)
-        untaught = set() if modalities else {"heads", "loss"}
+        untaught = set() if modalities else {"heads", "loss", "recall"}
         teachers = [t.fingerprint for t in targets if t.modality in modalities]
         beginnings = [made.name for made in trunks] if modalities else []
         decides = (*shared, settings.model_dump(exclude=untaught), teachers, beginnings)

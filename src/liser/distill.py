@@ -179,10 +179,10 @@ def learn(
     if trunk is not None and settings.recall:
         trunk.recall(module, settings.recall)
     everyone = np.sort(np.concatenate([split.train, split.valid]))
-    precision = settings.training.precision
+    known = everyone[lessons.posterior_weight.numpy()[everyone] > 0]
     whole = None
-    if settings.readout:
-        whole = Whole.heard(module, clips, everyone, variants, precision)
+    if settings.readout and len(known):
+        whole = Whole.heard(module, clips, known, variants, settings.training.precision)
     settle(module, whole, lessons, split.train, settings, sources)
     checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
     checked = calibrated(checked, clips, lessons, split.valid)
