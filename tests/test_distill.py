@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from liser.answer import Whole
 from liser.config import Distillation, Frontend, Heads, Loss, Training
 from liser.corpora.base import Corpus, Utterance
 from liser.distill import Split, distill, finetune, label_indices, learn, split_rows
@@ -390,7 +391,7 @@ def test_a_readout_is_taught_the_variants_that_it_is_asked(nano: str, tones: Cor
 def test_it_answers_by_what_it_recalls_of_its_trunk(heir: str, tones: Corpus) -> None:
     """Its inherited layers lie between trunk and training, and the readout is fitted to those."""
     labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 0, seed=0)
+    split = split_rows(tones, clips.heard, 1, seed=0)
     torch.manual_seed(3)
     trunk = Trunk(inherited_of(build_student(heir, 3, 16)), heir, SETTINGS.frontend, {})
     forgetful, recalling = (
@@ -410,9 +411,32 @@ def test_it_answers_by_what_it_recalls_of_its_trunk(heir: str, tones: Corpus) ->
     for name, own in trunk.state.items():
         torch.testing.assert_close(ours[name], 0.6 * theirs[name] + 0.4 * own)
         assert not torch.equal(ours[name], theirs[name]), name
-    logits, _ = clips.predict(recalling, split.train)
-    shares = np.bincount(labels[split.train]) / len(split.train)
+    everyone = np.flatnonzero(split.mask(len(labels)))  # who was held out has told, and is read
+    logits, _ = clips.predict(recalling, everyone)
+    shares = np.bincount(labels[everyone]) / len(everyone)
     np.testing.assert_allclose(softmax(logits).mean(0), 0.9 * shares + 0.1 / 3, atol=1e-3)
+
+
+def test_nothing_to_recall_is_an_error(tones: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no trunk: give one"):
+        distill(tones, [], tmp_path, SETTINGS.model_copy(update={"recall": 0.4}))
+    with pytest.raises(InputError, match="only a readout"):
+        Distillation.read({"recall": 0.4, "readout": 0.0})
+
+
+def test_a_readout_hears_alike_in_half_the_precision(heir: str, tones: Corpus) -> None:
+    clips = hear(tones.utterances, SETTINGS.frontend)
+    rows, variants = np.flatnonzero(clips.heard), Variants((1.0, 1.1), (0.05,))
+    module = build_student(heir, 3, 16)
+    exact, rough = (
+        Whole.heard(module, clips, rows, variants, precision).features
+        for precision in ("float32", "bfloat16")
+    )
+    assert len(exact) == len(rough) == 3
+    for one, other in zip(exact, rough, strict=True):
+        assert not np.array_equal(one, other)
+        spread = one.std(0) + 0.1 * one.std()
+        assert np.sqrt(np.mean(((one - other) / spread) ** 2)) < 0.1
 
 
 def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(

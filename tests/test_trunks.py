@@ -202,6 +202,13 @@ def test_a_test_speaker_may_not_come_in_by_another_corpus(
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_is_not_inherited_cannot_be_recalled(tones: Corpus, tmp_path: Path) -> None:
+    recalling = PROTOCOL.distillation.model_copy(update={"recall": 0.4})
+    protocol = PROTOCOL.model_copy(update={"distillation": recalling})
+    with pytest.raises(InputError, match="there is no trunk"):
+        made(None, tones, tmp_path / "runs", protocol)
+
+
 def test_a_student_that_cannot_inherit_is_refused_before_any_work(
     nano: str, tones: Corpus, beginning: Beginning, tmp_path: Path
 ) -> None:

@@ -174,7 +174,8 @@ class Training(Settings):
     """Updates between two looks at the validation speakers (and two checkpoints)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "bfloat16"
-    """Arithmetic of the convolutions while training; the weights stay float32."""
+    """Arithmetic while training, and while hearing what a readout is fitted to; the weights stay
+    float32."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -254,6 +255,15 @@ class Distillation(Settings):
     """At which tempi a clip is heard once the student is trained; it says the mean."""
     shifts: tuple[Shift, ...] = ()
     """By which shares of the mel axis it is heard higher (above 0) or lower as well."""
+
+    @model_validator(mode="after")
+    def _answers_by_what_it_recalls(self) -> Self:
+        if self.recall and not self.readout:
+            raise ValueError(
+                "recall moves layers under the head that was trained on them: only a readout, "
+                "which is fitted afterwards, goes with it"
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -70,14 +70,16 @@ def distill(
     speakers, the UAR on them (None without any), and the clips that could not be heard.
 
     Raises:
-        InputError: nothing or one class labelled, targets of another corpus or given twice, or
-            other data or settings than those that the folder was begun with.
+        InputError: nothing or one class labelled, targets of another corpus or given twice, a
+            trunk to recall and none given, or other data or settings than those that the folder
+            was begun with.
         StorageError: the folder can't be written.
     """
     settings = settings or Distillation()
     check_targets(corpus, targets)
     labels = label_indices(corpus)
     _refuse_one_class(labels)
+    check_recall(settings, trunk is not None)
     provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
     if trunk is not None:
         provenance["trunk"] = {"fingerprint": trunk.fingerprint, **trunk.provenance}
@@ -113,6 +115,15 @@ def check_targets(corpus: Corpus, targets: Sequence[Targets]) -> None:
     if len({(t.modality, t.fingerprint) for t in targets}) < len(targets):
         named = ", ".join(f"{t.teacher} ({t.modality})" for t in targets)
         raise InputError(f"a teacher counts once, and one of these is given twice: {named}")
+
+
+def check_recall(settings: Distillation, has_trunk: bool) -> None:
+    """Raise `InputError` if a student is to recall a trunk and there is none."""
+    if settings.recall and not has_trunk:
+        raise InputError(
+            f"recall = {settings.recall:g} goes back towards a trunk's weights, and there is no "
+            "trunk: give one, or leave the setting out"
+        )
 
 
 @dataclass(frozen=True, slots=True)

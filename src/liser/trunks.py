@@ -14,6 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
+from liser.distill import check_recall
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.frame_store import FrameStore
@@ -52,9 +53,10 @@ def make_trunks(
     encoder.
 
     Raises:
-        InputError: the student can't inherit, or one of the further corpora has a speaker of the
-            one that is tested.
+        InputError: the student can't inherit, or is to recall what it doesn't; or one of the
+            further corpora has a speaker of the one that is tested.
     """
+    check_recall(protocol.distillation, beginning is not None)
     if beginning is None:
         return ()
     _refuse_shared_speakers(corpus, beginning.also)

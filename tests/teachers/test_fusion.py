@@ -145,7 +145,7 @@ def test_aligned_clips_have_each_class_as_often_as_due(seed: int, share: float) 
     scores = rng.normal(0, 2, (80, CLASSES))
     scores -= np.log(np.exp(scores).sum(1, keepdims=True))
     prior, rows = np.log(rng.dirichlet(np.full(CLASSES, 5.0))), rng.random(80) < 0.7
-    aligned = _aligned(scores, prior, rows, share)
+    aligned = _aligned(scores, prior, rows, np.full(CLASSES, share))
     before, after = (np.exp(x[rows]).mean(0) for x in (scores, aligned))
     due = np.exp(prior) ** share * before ** (1 - share)
     np.testing.assert_allclose(after, due / due.sum(), rtol=2e-3)
@@ -154,6 +154,24 @@ def test_aligned_clips_have_each_class_as_often_as_due(seed: int, share: float) 
     np.testing.assert_allclose(
         moved - moved[:, :1], (moved - moved[:, :1])[[0]].repeat(80, 0), atol=1e-9
     )
+
+
+def test_alignment_gives_nothing_to_a_class_without_labels() -> None:
+    truth = truth_of(200) % (CLASSES - 1)
+    view, labels = good(truth, 1.6, 0), few(truth, 5)
+    said = [
+        posteriors(
+            [view],
+            labels,
+            CLASSES,
+            everyone(truth),
+            Heads(self_training_rounds=0, distribution_alignment=share),
+        )
+        for share in (0.0, 1.0)
+    ]
+    unaligned, aligned = (own[labels < 0, -1].mean() for own in said)
+    assert aligned < 1.5 * unaligned + 1e-6
+    assert np.abs(said[0] - said[1]).max() > 0.01
 
 
 def test_alignment_helps_heads_that_say_one_class_too_often() -> None:

@@ -170,10 +170,12 @@ def _fused(
     looked = fit & np.any([v.valid for v in seen], axis=0)
 
     def held(scores: Floats) -> Floats:
-        share = settings.distribution_alignment
-        if not share or not looked.any():
+        if not settings.distribution_alignment or not looked.any():
             return scores
-        return _aligned(scores, _log_prior(labels[known], classes), looked, share)
+        own = labels[known]
+        told_of = np.bincount(own, minlength=classes) > 0
+        share = np.where(told_of, settings.distribution_alignment, 0.0)
+        return _aligned(scores, _log_prior(own, classes), looked, share)
 
     scores = held(_product(seen, labels, known, classes, settings.shrinkage, scales))
     for _ in range(settings.self_training_rounds):
@@ -190,15 +192,16 @@ def _fused(
     return scores
 
 
-def _aligned(scores: Floats, log_prior: Floats, rows: Mask, share: float) -> Floats:
+def _aligned(scores: Floats, log_prior: Floats, rows: Mask, share: Floats) -> Floats:
     """Scale each class alike in all posteriors (n, classes) until `rows` have it as often as due.
 
     .. math:: p'_{nc} \\propto \\beta_c \\, p_{nc}, \\quad
         \\operatorname{mean}_n p'_{nc} \\propto \\pi_c^s \\, (\\operatorname{mean}_n p_{nc})^{1 - s}
 
-    with the labels' prior π and s the `share`: few labels and first answers are both unsure of how
-    frequent emotions are, so that neither is taken at its word. By turns classes are scaled and
-    clips normalised (Sinkhorn 1967). Takes and returns logarithms.
+    with the labels' prior π and s the `share` (classes,), 0 for a class that no label tells of: few
+    labels and first answers are both unsure of how frequent emotions are, so that neither is taken
+    at its word. By turns classes are scaled and clips normalised (Sinkhorn 1967). Takes and returns
+    logarithms.
     """
 
     def log_mean(shift: Floats) -> Floats:
