@@ -5,8 +5,9 @@
         --face-teacher ../shared/data/ravdess/openface_aus.parquet
 
 writes ``benchmarks/results/heads-ravdess.json``; no student is trained. Clips are those of the
-first fold's training and validation speakers. Labels are drawn several times: stratified, as the
-protocol draws them, and at random, when their shares are not quite those of all clips.
+first fold's training and validation speakers (``--protocol benchmarks/cremad.toml`` for
+CREMA-D's). Labels are drawn several times: stratified, as the protocol draws them, and at random,
+when their shares are not quite those of all clips.
 """
 
 import json
