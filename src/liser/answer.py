@@ -34,11 +34,11 @@ class Whole:
         clips: Clips,
         rows: NDArray[np.int64],
         variants: Variants,
-        precision: Precision = "float32",
+        precision: Precision,
     ) -> "Whole":
         """Let a student hear the clips of sorted `rows` in all variants, as precisely as it learns.
 
-        In bfloat16 that takes half the time, and what is fitted to it answers alike.
+        What is fitted to features in bfloat16 answers features in float32 alike.
         """
 
         def of(logmel: Tensor) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ an error that names its path, such as ``training.epochs``.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -30,6 +30,18 @@ class Settings(BaseModel):
     """Frozen settings; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    UNSAID: ClassVar[tuple[str, ...]] = ()
+    """Settings that came later and are not told of where they are off, at their default: what was
+    made before they were there is the same, and stays where it is kept."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        record: dict[str, Any] = dump(self)
+        for name in self.UNSAID:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                record.pop(name, None)
+        return record
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Self:
@@ -106,6 +118,8 @@ class Frontend(Settings):
 class Heads(Settings):
     """Emotion heads on the teachers' representations, and their fusion."""
 
+    UNSAID = ("distribution_alignment",)
+
     speaker_normalisation: bool = True
     """Z-norm each representation by speaker, with statistics of all clips, labelled or not."""
     components: Count = 200
@@ -119,17 +133,11 @@ class Heads(Settings):
     """How far heads are held to saying each emotion as often as the labelled clips have it; 1: to
     the letter. Worth most where those clips are a fair sample of all."""
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of `distribution_alignment` where it is off: older runs are the same."""
-        record: dict[str, Any] = dump(self)
-        if not self.distribution_alignment:
-            record.pop("distribution_alignment", None)
-        return record
-
 
 class Loss(Settings):
     """Weights of the terms that a student learns from; 0 switches a term off."""
+
+    UNSAID = ("label_share",)
 
     posterior: Annotated[float, Field(ge=0.0)] = 1.0
     speech_alignment: Annotated[float, Field(ge=0.0)] = 1.0
@@ -140,17 +148,11 @@ class Loss(Settings):
     label_share: Fraction = 1.0
     """Share of its label in a labelled clip's target; the rest is what the teachers say of it."""
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of `label_share` where labels are all: runs from before it are the same."""
-        record: dict[str, Any] = dump(self)
-        if self.label_share == 1:
-            record.pop("label_share", None)
-        return record
-
 
 class Training(Settings):
     """The loop: how long, how fast, and with what augmentation."""
+
+    UNSAID = ("harden",)
 
     updates: Count = 2400
     """Weight updates in all; the same for every system that is compared."""
@@ -177,17 +179,11 @@ class Training(Settings):
     """Arithmetic while training, and while hearing what a readout is fitted to; the weights stay
     float32."""
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of `harden` where it is off: runs from before it was there are the same."""
-        record: dict[str, Any] = dump(self)
-        if not self.harden:
-            record.pop("harden", None)
-        return record
-
 
 class Pretraining(Settings):
     """Learning without labels to hear what a speech representation model hears."""
+
+    UNSAID = ("oversampling",)
 
     clips_to_inherit: Annotated[int, Field(ge=2)] = 300
     """Clips on which the encoder's layers are fitted to the student before it is trained."""
@@ -211,14 +207,6 @@ class Pretraining(Settings):
         """
         return frontend.model_copy(update={"hop_ms": frontend.hop_ms / self.oversampling})
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of `oversampling` where there is none: trunks made before it are the same."""
-        record: dict[str, Any] = dump(self)
-        if self.oversampling == 1:
-            record.pop("oversampling", None)
-        return record
-
 
 class PretrainingRecipe(Pretraining):
     """What `liser pretrain` reads: how trunks are made, and what their students hear."""
@@ -237,6 +225,8 @@ Shift = Annotated[float, Field(ge=-0.1, le=0.1)]
 
 class Distillation(Settings):
     """All that decides a student, given clips, targets and labels."""
+
+    UNSAID = ("recall", "tempi", "shifts")
 
     student: str = "conv"
     frontend: Frontend = Frontend()
@@ -264,18 +254,6 @@ class Distillation(Settings):
                 "which is fitted afterwards, goes with it"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of what is off: students from before it was there are the same."""
-        record: dict[str, Any] = dump(self)
-        if not self.recall:
-            record.pop("recall", None)
-        if self.tempi == (1.0,):
-            record.pop("tempi", None)
-        if not self.shifts:
-            record.pop("shifts", None)
-        return record
 
 
 class Compression(Settings):
