@@ -372,6 +372,19 @@ def test_no_more_updates_are_made_than_asked_for(tmp_path: Path) -> None:
     assert (snapshot["step"], snapshot["round"]) == (6, 2)
 
 
+def test_few_clips_are_passed_over_so_often_and_no_more() -> None:
+    few = (np.arange(12), np.arange(30, 40))
+    twice = run(supervised(easy()[1]), SETTINGS.model_copy(update={"passes": 2}), rows=few)
+    three = run(supervised(easy()[1]), SETTINGS.model_copy(update={"updates": 3}), rows=few)
+    assert same(twice.student, three.student)
+    assert not same(twice.student, run(supervised(easy()[1]), rows=few).student)
+
+
+def test_passes_never_add_updates() -> None:
+    often = SETTINGS.model_copy(update={"passes": 1000})
+    assert same(run(supervised(easy()[1]), often).student, run(supervised(easy()[1])).student)
+
+
 def test_bad_sound_that_is_off_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """An update draws what crop, augment and mixing draw, in this order, and no number more."""
     clips, labels = easy()

@@ -152,10 +152,12 @@ class Loss(Settings):
 class Training(Settings):
     """The loop: how long, how fast, and with what augmentation."""
 
-    UNSAID = ("harden",)
+    UNSAID = ("harden", "passes")
 
     updates: Count = 2400
     """Weight updates in all; the same for every system that is compared."""
+    passes: Count | None = None
+    """How often a clip is learnt from at most: few clips need fewer updates. None: no limit."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Positive = 2e-3
     inherited_rate: Annotated[float, Field(ge=0.0)] = 1.0

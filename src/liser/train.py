@@ -117,6 +117,7 @@ def train(
     if len(learn) < 2:
         raise InputError(f"{len(learn)} clips to learn from: at least 2 are needed")
     device = pick_device(settings.device)
+    settings = within_passes(settings, len(learn))
     rounds = math.ceil(settings.updates / settings.updates_a_round)
     state = _State(student, lessons, settings, device, seed)
     if checkpoint is not None and checkpoint.exists():
@@ -235,6 +236,18 @@ class _State:
             setattr(self, name, snapshot[name])
         for name in self._MODULES:
             getattr(self, name).load_state_dict(snapshot[name])
+
+
+def within_passes(settings: Training, clips: int) -> Training:
+    """Return settings with no more updates than their passes over so many clips come to.
+
+    >>> within_passes(Training(updates=2400, passes=400, batch_size=32), 42).updates
+    525
+    """
+    if settings.passes is None:
+        return settings
+    most = math.ceil(settings.passes * clips / min(settings.batch_size, clips))
+    return settings.model_copy(update={"updates": min(settings.updates, most)})
 
 
 def pick_device(name: str) -> str:
