@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from liser.answer import Whole
 from liser.config import Distillation, Frontend, Heads, Loss, Training
 from liser.corpora.base import Corpus, Utterance
 from liser.distill import Split, distill, finetune, label_indices, learn, split_rows
 from liser.errors import InputError, StorageError
-from liser.students.hearing import hear
+from liser.students.adaptation import log_posteriors
+from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, softmax
 from liser.students.trunk import Trunk, inherited_of
@@ -415,6 +417,33 @@ def test_it_answers_by_what_it_recalls_of_its_trunk(heir: str, tones: Corpus) ->
     logits, _ = clips.predict(recalling, everyone)
     shares = np.bincount(labels[everyone]) / len(everyone)
     np.testing.assert_allclose(softmax(logits).mean(0), 0.9 * shares + 0.1 / 3, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_was_heard_whole_needn_t_be_heard_again(
+    heir: str, tones: Corpus, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """Temperature and mean answer come from the readout's own features, as if it had heard anew."""
+    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard, 2, seed=0)
+    training = SETTINGS.training.model_copy(update={"precision": precision})
+    changes = {"student": heir, "tempi": (0.9, 1.0), "training": training}
+    settings = SETTINGS.model_copy(update=changes)
+
+    def learnt(labels: NDArray[np.int64]) -> Student:
+        return learn(clips, {}, labels, tones.labels, split, settings, seed=0).student
+
+    with monkeypatch.context() as deaf:
+        deaf.setattr(Clips, "predict", lambda *given: pytest.fail("it heard them before"))
+        student = learnt(labels)
+    said = log_posteriors(student.posteriors(clips, split.train))
+    near = 1e-4 if precision == "float32" else 0.05
+    np.testing.assert_allclose(student.mean_log_posterior, said.mean(0), rtol=near)
+    few = labels.copy()
+    few[split.train[::2]] = -1  # nothing is known of these: they weren't heard for the readout
+    student = learnt(few)
+    said = log_posteriors(student.posteriors(clips, split.train))
+    np.testing.assert_allclose(student.mean_log_posterior, said.mean(0), atol=1e-4)
 
 
 def test_nothing_to_recall_is_an_error(tones: Corpus, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from liser.config import Distillation, Precision
 from liser.losses import smooth
 from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips
-from liser.students.student import Student
+from liser.students.student import Student, softmax
 from liser.students.variants import Variants
 from liser.train import Lessons
 
@@ -52,6 +52,16 @@ class Whole:
         """Return the features of some of the clips, by variant."""
         places = np.searchsorted(self.rows, rows)
         return [torch.from_numpy(variant[places]) for variant in self.features]
+
+    def has(self, rows: NDArray[np.int64]) -> bool:
+        """Tell whether all of these clips were heard."""
+        return bool(np.isin(rows, self.rows).all())
+
+    @torch.inference_mode()
+    def read(self, module: nn.Module, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return logits (rows, classes), the mean over variants of what a readout says."""
+        said = [module.readout(own).log_softmax(-1) for own in self.of(rows)]  # type: ignore[operator]
+        return torch.stack(said).mean(0).numpy()
 
 
 def settle(
@@ -144,18 +154,44 @@ def _balance(
 
 
 def calibrated(
-    student: Student, clips: Clips, lessons: Lessons, valid: NDArray[np.int64]
+    student: Student,
+    clips: Clips,
+    lessons: Lessons,
+    valid: NDArray[np.int64],
+    whole: Whole | None = None,
 ) -> Student:
-    """Fit the temperature on validation speakers: their labels or the teachers' posteriors."""
+    """Fit the temperature on validation speakers: their labels or the teachers' posteriors.
+
+    A student that answers by its readout needn't hear again what was heard `whole`.
+    """
     rows = valid[lessons.posterior_weight.numpy()[valid] > 0]
     if len(rows) < 2 * len(student.labels):  # too few to say anything
         return student
-    logits, _ = clips.predict(student.answering, rows)
+    logits = _answers(student, clips, rows, whole)
     return student.calibrated(logits, lessons.truth.numpy()[rows].astype(np.float64))
 
 
-def averaged(student: Student, clips: Clips, rows: NDArray[np.int64], seed: int) -> Student:
-    """Note what the student says on average of the clips that it learnt from, or of 500 of them."""
-    few = np.sort(np.random.default_rng(seed).permutation(rows)[:500])
-    mean = log_posteriors(student.posteriors(clips, few)).mean(0)
+def averaged(
+    student: Student,
+    clips: Clips,
+    rows: NDArray[np.int64],
+    seed: int,
+    whole: Whole | None = None,
+) -> Student:
+    """Note what the student says on average of the clips that it learnt from.
+
+    Of 500 of them, if they weren't all heard `whole`.
+    """
+    if whole is None or not whole.has(rows):
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:500])
+    posteriors = softmax(_answers(student, clips, rows, whole) / student.temperature)
+    mean = log_posteriors(posteriors).mean(0)
     return replace(student, mean_log_posterior=tuple(map(float, mean)))
+
+
+def _answers(
+    student: Student, clips: Clips, rows: NDArray[np.int64], whole: Whole | None
+) -> NDArray[np.float32]:
+    if whole is not None and whole.has(rows):
+        return whole.read(student.module, rows)
+    return clips.predict(student.answering, rows)[0]

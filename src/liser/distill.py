@@ -190,18 +190,19 @@ def learn(
     if trunk is not None and settings.recall:
         trunk.recall(module, settings.recall)
     everyone = np.sort(np.concatenate([split.train, split.valid]))
-    known = everyone[lessons.posterior_weight.numpy()[everyone] > 0]
+    is_known = lessons.posterior_weight.numpy() > 0
     whole = None
-    if settings.readout and len(known):
+    if settings.readout and is_known[split.train].any():
+        known = everyone[is_known[everyone]]
         whole = Whole.heard(module, clips, known, variants, settings.training.precision)
     settle(module, whole, lessons, split.train, settings, sources)
     checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
-    checked = calibrated(checked, clips, lessons, split.valid)
+    checked = calibrated(checked, clips, lessons, split.valid, whole)
     student = checked
-    if settings.readout and len(split.valid):
+    if whole is not None and len(split.valid):
         student = replace(checked, module=copy.deepcopy(module))
         settle(student.module, whole, lessons, everyone, settings, sources)
-    return Learnt(averaged(student, clips, split.train, seed), checked, trained)
+    return Learnt(averaged(student, clips, split.train, seed, whole), checked, trained)
 
 
 def finetune(
