@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from liser.answer import Whole
 from liser.config import Distillation, Frontend, Heads, Loss, Training
 from liser.corpora.base import Corpus, Utterance
-from liser.distill import Split, distill, finetune, label_indices, learn, split_rows
+from liser.distill import Learnt, Split, distill, finetune, label_indices, learn, split_rows
 from liser.errors import InputError, StorageError
 from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips, hear
@@ -430,20 +430,42 @@ def test_what_was_heard_whole_needn_t_be_heard_again(
     changes = {"student": heir, "tempi": (0.9, 1.0), "training": training}
     settings = SETTINGS.model_copy(update=changes)
 
-    def learnt(labels: NDArray[np.int64]) -> Student:
-        return learn(clips, {}, labels, tones.labels, split, settings, seed=0).student
+    def learnt(labels: NDArray[np.int64]) -> Learnt:
+        return learn(clips, {}, labels, tones.labels, split, settings, seed=0)
 
     with monkeypatch.context() as deaf:
         deaf.setattr(Clips, "predict", lambda *given: pytest.fail("it heard them before"))
-        student = learnt(labels)
-    said = log_posteriors(student.posteriors(clips, split.train))
+        made = learnt(labels)
+    said = log_posteriors(made.student.posteriors(clips, split.train))
     near = 1e-4 if precision == "float32" else 0.05
-    np.testing.assert_allclose(student.mean_log_posterior, said.mean(0), rtol=near)
-    few = labels.copy()
-    few[split.train[::2]] = -1  # nothing is known of these: they weren't heard for the readout
-    student = learnt(few)
+    np.testing.assert_allclose(made.student.mean_log_posterior, said.mean(0), rtol=near)
+    logits, _ = clips.predict(made.checked.answering, split.valid)
+    anew = made.checked.calibrated(logits, np.eye(3)[labels[split.valid]])
+    assert made.student.temperature == pytest.approx(anew.temperature, rel=near)
+    half = labels.copy()
+    half[split.train[::2]] = -1  # nothing is known of these: they weren't heard for the readout
+    student = learnt(half).student
     said = log_posteriors(student.posteriors(clips, split.train))
-    np.testing.assert_allclose(student.mean_log_posterior, said.mean(0), atol=1e-4)
+    np.testing.assert_allclose(student.mean_log_posterior, said.mean(0), rtol=1e-4)
+
+
+def test_labels_of_validation_speakers_alone_teach_the_readout_alone(
+    nano: str, tones: Corpus, tone_targets: MakeTargets
+) -> None:
+    """Teachers who only lend their representation leave the classes to those labels."""
+    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard, 2, seed=0)
+    labels[split.train] = -1
+    who = [u.speaker_id for u in tones.utterances]
+    targets = [tone_targets(tones, modality) for modality in ("speech", "face")]
+    views = views_by_modality(targets, who, split.mask(len(labels)), SETTINGS.heads)
+    settings = SETTINGS.model_copy(update={"loss": Loss(posterior=0.0)})
+    learnt = learn(clips, views, labels, tones.labels, split, settings, seed=0)
+    assert not learnt.checked.module.readout.weight.any()  # type: ignore[union-attr]
+    assert learnt.student.module.readout.weight.any()  # type: ignore[union-attr]
+    logits, _ = clips.predict(learnt.checked.answering, split.valid)
+    anew = learnt.checked.calibrated(logits, np.eye(3)[labels[split.valid]])
+    assert learnt.checked.temperature == anew.temperature
 
 
 def test_nothing_to_recall_is_an_error(tones: Corpus, tmp_path: Path) -> None:

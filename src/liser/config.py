@@ -155,9 +155,9 @@ class Training(Settings):
     UNSAID = ("harden", "passes")
 
     updates: Count = 2400
-    """Weight updates in all; the same for every system that is compared."""
+    """Weight updates in all."""
     passes: Count | None = None
-    """How often a clip is learnt from at most: few clips need fewer updates. None: no limit."""
+    """Passes over the clips at most: few clips need fewer updates. None: any number."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Positive = 2e-3
     inherited_rate: Annotated[float, Field(ge=0.0)] = 1.0
@@ -178,8 +178,8 @@ class Training(Settings):
     """Updates between two looks at the validation speakers (and two checkpoints)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "bfloat16"
-    """Arithmetic while training, and while hearing what a readout is fitted to; the weights stay
-    float32."""
+    """Arithmetic while training, and while hearing what a readout is fitted to and a student
+    calibrated by; the weights stay float32."""
 
 
 class Pretraining(Settings):

@@ -190,14 +190,16 @@ def learn(
     if trunk is not None and settings.recall:
         trunk.recall(module, settings.recall)
     everyone = np.sort(np.concatenate([split.train, split.valid]))
-    is_known = lessons.posterior_weight.numpy() > 0
+    known = everyone[lessons.posterior_weight.numpy()[everyone] > 0]
     whole = None
-    if settings.readout and is_known[split.train].any():
-        known = everyone[is_known[everyone]]
+    if settings.readout and len(known):
         whole = Whole.heard(module, clips, known, variants, settings.training.precision)
     settle(module, whole, lessons, split.train, settings, sources)
     checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
-    checked = calibrated(checked, clips, lessons, split.valid, whole)
+    answers_by_readout = np.isin(split.train, known).any()
+    checked = calibrated(
+        checked, clips, lessons, split.valid, whole if answers_by_readout else None
+    )
     student = checked
     if whole is not None and len(split.valid):
         student = replace(checked, module=copy.deepcopy(module))

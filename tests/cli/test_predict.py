@@ -91,6 +91,17 @@ def test_standard_input_is_heard(liser, voices: Path, monkeypatch: pytest.Monkey
     assert piped["file"] == "-"
 
 
+def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path) -> None:
+    """The first one already counts, and what comes later is heard against it."""
+    clips = [voices / "speaker0" / f"{word}-0.wav" for word in ("sad", "happy", "angry")]
+    plain = json.loads(predict(liser, *clips, "--json").out)
+    used = json.loads(predict(liser, *clips, "--one-speaker", "--json").out)
+    alone = json.loads(predict(liser, clips[2], "--one-speaker", "--json").out)
+    assert used["one_speaker"] and not plain["one_speaker"]
+    last = [record["recordings"][-1]["probabilities"] for record in (plain, used, alone)]
+    assert last[0] != last[1] != last[2] != last[0]
+
+
 def test_silence_is_no_speech_unless_all_sound_is_asked_for(liser, voices: Path) -> None:
     with wave.open("quiet.wav", "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, Stream
 from liser.runtime.stream import Tape
+from liser.students.adaptation import Voice
 
 
 def stream_of(recognizer: Recognizer, sound: np.ndarray, edges: list[int], rate: int) -> Prediction:
@@ -81,6 +82,32 @@ def test_listening_tells_of_what_is_not_finished(hears_loudness: Recognizer, tal
     assert sum(now.probabilities.values()) == pytest.approx(1.0)
     assert stream.segments == [] and len(stream.flush().segments) == 1
     assert stream.listening() is None
+
+
+def test_one_speaker_s_voice_is_got_used_to(hears_loudness: Recognizer, talk) -> None:
+    """Segment after segment, through all recordings, as `Voice` says; the others go on."""
+    sound = talk((0.2, 0.7), (0.9, 0.4), (0.9, 0.6))
+    plain, recognizer = hears_loudness.predict(sound, 16_000), hears_loudness.for_one_speaker()
+    assert recognizer.one_speaker and not hears_loudness.one_speaker
+    voice = Voice(recognizer.bundle.mean_log_posterior)
+    for answer in [recognizer.predict(sound, 16_000) for _ in range(2)]:
+        assert len(answer.segments) == 3
+        for heard, own in zip(answer.segments, plain.segments, strict=True):
+            expected = np.exp(voice.hear(np.log(list(own.probabilities.values()))))
+            assert list(heard.probabilities.values()) == pytest.approx(expected, abs=1e-5)
+    assert answer.probabilities != plain.probabilities
+    assert hears_loudness.predict(sound, 16_000) == plain
+
+
+def test_a_look_at_what_is_not_finished_is_not_counted(hears_loudness: Recognizer, talk) -> None:
+    sound, answers = talk((0.2, 0.7), (0.9, 1.5)), []
+    for looks in (0, 5):
+        stream = hears_loudness.for_one_speaker().stream(16_000)
+        stream.feed(sound)
+        seen = [stream.listening() for _ in range(looks)]
+        assert all(one is not None and one == seen[0] for one in seen)
+        answers.append(stream.flush())
+    assert answers[0] == answers[1]
 
 
 def test_bad_chunks_are_refused_with_their_place_in_the_stream(hears_loudness: Recognizer) -> None:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from liser.cli.options import Json
-from liser.cli.predict import AllSound, BundleFolder, open_recognizer, segments_table
+from liser.cli.predict import (
+    AllSound,
+    BundleFolder,
+    OneSpeaker,
+    open_recognizer,
+    segments_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +46,7 @@ def listen(
         Path | None, typer.Option(metavar="FILE", help="Let a recording play the microphone.")
     ] = None,
     all_sound: AllSound = False,
+    one_speaker: OneSpeaker = False,
     as_json: Json = False,
 ) -> None:
     """Listen to the microphone and say, while somebody speaks, which emotion is heard.
@@ -51,7 +58,7 @@ def listen(
     """
     from liser.cli.output import console, print_json
 
-    recognizer = open_recognizer(bundle, 1, all_sound)
+    recognizer = open_recognizer(bundle, 1, all_sound, one_speaker)
     on_screen = console.is_terminal
     with _source(file, device) as (rate, blocks):
         stream = recognizer.stream(rate)

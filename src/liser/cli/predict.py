@@ -29,6 +29,14 @@ AllSound = Annotated[
     typer.Option("--all-sound", help="Take all sound for speech, also what doesn't sound like it."),
 ]
 
+OneSpeaker = Annotated[
+    bool,
+    typer.Option(
+        "--one-speaker",
+        help="All is said by one speaker, in mixed emotions: get used to the voice.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -50,6 +58,7 @@ def predict(
         Path | None, typer.Option(metavar="FILE.png", help="Draw what is heard when.")
     ] = None,
     all_sound: AllSound = False,
+    one_speaker: OneSpeaker = False,
     threads: Annotated[int, typer.Option(help="Threads that the model may use.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +72,7 @@ def predict(
     from liser.runtime.table import write_csv
     from liser.runtime.timeline import check_plot, plot_timeline
 
-    recognizer = open_recognizer(bundle, threads, all_sound)
+    recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
     found, skipped = _find(files)
     if plot is not None:
         check_plot(plot, len(found))
@@ -82,12 +91,15 @@ def predict(
         raise typer.Exit(2)
 
 
-def open_recognizer(bundle: Path | None, threads: int, all_sound: bool) -> Recognizer:
+def open_recognizer(
+    bundle: Path | None, threads: int, all_sound: bool, one_speaker: bool
+) -> Recognizer:
     """Load a bundle as the flags say."""
     from liser.runtime import load
     from liser.runtime.voice import everything
 
-    return load(bundle, threads=threads, detector=everything if all_sound else None)
+    recognizer = load(bundle, threads=threads, detector=everything if all_sound else None)
+    return recognizer.for_one_speaker() if one_speaker else recognizer
 
 
 def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
@@ -142,6 +154,7 @@ def _record(
         "bundle": recognizer.bundle.name,
         "labels": recognizer.labels,
         "threshold": recognizer.bundle.threshold,
+        "one_speaker": recognizer.one_speaker,
         "recordings": [{"file": name, **answer.to_dict()} for name, answer in predictions],
         "skipped": [{"file": s.id, "reason": s.reason, "detail": s.detail} for s in skipped],
     }

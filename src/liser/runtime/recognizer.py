@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ from liser.runtime.prediction import Prediction
 from liser.runtime.sound import HIGHEST_RATE, LOWEST_RATE, checked_rate
 from liser.runtime.stream import Stream
 from liser.runtime.voice import Detector, silero
+from liser.students.adaptation import Voice
 
 DEFAULT = Path(__file__).parents[1] / "models" / "default"
 """The bundle that comes with the package."""
@@ -60,11 +62,30 @@ class Recognizer:
         self.bundle = bundle
         self._graph = Graph(bundle, threads)
         self._detector = silero() if detector is None else detector
+        self._voice: Voice | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What it tells apart."""
         return self.bundle.labels
+
+    @property
+    def one_speaker(self) -> bool:
+        """Whether it takes all that it hears for one speaker's."""
+        return self._voice is not None
+
+    def for_one_speaker(self) -> "Recognizer":
+        """Return a recogniser of the same model that gets used to one voice, without labels.
+
+        It takes all that it hears from then on, segment after segment, recordings and streams one
+        after another, for that speaker's, and takes out what it says of the voice whatever it says
+        (`liser.students.adaptation`). That assumes emotions which are evenly mixed in the long run:
+        of somebody who is angry all day, the anger is taken for the voice. It belongs to one
+        thread.
+        """
+        other = copy(self)
+        other._voice = Voice(self.bundle.mean_log_posterior)
+        return other
 
     def predict(self, source: Source, sample_rate: int | None = None) -> Prediction:
         """Say what is heard in a recording; its length may be anything, memory doesn't grow.
@@ -104,7 +125,7 @@ class Recognizer:
 
         Raises `InputError` if the sample rate, in Hz, is out of range.
         """
-        return Stream(self.bundle, self._graph, self._detector(), sample_rate)
+        return Stream(self.bundle, self._graph, self._detector(), sample_rate, self._voice)
 
     def __repr__(self) -> str:
         bundle = self.bundle

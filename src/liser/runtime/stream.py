@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction, Segment, chosen
 from liser.runtime.sound import Resampler, checked_rate, mono_blocks
 from liser.runtime.voice import FRAME, FRAME_RATE, Detector, Piece, Pieces
+from liser.students.adaptation import Voice
 
 LEAST_HEARD_S = 0.3
 """What has just begun is not worth asking the student about."""
@@ -22,13 +24,21 @@ class Stream:
     """Listens to one recording while it is made.
 
     Whatever the sizes of the chunks, the answer is the same as for the whole. Memory doesn't grow
-    with time, but for the segments that were answered. Made by `Recognizer.stream`.
+    with time, but for the segments that were answered. With a `voice` it gets used to the one
+    that speaks. Made by `Recognizer.stream`.
     """
 
-    def __init__(self, bundle: Bundle, graph: Graph, detector: Detector, sample_rate: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        graph: Graph,
+        detector: Detector,
+        sample_rate: int,
+        voice: Voice | None = None,
+    ) -> None:
         self.sample_rate = checked_rate(sample_rate)
         self.segments: list[Segment] = []
-        self._bundle, self._graph, self._detector = bundle, graph, detector
+        self._bundle, self._graph, self._detector, self._voice = bundle, graph, detector, voice
         self._to_frames = Resampler(self.sample_rate, FRAME_RATE)
         self._to_tape = Resampler(self.sample_rate, bundle.sample_rate)
         self._pieces = Pieces(bundle.window_s)
@@ -85,8 +95,8 @@ class Stream:
         piece = None if self._finished else self._pieces.open
         if piece is None or piece[1] - piece[0] < LEAST_HEARD_S:
             return None
-        start_s = max(piece[0], piece[1] - self._bundle.window_s)
-        return self._segment((start_s, piece[1]))[0]
+        window = (max(piece[0], piece[1] - self._bundle.window_s), piece[1])
+        return self._segment(window, self._said(window, copy(self._voice)))
 
     @property
     def duration_s(self) -> float:
@@ -104,15 +114,17 @@ class Stream:
 
     def _answer(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
-            segment, log_posterior = self._segment(piece)
-            self.segments.append(segment)
+            log_posterior = self._said(piece, self._voice)
+            self.segments.append(self._segment(piece, log_posterior))
             self._weighted += (piece[1] - piece[0]) * log_posterior
 
-    def _segment(self, piece: Piece) -> tuple[Segment, NDArray[np.float64]]:
+    def _said(self, piece: Piece, voice: Voice | None) -> NDArray[np.float64]:
         log_posterior = self._graph.log_posterior(self._tape.cut(*piece))
+        return log_posterior if voice is None else voice.hear(log_posterior)
+
+    def _segment(self, piece: Piece, log_posterior: NDArray[np.float64]) -> Segment:
         probabilities = self._named(log_posterior)
-        label = chosen(probabilities, self._bundle.threshold)
-        return Segment(*piece, label, probabilities), log_posterior
+        return Segment(*piece, chosen(probabilities, self._bundle.threshold), probabilities)
 
     def _named(self, log_posterior: NDArray[np.float64]) -> dict[str, float]:
         powers = np.exp(log_posterior - log_posterior.max())
