@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from liser import cells, scoreboard
+from liser.adaptation import adapt
 from liser.benchmark import benchmark, folds_of
 from liser.cells import TEACHES, Bench, Cell
 from liser.config import Distillation, Frontend, Heads, Protocol, Training
@@ -18,7 +19,6 @@ from liser.distill import label_indices
 from liser.errors import InputError, StorageError
 from liser.metrics import confusion, uar
 from liser.scoreboard import LISTENS
-from liser.students.adaptation import adapt
 from liser.students.hearing import hear
 from liser.targets import Targets
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from liser.adaptation import log_posteriors
 from liser.answer import Whole
 from liser.config import Distillation, Frontend, Heads, Loss, Training
 from liser.corpora.base import Corpus, Utterance
 from liser.distill import Learnt, Split, distill, finetune, label_indices, learn, split_rows
 from liser.errors import InputError, StorageError
-from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, softmax

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from liser.adaptation import adapt
 from liser.config import Frontend
 from liser.corpora.base import Corpus, Utterance
 from liser.errors import InputError, StorageError
 from liser.evaluate import evaluate, write_predictions
 from liser.metrics import confusion, uar
-from liser.students.adaptation import adapt
 from liser.students.hearing import Clips
 from liser.students.student import Student, softmax
 

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from liser.adaptation import log_posteriors
 from liser.config import Distillation, Precision
 from liser.losses import smooth
-from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips
 from liser.students.student import Student, softmax
 from liser.students.variants import Variants

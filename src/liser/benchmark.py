@@ -41,7 +41,7 @@ def benchmark(
     pooled over folds, means over draws. Where a crowd's votes stand beside the labels, `perceived`
     in each row scores the same predictions against them, and `references` a crowd that only
     heard. `adapted` in a student's row scores it once it got used to the voices
-    (`liser.students.adaptation`; the order of the clips is seeded), and `comparisons` are made both
+    (`liser.adaptation`; the order of the clips is seeded), and `comparisons` are made both
     ways. `functionals` are those of `liser.baselines`; without them that baseline is left out,
     and the record says why. With a `beginning` every taught student starts from a trunk, which
     listens to the fold's training and validation speakers only. Cells run in `jobs` processes of

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from liser.adaptation import adapt
 from liser.cells import Bench, Cell, load_cell
 from liser.metrics import confusion, summary, uar, uar_difference_interval
 from liser.scoreboard import scores_of
-from liser.students.adaptation import adapt
 from liser.students.registry import build_student, count_parameters
 
 Floats = NDArray[np.float64]

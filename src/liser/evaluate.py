@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liser import __version__
+from liser.adaptation import adapt
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.joined import bare
 from liser.errors import InputError, StorageError
 from liser.listeners import Listener, listener_of
 from liser.metrics import answered, aurc, score, summary, uar_by_group
 from liser.runtime.recognizer import Recognizer
-from liser.students.adaptation import adapt
 from liser.students.student import Student
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ def evaluate(
     system ``student``; none where nothing is labelled), `predictions` (a plain row a clip),
     `classes`, `skipped`, `seen_speakers`, and `notes` that say what a reader must know. Clips
     are heard one by one, but for the row's `adapted`: the scores once the student got used to each
-    voice (`liser.students.adaptation`), None where a clip names no speaker. The row's `answered`
+    voice (`liser.adaptation`), None where a clip names no speaker. The row's `answered`
     says what is left where unsure clips are not answered: `threshold`, `coverage`, `accuracy` (None
     without a threshold) and `aurc`.
 

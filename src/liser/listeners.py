@@ -40,7 +40,7 @@ class Listener(Protocol):
 
     @property
     def mean_log_posterior(self) -> tuple[float, ...]:
-        """What it says of its training speakers on average (`liser.students.adaptation`)."""
+        """What it says of its training speakers on average (`liser.adaptation`)."""
 
     @property
     def provenance(self) -> Mapping[str, Any]:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from liser.adaptation import adapt
 from liser.cells import TEACHES, Bench, Cell, cells_of, load_cell, settings_of
 from liser.metrics import summary, uar_by_group, uar_difference_interval, uar_ratio_interval
-from liser.students.adaptation import adapt
 from liser.students.registry import build_student, count_parameters
 from liser.teachers.base import Modality
 from liser.teachers.fusion import posteriors

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from liser.adaptation import Voice
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, Stream
 from liser.runtime.stream import Tape
-from liser.students.adaptation import Voice
 
 
 def stream_of(recognizer: Recognizer, sound: np.ndarray, edges: list[int], rate: int) -> Prediction:

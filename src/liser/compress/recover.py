@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from liser.adaptation import log_posteriors
 from liser.compress.prune import choose, cut, importance
 from liser.config import Compression, Loss
-from liser.students.adaptation import log_posteriors
 from liser.students.hearing import Clips
 from liser.students.student import Student
 from liser.train import lessons_from, seed_of, train

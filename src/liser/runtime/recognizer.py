@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
+from liser.adaptation import Voice
 from liser.bundle import Bundle, read_bundle
 from liser.errors import InputError, MediaError, NotFoundError
 from liser.runtime.graph import Graph
@@ -19,7 +20,6 @@ from liser.runtime.prediction import Prediction
 from liser.runtime.sound import HIGHEST_RATE, LOWEST_RATE, checked_rate
 from liser.runtime.stream import Stream
 from liser.runtime.voice import Detector, silero
-from liser.students.adaptation import Voice
 
 DEFAULT = Path(__file__).parents[1] / "models" / "default"
 """The bundle that comes with the package."""
@@ -79,7 +79,7 @@ class Recognizer:
 
         It takes all that it hears from then on, segment after segment, recordings and streams one
         after another, for that speaker's, and takes out what it says of the voice whatever it says
-        (`liser.students.adaptation`). That assumes emotions which are evenly mixed in the long run:
+        (`liser.adaptation`). That assumes emotions which are evenly mixed in the long run:
         of somebody who is angry all day, the anger is taken for the voice. It belongs to one
         thread.
         """

@@ -26,7 +26,7 @@ class Student:
 
     `provenance` says what it was made from (corpus, teachers, settings), as plain JSON.
     `mean_log_posterior` (a number a class) is what it says of its training speakers on average:
-    what it needs to get used to a voice (`liser.students.adaptation`). Each clip is heard in each
+    what it needs to get used to a voice (`liser.adaptation`). Each clip is heard in each
     of the `variants`.
     """
 

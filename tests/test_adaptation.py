@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from liser.adaptation import PRIOR_CLIPS, Voice, adapt, log_posteriors, log_softmax
 from liser.errors import InputError
-from liser.students.adaptation import PRIOR_CLIPS, Voice, adapt, log_posteriors, log_softmax
 
 SEEDS = st.integers(0, 2**31)
 Floats = NDArray[np.float64]
