@@ -80,6 +80,15 @@ def test_trimmed_silence_is_counted(spoken: Corpus) -> None:
     assert early == 0
 
 
+def test_what_students_hear_is_not_heard_again_unless_it_was_otherwise(spoken: Corpus) -> None:
+    known = heard_of([spoken], FRONTEND)[0].clips
+    (heard,) = heard_of([spoken], FRONTEND, first=known)
+    assert heard.clips is known
+    finer = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
+    (again,) = heard_of([spoken], finer, first=known)
+    assert again.clips.frontend == finer
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Utterance:
     path = tmp_path / "kept.npy"

@@ -96,7 +96,7 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def unbroken() -> Trained:
-    return run(taught(easy()[1]))
+    return run(taught(easy()[1]), watch=lambda *_: None)
 
 
 @given(k=st.integers(1, 5), seed=st.integers(0, 2**31))
@@ -160,7 +160,7 @@ def test_the_average_at_the_end_is_kept_whatever_the_validation_speakers_say() -
     wrong[30:] = (labels[30:] + 1) % CLASSES  # what is learnt is worse and worse for them
     told: list[tuple[int, int, float]] = []
     trained = run(supervised(wrong), PLAIN, clips=clips, watch=lambda *a: told.append(a))
-    other = run(supervised(labels), PLAIN, clips=clips)
+    other = run(supervised(labels), PLAIN, clips=clips, watch=lambda *_: None)
     assert same(trained.student, other.student)
     scores = [h["valid_uar"] for h in trained.history]
     assert scores != [h["valid_uar"] for h in other.history]
@@ -172,6 +172,14 @@ def test_the_average_at_the_end_is_kept_whatever_the_validation_speakers_say() -
     assert np.mean(recalls) == pytest.approx(scores[-1]), "not the last average"
 
 
+def test_where_nobody_watches_validation_speakers_are_asked_at_the_end_alone() -> None:
+    lessons = supervised(easy()[1])
+    alone, watched = run(lessons, PLAIN), run(lessons, PLAIN, watch=lambda *_: None)
+    assert same(alone.student, watched.student)
+    assert [set(h) for h in alone.history] == [{"loss"}] * 4 + [{"loss", "valid_uar"}]
+    assert alone.history[-1] == watched.history[-1]
+
+
 def test_it_is_the_average_that_is_kept() -> None:
     lessons = supervised(easy()[1])
     kept = run(lessons, SETTINGS.model_copy(update={"average": 0.9})).student
@@ -180,7 +188,8 @@ def test_it_is_the_average_that_is_kept() -> None:
 
 
 def test_validation_clips_are_not_needed() -> None:
-    trained = run(supervised(easy()[1]), rows=(np.arange(30), np.arange(0)))
+    nobody = np.arange(0)
+    trained = run(supervised(easy()[1]), rows=(np.arange(30), nobody), watch=lambda *_: None)
     assert [h["valid_uar"] for h in trained.history] == [0.0] * 5
 
 

@@ -1,12 +1,14 @@
 """Trunks of a benchmark: one a fold, deaf to its test speakers, made once, told in the record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 
 from liser.config import Distillation, Frontend, Heads, Pretraining, Protocol, Training
 from liser.corpora.base import Corpus
@@ -80,11 +82,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[Heard]]:
 
 
 def made(
-    beginning: Beginning | None, tones: Corpus, folder: Path, protocol: Protocol = PROTOCOL
+    beginning: Beginning | None,
+    tones: Corpus,
+    folder: Path,
+    protocol: Protocol = PROTOCOL,
+    jobs: int = 1,
+    beside: Sequence[Callable[[], None]] = (),
 ) -> tuple[Path, ...]:
     clips = hear(tones.utterances, protocol.distillation.frontend)
     folds = folds_of(tones, protocol)
-    return make_trunks(beginning, tones, clips, folds, protocol, folder, 1, None)
+    return make_trunks(beginning, tones, clips, folds, protocol, folder, jobs, None, beside)
 
 
 def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
@@ -226,6 +233,20 @@ def test_a_student_that_cannot_inherit_is_refused_before_any_work(
 def test_without_an_encoder_there_are_none(tones: Corpus, tmp_path: Path) -> None:
     assert made(None, tones, tmp_path) == ()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("jobs", "idle"), [(1, 0), (2, 1), (4, 1), (6, 3)])
+def test_work_beside_fills_the_processes_that_would_wait_for_the_last_trunks(
+    heir: str, tones: Corpus, beginning: Beginning, tmp_path: Path, jobs: int, idle: int
+) -> None:
+    done: list[int] = []
+    beside = [partial(done.append, number) for number in range(3)]
+    with parallel_config("threading"):
+        folders = made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+        assert all((folder / "trunk.json").exists() for folder in folders)
+        assert sorted(done) == list(range(idle))
+        made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    assert len(done) == idle, "there was nothing to wait for"
 
 
 def _cells(folder: Path) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from liser.corpora.joined import join, labelled_in, prefixed
 from liser.corpora.labelled import keep_labels
 from liser.corpora.splits import Fold, speaker_folds
 from liser.crossings import Crossing, differences, row_of
-from liser.distill import Watch, check_targets, distill, label_indices
+from liser.distill import check_targets, distill, label_indices
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.labels import in_order
@@ -29,6 +29,7 @@ from liser.students.hearing import Clips, hear, heard_alike
 from liser.students.student import Student
 from liser.students.trunk import Trunk, load_trunk
 from liser.targets import Targets, join_targets
+from liser.train import Watch
 from liser.trunks import Beginning, make_trunks
 
 
@@ -183,7 +184,7 @@ def distil_all(
     settings: Across | None = None,
     *,
     trunk: Trunk | None = None,
-    watch: Watch = lambda done, total, score: None,
+    watch: Watch | None = None,
 ) -> Student:
     """Distil one student from all speakers of all corpora, and keep it in `out`.
 

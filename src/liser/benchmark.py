@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from liser.baselines import LICENCE, NOT_GIVEN, SYSTEM, LeftOut, opensmile_svm
-from liser.cells import Bench, cell_folders, cells_of, train_cells
+from liser.cells import Bench, cell_folders, cells_of, train_cells, untaught
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, speaker_folds
@@ -19,7 +19,7 @@ from liser.scoreboard import comparisons, embedding_map, references, rows_of, te
 from liser.students.hearing import hear, heard_alike
 from liser.students.trunk import load_trunk
 from liser.targets import Targets
-from liser.trunks import Beginning, make_trunks
+from liser.trunks import Beginning, make_trunks, trunk_folders
 
 
 def benchmark(
@@ -64,7 +64,7 @@ def benchmark(
         check_targets(corpus, [baseline])
     folds = folds_of(corpus, protocol)
     clips = hear(heard_alike(corpus.utterances), protocol.distillation.frontend)
-    trunks = make_trunks(beginning, corpus, clips, folds, protocol, folder, jobs, progress)
+    trunks = trunk_folders(beginning, corpus, clips, folds, protocol, folder)
     bench = Bench(
         corpus,
         tuple(targets),
@@ -78,6 +78,8 @@ def benchmark(
     cells = cells_of(bench)
     for cell in cells:  # a budget that is too small is refused before anything is trained
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
+    beside = untaught(bench, cells) if trunks else []
+    make_trunks(beginning, corpus, clips, folds, protocol, folder, jobs, progress, beside)
     seconds = train_cells([(bench, cell) for cell in cells], jobs, progress)
     said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
     rows, predictions, adapted = rows_of(bench, said)

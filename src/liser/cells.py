@@ -5,8 +5,9 @@ benchmark that was killed goes on where it was, since a cell's file is there or 
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +162,7 @@ def cell_folders(
 
 def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | None) -> float:
     """Train what isn't there yet; return the seconds of training that all cells took together."""
-    for folder in {bench.folders[cell.system] for bench, cell in work}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"can't make the run's folder {folder}: {error}") from error
-    missing = [(bench, cell) for bench, cell in work if not bench.path(cell).exists()]
+    missing = _missing(work)
     console = Console(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     run = Parallel(n_jobs=jobs, return_as="generator_unordered")
@@ -175,6 +171,22 @@ def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | 
         for _ in run(delayed(_train_cell)(bench, cell) for bench, cell in missing):
             bar.advance(task)
     return sum(float(load_cell(bench, cell)["seconds"]) for bench, cell in work)
+
+
+def untaught(bench: Bench, cells: Sequence[Cell]) -> list[Callable[[], None]]:
+    """Return the training, still to be done, of each cell without teachers: it needs no trunk."""
+    work = _missing([(bench, cell) for cell in cells if not TEACHES[cell.system]])
+    return [partial(_train_cell, *one) for one in work]
+
+
+def _missing(work: Sequence[tuple[Bench, Cell]]) -> list[tuple[Bench, Cell]]:
+    """Return the cells that aren't there yet; their folders are."""
+    for folder in {bench.folders[cell.system] for bench, cell in work}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"can't make the run's folder {folder}: {error}") from error
+    return [(bench, cell) for bench, cell in work if not bench.path(cell).exists()]
 
 
 def _train_cell(bench: Bench, cell: Cell) -> None:

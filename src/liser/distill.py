@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -26,9 +26,7 @@ from liser.students.trunk import Trunk
 from liser.students.variants import Variants
 from liser.targets import Targets
 from liser.teachers.fusion import Views, posteriors, views_by_modality
-from liser.train import Trained, lessons_from, train
-
-Watch = Callable[[int, int, float], None]
+from liser.train import Trained, Watch, lessons_from, train
 
 FINETUNING = Training(learning_rate=2e-4, updates=300)
 """A tenth of the learning rate and an eighth of the updates of a training from scratch."""
@@ -57,7 +55,7 @@ def distill(
     trunk: Trunk | None = None,
     seed: int = 0,
     valid_speakers: int = 2,
-    watch: Watch = lambda done, total, score: None,
+    watch: Watch | None = None,
 ) -> Student:
     """Distil teachers into an audio-only student that `folder` then holds.
 
@@ -147,7 +145,7 @@ def learn(
     settings: Distillation,
     seed: int,
     checkpoint: Path | None = None,
-    watch: Watch = lambda done, total, score: None,
+    watch: Watch | None = None,
     trunk: Trunk | None = None,
     sources: NDArray[np.str_] | None = None,
 ) -> Learnt:
@@ -215,7 +213,7 @@ def finetune(
     *,
     seed: int = 0,
     valid_speakers: int = 0,
-    watch: Watch = lambda done, total, score: None,
+    watch: Watch | None = None,
 ) -> Student:
     """Adapt a student to new voices from their labelled clips, and keep it in `folder`.
 

@@ -92,17 +92,23 @@ def heard_of(
     corpora: Sequence[Corpus],
     frontend: Frontend,
     watch: Callable[[Corpus], Callable[[], None]] = lambda corpus: lambda: None,
+    first: Clips | None = None,
 ) -> list[Heard]:
     """Hear all of some corpora as students of `frontend` do and, where it may, as an encoder.
 
     It may if each clip of the first corpus has sound. `watch` is asked, corpus by corpus, for what
-    to call after each utterance. Raises as `liser.students.hearing.hear`.
+    to call after each utterance. `first` is what students hear of the first corpus, where that is
+    known: it needn't be heard again if it was through the same front end. Raises as
+    `liser.students.hearing.hear`.
     """
     found = []
     closely = all(_has_sound(u) for u in corpora[0].utterances)
     for corpus in corpora:
         utterances = heard_alike(corpus.utterances)
-        clips = hear(utterances, frontend, watch(corpus))
+        if corpus is corpora[0] and first is not None and first.frontend == frontend:
+            clips = first
+        else:
+            clips = hear(utterances, frontend, watch(corpus))
         close = hear_closely(utterances) if closely else None
         found.append(Heard(clips, np.flatnonzero(clips.heard), corpus.name, close))
     return found

@@ -1,11 +1,11 @@
 """The training loop: read `train` from top to bottom.
 
-Rounds of a fixed number of updates; after each the moving average of the weights is scored on
-the validation speakers and everything is written to a checkpoint. The scores are a curve to look
-at and choose nothing: the average at the end of the schedule is what is kept, since with few labels
-the validation speakers have a dozen of them, and the best of many rounds would be noise. All
-randomness of a round is seeded by (seed, round), so that a resumed run needs no generator's state
-to end where an unbroken one would.
+Rounds of a fixed number of updates; after each everything is written to a checkpoint and, if
+somebody watches, the moving average of the weights is scored on the validation speakers. The scores
+are a curve to look at and choose nothing: the average at the end of the schedule is what is kept,
+since with few labels the validation speakers have a dozen of them, and the best of many rounds
+would be noise. All randomness of a round is seeded by (seed, round), so that a resumed run needs no
+generator's state to end where an unbroken one would.
 """
 
 import copy
@@ -29,6 +29,9 @@ from liser.students.augment import augment, crop, middle
 from liser.students.harden import harden
 from liser.students.hearing import Clips
 
+Watch = Callable[[int, int, float], None]
+"""Is told rounds done, rounds in all, and the latest validation score."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
@@ -48,7 +51,10 @@ class Lessons:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A student with its averaged weights, and loss and validation UAR after each round."""
+    """A student with its averaged weights, and after each round the `loss`.
+
+    Where it was looked at, and at the end, `valid_uar` is the validation speakers' UAR.
+    """
 
     student: nn.Module
     history: tuple[dict[str, float], ...]
@@ -98,13 +104,13 @@ def train(
     settings: Training,
     seed: int,
     checkpoint: Path | None = None,
-    watch: Callable[[int, int, float], None] = lambda done, total, score: None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Teach a student its lessons; deterministic for a seed, resumable.
 
     `rows` are the clips to train on and those to validate on (may be none). `checkpoint` is a file
     that a killed run goes on from. `watch` is told after each round: rounds done, rounds in all,
-    the latest validation score (0 without validation clips).
+    the latest validation score (0 without validation clips). Without it there is one, at the end.
 
     Raises:
         InputError: nothing to learn from, or the checkpoint is of another run.
@@ -129,10 +135,12 @@ def train(
         state.student.train()
         for batch in order[: settings.updates - state.step]:
             state.update(clips, batch, rng)
-        state.end_round(_validation_score(state, clips, valid))
+        looked_at = watch is not None or state.round == rounds - 1
+        state.end_round(_validation_score(state, clips, valid) if looked_at else None)
         if checkpoint is not None:
             save_checkpoint(checkpoint, state.snapshot())
-        watch(state.round, rounds, state.history[-1]["valid_uar"])
+        if watch is not None:
+            watch(state.round, rounds, state.history[-1]["valid_uar"])
     return Trained(state.average.cpu().eval(), tuple(state.history))
 
 
@@ -208,10 +216,11 @@ class _State:
         floats = [name for name, value in ours.items() if value.is_floating_point()]
         torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], 1 - keep)
 
-    def end_round(self, score: float) -> None:
-        """Note the round's mean loss and the average's validation score."""
+    def end_round(self, score: float | None) -> None:
+        """Note the round's mean loss and, if there is one, the average's validation score."""
         self.round += 1
-        self.history.append({"loss": float(np.mean(self.losses)), "valid_uar": score})
+        seen = {} if score is None else {"valid_uar": score}
+        self.history.append({"loss": float(np.mean(self.losses)), **seen})
         self.losses = []
 
     _KEPT = ("step", "round", "history", "recipe")

@@ -39,6 +39,39 @@ class Beginning:
     also: tuple[Corpus, ...] = ()
 
 
+def trunk_folders(
+    beginning: Beginning | None,
+    corpus: Corpus,
+    clips: Clips,
+    folds: Sequence[Fold],
+    protocol: Protocol,
+    folder: Path,
+) -> tuple[Path, ...]:
+    """Name each fold's trunk by all that decides it, and make nothing; none without an encoder.
+
+    Raises:
+        InputError: the student can't inherit, or is to recall what it doesn't; or one of the
+            further corpora has a speaker of the one that is tested.
+    """
+    settings = protocol.distillation
+    check_recall(settings, beginning is not None)
+    if beginning is None:
+        return ()
+    _refuse_shared_speakers(corpus, beginning.also)
+    build_heir(settings.student, settings.frontend.mels)
+    decides = [
+        VERSION,
+        Whisper(beginning.model).fingerprint,
+        settings.student,
+        settings.frontend.model_dump(),
+        protocol.pretraining.model_dump(),
+        [(other.name, [u.id for u in other.utterances]) for other in beginning.also],
+        protocol.seed,
+    ]
+    names = [[corpus.utterances[row].id for row in _rows(corpus, clips, fold)] for fold in folds]
+    return tuple(folder / f"trunk-{fingerprint(*decides, own)}" for own in names)
+
+
 def make_trunks(
     beginning: Beginning | None,
     corpus: Corpus,
@@ -48,26 +81,19 @@ def make_trunks(
     folder: Path,
     jobs: int,
     progress: bool | None,
+    beside: Sequence[Callable[[], None]] = (),
 ) -> tuple[Path, ...]:
-    """Make what isn't there yet; return the folders of the trunks, by fold; none without an
-    encoder.
+    """Make what isn't there yet; return `trunk_folders`, and raise as they do.
 
-    Raises:
-        InputError: the student can't inherit, or is to recall what it doesn't; or one of the
-            further corpora has a speaker of the one that is tested.
+    `beside` is work that needs no trunk: as much of it is done as there are processes that would
+    wait for the last trunks.
     """
-    check_recall(protocol.distillation, beginning is not None)
-    if beginning is None:
-        return ()
-    _refuse_shared_speakers(corpus, beginning.also)
-    frontend = protocol.distillation.frontend
-    build_heir(protocol.distillation.student, frontend.mels)  # or refused before any work
-    finer = protocol.pretraining.listening(frontend)
-    rows = [_rows(corpus, clips, fold) for fold in folds]
-    folders = _folders(beginning, corpus, rows, protocol, folder)
+    folders = trunk_folders(beginning, corpus, clips, folds, protocol, folder)
     todo = [i for i, made in enumerate(folders) if not (made / "trunk.json").exists()]
-    if not todo:
+    if beginning is None or not todo:
         return folders
+    finer = protocol.pretraining.listening(protocol.distillation.frontend)
+    rows = [_rows(corpus, clips, fold) for fold in folds]
     console = Console(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
@@ -77,17 +103,18 @@ def make_trunks(
             task = bar.add_task(f"hearing {heard.name}", total=len(heard.utterances))
             return partial(bar.advance, task)
 
-        whole, *others = heard_of([corpus, *beginning.also], finer, watch)
+        whole, *others = heard_of([corpus, *beginning.also], finer, watch, clips)
         own = [_by_source(corpus, whole, rows[i]) for i in todo]
         everyone = replace(whole, rows=np.unique(np.concatenate([rows[i] for i in todo])))
         _listen(beginning, [everyone, *others], jobs, bar)
         task = bar.add_task("trunks", total=len(folds), completed=len(folds) - len(todo))
         run = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        for _ in run(
-            delayed(_make)(beginning, [*heard, *others], protocol, folders[i])
+        making = [
+            partial(_make, beginning, [*heard, *others], protocol, folders[i])
             for heard, i in zip(own, todo, strict=True)
-        ):
-            bar.advance(task)
+        ]
+        for made in run(delayed(work)() for work in (*making, *beside[: -len(todo) % jobs])):
+            bar.advance(task, made or 0)
     return folders
 
 
@@ -127,28 +154,6 @@ def _by_source(corpus: Corpus, whole: Heard, rows: NDArray[np.int64]) -> list[He
     ]
 
 
-def _folders(
-    beginning: Beginning,
-    corpus: Corpus,
-    rows: Sequence[NDArray[np.int64]],
-    protocol: Protocol,
-    folder: Path,
-) -> tuple[Path, ...]:
-    """Name each trunk's folder by all that decides it."""
-    settings = protocol.distillation
-    decides = [
-        VERSION,
-        Whisper(beginning.model).fingerprint,
-        settings.student,
-        settings.frontend.model_dump(),
-        protocol.pretraining.model_dump(),
-        [(other.name, [u.id for u in other.utterances]) for other in beginning.also],
-        protocol.seed,
-    ]
-    names = [[corpus.utterances[row].id for row in own] for own in rows]
-    return tuple(folder / f"trunk-{fingerprint(*decides, own)}" for own in names)
-
-
 def _listen(beginning: Beginning, heard: Sequence[Heard], jobs: int, bar: Progress) -> None:
     """Let the encoder listen to all clips once, before processes that share them need them."""
     encoder, frames = Whisper(beginning.model), FrameStore(beginning.frames)
@@ -171,7 +176,8 @@ def _listen_to(beginning: Beginning, sound: Sequence[Stretch]) -> int:
     return len(sound)
 
 
-def _make(beginning: Beginning, heard: Sequence[Heard], protocol: Protocol, folder: Path) -> None:
+def _make(beginning: Beginning, heard: Sequence[Heard], protocol: Protocol, folder: Path) -> int:
+    """Make one trunk, and return how many that is."""
     import torch
 
     torch.set_num_threads(1)
@@ -187,3 +193,4 @@ def _make(beginning: Beginning, heard: Sequence[Heard], protocol: Protocol, fold
     )
     save_trunk(trunk, folder)
     checkpoint.unlink(missing_ok=True)
+    return 1

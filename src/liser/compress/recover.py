@@ -5,7 +5,6 @@ embeddings of them, heard by the smaller one in disturbed crops, as any student 
 (`liser.train`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from liser.compress.prune import choose, cut, importance
 from liser.config import Compression, Loss
 from liser.students.hearing import Clips
 from liser.students.student import Student
-from liser.train import lessons_from, seed_of, train
+from liser.train import Watch, lessons_from, seed_of, train
 
 MEASURED_CLIPS = 256
 """How many clips say what each channel tells."""
@@ -42,7 +41,7 @@ def prune(
     settings: Compression | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
-    watch: Callable[[int, int, float], None] = lambda done, total, score: None,
+    watch: Watch | None = None,
 ) -> Student:
     """Return a student with a share of the parameters that says much the same.
 
