@@ -268,7 +268,7 @@ def test_the_record_says_how_it_came_about(run: tuple[dict[str, Any], Path]) -> 
     assert {"python", "liser", "torch"} <= set(record["versions"])
 
 
-TIMES = ("wall_time_s", "training_s", "peak_memory_mb", "date")
+TIMES = ("wall_time_s", "training_s", "peak_memory_mb", "date", "reused")
 
 
 def test_a_killed_run_trains_only_what_is_missing(
@@ -291,6 +291,9 @@ def test_a_killed_run_trains_only_what_is_missing(
     monkeypatch.setattr(cells, "_train_cell", counted)
     again = benchmark(tones, both, folder, PROTOCOL, jobs=1, command="made")
     assert trained == [Cell("distilled", 1.0, 1, 2)]
+    students = len(cells.cells_of(bench_of(tones, both, folder)))
+    assert record["reused"] == {"trunks": 0, "students": 0}
+    assert again["reused"] == {"trunks": 0, "students": students - 1}
     for name in TIMES:
         again.pop(name)
     assert again == {name: value for name, value in record.items() if name not in TIMES}

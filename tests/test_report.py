@@ -244,6 +244,17 @@ def test_a_change_without_interval(results: dict[str, Any], tmp_path: Path) -> N
     assert "interval" not in robustness_note(record["robustness"])
 
 
+@pytest.mark.parametrize(
+    ("students", "says"), [(0, "42 min<"), (7, "42 min (the last run alone)<")]
+)
+def test_a_run_that_went_on_says_that_its_time_is_not_all(
+    results: dict[str, Any], students: int, says: str, tmp_path: Path
+) -> None:
+    results["reused"] = {"trunks": 0, "students": students}
+    report(results, tmp_path / "report.html")
+    assert says in (tmp_path / "report.html").read_text("utf-8")
+
+
 def test_missing_parts_are_left_out(tmp_path: Path) -> None:
     few = {"rows": [{"system": "my_model", "labels": 0.25, "uar": 0.5}], "labels": ["a", "b"]}
     page = page_of(few, tmp_path)

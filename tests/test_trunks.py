@@ -275,6 +275,9 @@ def test_taught_students_start_from_trunks_and_no_other_does(
     assert [t["clips"] for t in begun["trunks"]] == [{"tones": 24, "others": 6}] * 3
     assert {t["encoder"] for t in begun["trunks"]} == {"tiny-whisper"}
     assert all(0 <= abs(t["explained"]) <= 1 for t in begun["trunks"])
+    again = benchmark(tones, both, tmp_path / "begun", PROTOCOL, beginning=beginning, jobs=1)
+    assert begun["reused"] == {"trunks": 0, "students": 0}
+    assert again["reused"] == {"trunks": 3, "students": 6}
 
 
 def test_processes_side_by_side_come_to_the_same(

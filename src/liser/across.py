@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from liser.cells import Bench, Cell, cell_folders, train_cells
+from liser.cells import Bench, Cell, cell_folders, reused, train_cells
 from liser.config import Across
 from liser.corpora.base import Corpus
 from liser.corpora.joined import join, labelled_in, prefixed
@@ -30,7 +30,7 @@ from liser.students.student import Student
 from liser.students.trunk import Trunk, load_trunk
 from liser.targets import Targets, join_targets
 from liser.train import Watch
-from liser.trunks import Beginning, make_trunks
+from liser.trunks import Beginning, make_trunks, trunk_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def across(
     tried = [(names, i) for names in _training_sets(sources) for i in range(settings.run_folds)]
     every = [material.fold(names, i) for names, i in tried]
     protocol = settings.protocol
-    trunks = make_trunks(beginning, corpus, clips, every, protocol, folder, jobs, progress)
+    trunks = trunk_folders(beginning, corpus, clips, every, protocol, folder)
     begun: list[tuple[Path, ...]] = [(trunk,) for trunk in trunks] or [()] * len(every)
     benches = [
         _bench(material, names, fold, own, folder)
@@ -113,7 +113,10 @@ def across(
     for bench in benches:  # a budget that is too small is refused before anything is trained
         bench.budgeted(bench.folds[0], settings.budget, 0)
     cells = [Cell("distilled", settings.budget, draw, 0) for draw in range(settings.draws)]
-    seconds = train_cells([(bench, cell) for bench in benches for cell in cells], jobs, progress)
+    work = [(bench, cell) for bench in benches for cell in cells]
+    there = reused(trunks, work)
+    make_trunks(beginning, corpus, clips, every, protocol, folder, jobs, progress)
+    seconds = train_cells(work, jobs, progress)
     common = _common([s.corpus for s in sources])
     crossings = [
         Crossing(
@@ -139,6 +142,7 @@ def across(
         "date": time.strftime("%Y-%m-%d"),
         "wall_time_s": round(time.monotonic() - started, 1),
         "training_s": round(seconds, 1),
+        "reused": there,
         "peak_memory_mb": round(peak_memory_mb(), 0),
         "jobs": jobs,
         "skipped": [plain(s) for s in (*corpus.skipped, *clips.skipped)],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from liser.baselines import LICENCE, NOT_GIVEN, SYSTEM, LeftOut, opensmile_svm
-from liser.cells import Bench, cell_folders, cells_of, train_cells, untaught
+from liser.cells import Bench, cell_folders, cells_of, reused, train_cells, untaught
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, speaker_folds
@@ -43,7 +43,8 @@ def benchmark(
     heard. `adapted` in a student's row scores it once it got used to the voices
     (`liser.adaptation`; the order of the clips is seeded), and `comparisons` are made both
     ways. `functionals` are those of `liser.baselines`; without them that baseline is left out,
-    and the record says why. With a `beginning` every taught student starts from a trunk, which
+    and the record says why. `wall_time_s` is that of this run, which `reused` so many trunks and
+    students of runs before. With a `beginning` every taught student starts from a trunk, which
     listens to the fold's training and validation speakers only. Cells run in `jobs` processes of
     one thread each.
 
@@ -78,9 +79,11 @@ def benchmark(
     cells = cells_of(bench)
     for cell in cells:  # a budget that is too small is refused before anything is trained
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
+    work = [(bench, cell) for cell in cells]
+    there = reused(trunks, work)
     beside = untaught(bench, cells) if trunks else []
     make_trunks(beginning, corpus, clips, folds, protocol, folder, jobs, progress, beside)
-    seconds = train_cells([(bench, cell) for cell in cells], jobs, progress)
+    seconds = train_cells(work, jobs, progress)
     said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
     rows, predictions, adapted = rows_of(bench, said)
     return {
@@ -92,6 +95,7 @@ def benchmark(
         "date": time.strftime("%Y-%m-%d"),
         "wall_time_s": round(time.monotonic() - started, 1),
         "training_s": round(seconds, 1),
+        "reused": there,
         "peak_memory_mb": round(peak_memory_mb(), 0),
         "jobs": jobs,
         "clips": len(tested_rows(bench)),

@@ -25,7 +25,7 @@ from liser.errors import StorageError
 from liser.fingerprint import fingerprint
 from liser.students.hearing import Clips
 from liser.students.student import softmax
-from liser.students.trunk import load_trunk
+from liser.students.trunk import is_made, load_trunk
 from liser.targets import Targets
 from liser.teachers.base import Modality
 from liser.teachers.fusion import Views, views_by_modality
@@ -171,6 +171,14 @@ def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | 
         for _ in run(delayed(_train_cell)(bench, cell) for bench, cell in missing):
             bar.advance(task)
     return sum(float(load_cell(bench, cell)["seconds"]) for bench, cell in work)
+
+
+def reused(trunks: Sequence[Path], work: Sequence[tuple[Bench, Cell]]) -> dict[str, int]:
+    """Count what is there already: the time that a run takes doesn't tell of it."""
+    return {
+        "trunks": sum(map(is_made, trunks)),
+        "students": sum(bench.path(cell).exists() for bench, cell in work),
+    }
 
 
 def untaught(bench: Bench, cells: Sequence[Cell]) -> list[Callable[[], None]]:

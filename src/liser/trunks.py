@@ -21,7 +21,7 @@ from liser.frame_store import FrameStore
 from liser.listening import Heard, Stretch, heard_of, listen, stretches
 from liser.pretrain import build_heir, pretrain
 from liser.students.hearing import Clips
-from liser.students.trunk import save_trunk
+from liser.students.trunk import is_made, save_trunk
 from liser.students.whisper import Whisper
 
 
@@ -89,7 +89,7 @@ def make_trunks(
     wait for the last trunks.
     """
     folders = trunk_folders(beginning, corpus, clips, folds, protocol, folder)
-    todo = [i for i, made in enumerate(folders) if not (made / "trunk.json").exists()]
+    todo = [i for i, made in enumerate(folders) if not is_made(made)]
     if beginning is None or not todo:
         return folders
     finer = protocol.pretraining.listening(protocol.distillation.frontend)

@@ -91,6 +91,11 @@ def save_trunk(trunk: Trunk, folder: Path) -> None:
     keep(folder, "trunk", FORMAT, record, trunk.state)
 
 
+def is_made(folder: Path) -> bool:
+    """Tell whether the folder holds a finished trunk: the record is written last."""
+    return (folder / "trunk.json").exists()
+
+
 def load_trunk(folder: Path) -> Trunk:
     """Read what `save_trunk` wrote.
 
