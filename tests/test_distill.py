@@ -490,6 +490,47 @@ def test_a_readout_hears_alike_in_half_the_precision(heir: str, tones: Corpus) -
         assert np.sqrt(np.mean(((one - other) / spread) ** 2)) < 0.1
 
 
+def test_what_is_heard_of_drawn_variants_is_part_of_what_is_heard_of_all(
+    heir: str, tones: Corpus
+) -> None:
+    clips = hear(tones.utterances, SETTINGS.frontend)
+    rows, variants = np.flatnonzero(clips.heard), Variants((1.0, 1.1), (0.05,))
+    module = build_student(heir, 3, 16)
+    module.readout.weight.data.normal_()  # type: ignore[union-attr, operator]
+    drawn = variants.drawn(len(rows), 2, np.random.default_rng(0))
+    drawn[:, 5] = True
+    whole = Whole.heard(module, clips, rows, variants, "float32")
+    part = Whole.heard(module, clips, rows, variants, "float32", drawn)
+    assert drawn.sum(0).tolist() == [2] * 5 + [3] + [2] * (len(rows) - 6)
+    for own, all_, some in zip(drawn, whole.features, part.features, strict=True):
+        np.testing.assert_allclose(some, all_[own], atol=1e-5)
+    few = rows[3:9]
+    features, whose = part.of(few)
+    assert np.bincount(whose).tolist() == [2, 2, 3, 2, 2, 2]
+    said = module.readout(features).log_softmax(-1).detach().numpy()  # type: ignore[operator]
+    means = [said[whose == place].mean(0) for place in range(len(few))]
+    np.testing.assert_allclose(part.read(module, few), means, atol=1e-5)
+
+
+def test_a_readout_of_drawn_variants_is_another_and_certain_by_all(
+    heir: str, tones: Corpus
+) -> None:
+    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    split = split_rows(tones, clips.heard, 2, seed=0)
+    said = []
+    for many in (None, 3, 2):
+        settings = SETTINGS.model_copy(
+            update={"student": heir, "shifts": (-0.05, 0.05), "read_variants": many}
+        )
+        learnt = learn(clips, {}, labels, tones.labels, split, settings, seed=0)
+        logits, _ = clips.predict(learnt.checked.answering, split.valid)
+        anew = learnt.checked.calibrated(logits, np.eye(3)[labels[split.valid]])
+        assert learnt.checked.temperature == pytest.approx(anew.temperature, rel=1e-3)
+        said.append(logits)
+    np.testing.assert_array_equal(said[0], said[1])
+    assert not np.allclose(said[0], said[2], atol=1e-3)
+
+
 def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(
     nano: str, tones: Corpus
 ) -> None:

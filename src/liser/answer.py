@@ -20,12 +20,14 @@ from liser.train import Lessons
 class Whole:
     """What a trained student's readout hears of whole clips: of those in `rows`, sorted.
 
-    Clips that nothing is known of aren't among them. `features` (rows, dim) are there for each
-    variant of a clip that the student hears when it answers.
+    Clips that nothing is known of aren't among them. For each variant of a clip that the student
+    hears when it answers, `drawn` (variants, rows) says of which clips it was heard, and `features`
+    (those drawn, dim) hold what.
     """
 
     rows: NDArray[np.int64]
     features: tuple[NDArray[np.float32], ...]
+    drawn: NDArray[np.bool_]
 
     @classmethod
     def heard(
@@ -35,23 +37,42 @@ class Whole:
         rows: NDArray[np.int64],
         variants: Variants,
         precision: Precision,
+        drawn: NDArray[np.bool_] | None = None,
     ) -> "Whole":
-        """Let a student hear the clips of sorted `rows` in all variants, as precisely as it learns.
+        """Let a student hear the clips of sorted `rows` as precisely as it learns.
 
-        What is fitted to features in bfloat16 answers features in float32 alike.
+        In those variants that are `drawn` (variants, rows), or in all. What is fitted to features
+        in bfloat16 answers features in float32 alike.
         """
 
-        def of(logmel: Tensor) -> tuple[Tensor, ...]:
-            half = precision == "bfloat16"
-            with torch.autocast(logmel.device.type, torch.bfloat16, enabled=half):
-                return tuple(module.eval().features(one) for one in variants.of(logmel))  # type: ignore[operator]
+        def features(variant: Variants, some: NDArray[np.int64]) -> NDArray[np.float32]:
+            def ask(logmel: Tensor) -> tuple[Tensor]:
+                half = precision == "bfloat16"
+                with torch.autocast(logmel.device.type, torch.bfloat16, enabled=half):
+                    return (module.features(*variant.of(logmel)),)  # type: ignore[operator]
 
-        return cls(rows, clips.told(of, rows))
+            if len(some) == 0:
+                return np.empty((0, module.readout.in_features), np.float32)  # type: ignore[union-attr, arg-type]
+            return clips.told(ask, some)[0]
 
-    def of(self, rows: NDArray[np.int64]) -> list[Tensor]:
-        """Return the features of some of the clips, by variant."""
+        module.eval()
+        if drawn is None:
+            drawn = np.ones((len(variants), len(rows)), bool)
+        each = zip(variants.each(), drawn, strict=True)
+        return cls(rows, tuple(features(one, rows[own]) for one, own in each), drawn)
+
+    def of(self, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int64]]:
+        """Return features (n, dim) of some clips in all variants heard, and whose each is.
+
+        That is its place (n,) in `rows`.
+        """
         places = np.searchsorted(self.rows, rows)
-        return [torch.from_numpy(variant[places]) for variant in self.features]
+        found, whose = [], []
+        for variant, drawn in zip(self.features, self.drawn, strict=True):
+            own = np.flatnonzero(drawn[places])
+            found.append(variant[(np.cumsum(drawn) - 1)[places[own]]])
+            whose.append(own)
+        return torch.from_numpy(np.concatenate(found)), np.concatenate(whose)
 
     def has(self, rows: NDArray[np.int64]) -> bool:
         """Tell whether all of these clips were heard."""
@@ -59,9 +80,12 @@ class Whole:
 
     @torch.inference_mode()
     def read(self, module: nn.Module, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return logits (rows, classes), the mean over variants of what a readout says."""
-        said = [module.readout(own).log_softmax(-1) for own in self.of(rows)]  # type: ignore[operator]
-        return torch.stack(said).mean(0).numpy()
+        """Return logits (rows, classes): what a readout says, the mean over variants heard."""
+        features, whose = self.of(rows)
+        said = module.readout(features).log_softmax(-1).numpy()  # type: ignore[operator]
+        total = np.zeros((len(rows), said.shape[1]), np.float32)
+        np.add.at(total, whose, said)
+        return np.asarray(total / np.bincount(whose, minlength=len(rows))[:, None], np.float32)
 
 
 def settle(
@@ -110,15 +134,12 @@ def _read_out(
     if len(rows) == 0:
         return
     taught, times = np.unique(rows, return_counts=True)  # clips of a smaller corpus come often
-    features = whole.of(taught)
+    features, whose = whole.of(taught)
     target = smooth(lessons.posterior[taught], settings.training.label_smoothing)
     weight = lessons.posterior_weight[taught] * torch.from_numpy(times)
-    module.readout.fit(  # type: ignore[operator, union-attr]
-        torch.cat(features),
-        target.repeat(len(features), 1),
-        weight.repeat(len(features)),
-        settings.readout,
-    )
+    # a clip counts alike, in however many variants it was heard
+    each = weight * torch.from_numpy(len(whole.features) / np.bincount(whose))
+    module.readout.fit(features, target[whose], each[whose], settings.readout)  # type: ignore[operator, union-attr]
     for parameter in module.classify[-1].parameters():  # type: ignore[index, union-attr]
         nn.init.zeros_(parameter)
 

@@ -228,7 +228,7 @@ Shift = Annotated[float, Field(ge=-0.1, le=0.1)]
 class Distillation(Settings):
     """All that decides a student, given clips, targets and labels."""
 
-    UNSAID = ("recall", "tempi", "shifts")
+    UNSAID = ("recall", "tempi", "shifts", "read_variants")
 
     student: str = "conv"
     frontend: Frontend = Frontend()
@@ -247,6 +247,8 @@ class Distillation(Settings):
     """At which tempi a clip is heard once the student is trained; it says the mean."""
     shifts: tuple[Shift, ...] = ()
     """By which shares of the mel axis it is heard higher (above 0) or lower as well."""
+    read_variants: Count | None = None
+    """Of how many of these variants, drawn clip by clip, the readout is fitted; None: of all."""
 
     @model_validator(mode="after")
     def _answers_by_what_it_recalls(self) -> Self:

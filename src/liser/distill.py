@@ -26,7 +26,7 @@ from liser.students.trunk import Trunk
 from liser.students.variants import Variants
 from liser.targets import Targets
 from liser.teachers.fusion import Views, posteriors, views_by_modality
-from liser.train import Trained, Watch, lessons_from, train
+from liser.train import Trained, Watch, lessons_from, seed_of, train
 
 FINETUNING = Training(learning_rate=2e-4, updates=300)
 """A tenth of the learning rate and an eighth of the updates of a training from scratch."""
@@ -191,7 +191,10 @@ def learn(
     known = everyone[lessons.posterior_weight.numpy()[everyone] > 0]
     whole = None
     if settings.readout and len(known):
-        whole = Whole.heard(module, clips, known, variants, settings.training.precision)
+        rng = np.random.default_rng(seed_of(seed, 4))
+        drawn = variants.drawn(len(known), settings.read_variants, rng)
+        drawn[:, np.isin(known, split.valid)] = True  # they decide the temperature
+        whole = Whole.heard(module, clips, known, variants, settings.training.precision, drawn)
     settle(module, whole, lessons, split.train, settings, sources)
     checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
     answers_by_readout = np.isin(split.train, known).any()

@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -25,6 +27,20 @@ class Variants:
 
     def __len__(self) -> int:
         return len(self.tempi) + len(self.shifts)
+
+    def each(self) -> list["Variants"]:
+        """Return one for each variant, in order."""
+        paced = [Variants((tempo,)) for tempo in self.tempi]
+        return paced + [Variants((), (shift,)) for shift in self.shifts]
+
+    def drawn(self, clips: int, many: int | None, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Draw so `many` variants of each clip (None: all), as a mask (variants, clips).
+
+        >>> Variants((0.9, 1.0, 1.1)).drawn(5, 2, np.random.default_rng(0)).sum(0).tolist()
+        [2, 2, 2, 2, 2]
+        """
+        order = rng.random((len(self), clips)).argsort(0)
+        return np.asarray(order < (len(self) if many is None else many))
 
     def of(self, logmel: Tensor) -> list[Tensor]:
         """Return the variants of a log-mel (batch, frames, mels), each with frames of its own."""
