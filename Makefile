@@ -10,8 +10,9 @@ TABLES := README.md docs/robustness.md docs/runtime.md
 demo: $(STAMP)
 	$(BIN)/liser demo
 
+# side by side, one thread each: threads of several processes would stand in each other's way
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 check: $(STAMP)
 	$(BIN)/ruff check
