@@ -81,7 +81,7 @@ def benchmark(
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
     work = [(bench, cell) for cell in cells]
     there = reused(trunks, work)
-    beside = untaught(bench, cells) if trunks else []
+    beside = untaught(bench, cells)
     make_trunks(beginning, corpus, clips, folds, protocol, folder, jobs, progress, beside)
     seconds = train_cells(work, jobs, progress)
     said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
