@@ -115,7 +115,7 @@ def across(
     cells = [Cell("distilled", settings.budget, draw, 0) for draw in range(settings.draws)]
     work = [(bench, cell) for bench in benches for cell in cells]
     there = reused(trunks, work)
-    make_trunks(beginning, corpus, clips, every, protocol, folder, jobs, progress)
+    make_trunks(beginning, corpus, clips, every, protocol, trunks, jobs, progress)
     seconds = train_cells(work, jobs, progress)
     common = _common([s.corpus for s in sources])
     crossings = [
@@ -178,8 +178,9 @@ def trunk_of_all(
     clips = hear(corpus.utterances, settings.distillation.frontend)
     everyone = [Fold(0, corpus.speakers, (), ())]
     protocol = settings.protocol
-    (made,) = make_trunks(beginning, corpus, clips, everyone, protocol, folder, jobs, progress)
-    return load_trunk(made)
+    made = trunk_folders(beginning, corpus, clips, everyone, protocol, folder)
+    make_trunks(beginning, corpus, clips, everyone, protocol, made, jobs, progress)
+    return load_trunk(made[0])
 
 
 def distil_all(

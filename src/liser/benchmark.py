@@ -82,7 +82,7 @@ def benchmark(
     work = [(bench, cell) for cell in cells]
     there = reused(trunks, work)
     beside = untaught(bench, cells)
-    make_trunks(beginning, corpus, clips, folds, protocol, folder, jobs, progress, beside)
+    make_trunks(beginning, corpus, clips, folds, protocol, trunks, jobs, progress, beside)
     seconds = train_cells(work, jobs, progress)
     said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
     rows, predictions, adapted = rows_of(bench, said)

@@ -78,20 +78,19 @@ def make_trunks(
     clips: Clips,
     folds: Sequence[Fold],
     protocol: Protocol,
-    folder: Path,
+    folders: Sequence[Path],
     jobs: int,
     progress: bool | None,
     beside: Sequence[Callable[[], None]] = (),
-) -> tuple[Path, ...]:
-    """Make what isn't there yet; return `trunk_folders`, and raise as they do.
+) -> None:
+    """Make, in its folder of `trunk_folders`, each fold's trunk that isn't there yet.
 
     `beside` is work that needs no trunk: as much of it is done as there are processes that would
     wait for the last trunks.
     """
-    folders = trunk_folders(beginning, corpus, clips, folds, protocol, folder)
     todo = [i for i, made in enumerate(folders) if not is_made(made)]
     if beginning is None or not todo:
-        return folders
+        return
     finer = protocol.pretraining.listening(protocol.distillation.frontend)
     rows = [_rows(corpus, clips, fold) for fold in folds]
     console = Console(stderr=True)
@@ -115,7 +114,6 @@ def make_trunks(
         ]
         for made in run(delayed(work)() for work in (*making, *beside[: -len(todo) % jobs])):
             bar.advance(task, made or 0)
-    return folders
 
 
 VERSION = 4
