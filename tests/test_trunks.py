@@ -21,7 +21,7 @@ pytest.importorskip("transformers")
 from liser import trunks as module
 from liser.benchmark import benchmark, folds_of
 from liser.listening import Heard
-from liser.trunks import Beginning, make_trunks, trunk_folders
+from liser.trunks import Beginning, trunks_of
 
 TRAINING = Training(
     updates=6, updates_a_round=3, batch_size=8, crop_s=0.3, device="cpu", precision="float32"
@@ -91,9 +91,9 @@ def made(
 ) -> tuple[Path, ...]:
     clips = hear(tones.utterances, protocol.distillation.frontend)
     folds = folds_of(tones, protocol)
-    folders = trunk_folders(beginning, tones, clips, folds, protocol, folder)
-    make_trunks(beginning, tones, clips, folds, protocol, folders, jobs, None, beside)
-    return folders
+    trunks = trunks_of(beginning, tones, clips, folds, protocol, folder)
+    trunks.make(jobs, beside=beside)
+    return trunks.folders
 
 
 def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(

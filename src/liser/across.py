@@ -30,7 +30,7 @@ from liser.students.student import Student
 from liser.students.trunk import Trunk, load_trunk
 from liser.targets import Targets, join_targets
 from liser.train import Watch
-from liser.trunks import Beginning, make_trunks, trunk_folders
+from liser.trunks import Beginning, trunks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,8 @@ def across(
     material = _Material(sources, corpus, clips, settings, folds)
     tried = [(names, i) for names in _training_sets(sources) for i in range(settings.run_folds)]
     every = [material.fold(names, i) for names, i in tried]
-    protocol = settings.protocol
-    trunks = trunk_folders(beginning, corpus, clips, every, protocol, folder)
-    begun: list[tuple[Path, ...]] = [(trunk,) for trunk in trunks] or [()] * len(every)
+    trunks = trunks_of(beginning, corpus, clips, every, settings.protocol, folder)
+    begun: list[tuple[Path, ...]] = [(made,) for made in trunks.folders] or [()] * len(every)
     benches = [
         _bench(material, names, fold, own, folder)
         for (names, _), fold, own in zip(tried, every, begun, strict=True)
@@ -114,8 +113,8 @@ def across(
         bench.budgeted(bench.folds[0], settings.budget, 0)
     cells = [Cell("distilled", settings.budget, draw, 0) for draw in range(settings.draws)]
     work = [(bench, cell) for bench in benches for cell in cells]
-    there = reused(trunks, work)
-    make_trunks(beginning, corpus, clips, every, protocol, trunks, jobs, progress)
+    there = reused(trunks.folders, work)
+    trunks.make(jobs, progress)
     seconds = train_cells(work, jobs, progress)
     common = _common([s.corpus for s in sources])
     crossings = [
@@ -146,7 +145,7 @@ def across(
         "peak_memory_mb": round(peak_memory_mb(), 0),
         "jobs": jobs,
         "skipped": [plain(s) for s in (*corpus.skipped, *clips.skipped)],
-        "trunks": [load_trunk(trunk).provenance for trunk in trunks],
+        "trunks": [load_trunk(trunk).provenance for trunk in trunks.folders],
         "speaker_normalisation": normalisation_note(settings.distillation.heads),
         "settings": settings.model_dump(mode="json"),
         "versions": versions(),
@@ -177,10 +176,9 @@ def trunk_of_all(
     corpus = joined(tuple(sources))
     clips = hear(corpus.utterances, settings.distillation.frontend)
     everyone = [Fold(0, corpus.speakers, (), ())]
-    protocol = settings.protocol
-    made = trunk_folders(beginning, corpus, clips, everyone, protocol, folder)
-    make_trunks(beginning, corpus, clips, everyone, protocol, made, jobs, progress)
-    return load_trunk(made[0])
+    trunks = trunks_of(beginning, corpus, clips, everyone, settings.protocol, folder)
+    trunks.make(jobs, progress)
+    return load_trunk(trunks.folders[0])
 
 
 def distil_all(

@@ -19,7 +19,7 @@ from liser.scoreboard import comparisons, embedding_map, references, rows_of, te
 from liser.students.hearing import hear, heard_alike
 from liser.students.trunk import load_trunk
 from liser.targets import Targets
-from liser.trunks import Beginning, make_trunks, trunk_folders
+from liser.trunks import Beginning, trunks_of
 
 
 def benchmark(
@@ -65,7 +65,7 @@ def benchmark(
         check_targets(corpus, [baseline])
     folds = folds_of(corpus, protocol)
     clips = hear(heard_alike(corpus.utterances), protocol.distillation.frontend)
-    trunks = trunk_folders(beginning, corpus, clips, folds, protocol, folder)
+    trunks = trunks_of(beginning, corpus, clips, folds, protocol, folder)
     bench = Bench(
         corpus,
         tuple(targets),
@@ -73,16 +73,15 @@ def benchmark(
         label_indices(corpus),
         folds,
         protocol,
-        cell_folders(folder, protocol, targets, corpus, trunks),
-        trunks,
+        cell_folders(folder, protocol, targets, corpus, trunks.folders),
+        trunks.folders,
     )
     cells = cells_of(bench)
     for cell in cells:  # a budget that is too small is refused before anything is trained
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
     work = [(bench, cell) for cell in cells]
-    there = reused(trunks, work)
-    beside = untaught(bench, cells)
-    make_trunks(beginning, corpus, clips, folds, protocol, trunks, jobs, progress, beside)
+    there = reused(trunks.folders, work)
+    trunks.make(jobs, progress, beside=untaught(bench, cells))
     seconds = train_cells(work, jobs, progress)
     said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
     rows, predictions, adapted = rows_of(bench, said)
@@ -102,7 +101,7 @@ def benchmark(
         "speakers": len(corpus.speakers),
         "skipped": [plain(s) for s in (*corpus.skipped, *clips.skipped)],
         "teachers": [teacher_record(t) for t in targets],
-        "trunks": [load_trunk(folder).provenance for folder in trunks],
+        "trunks": [load_trunk(folder).provenance for folder in trunks.folders],
         "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
         "left_out": [plain(baseline)] if isinstance(baseline, LeftOut) else [],
         "speaker_normalisation": normalisation_note(protocol.distillation.heads),

@@ -39,15 +39,70 @@ class Beginning:
     also: tuple[Corpus, ...] = ()
 
 
-def trunk_folders(
+@dataclass(frozen=True, slots=True)
+class Trunks:
+    """One trunk for each of a benchmark's folds, made from whom that fold doesn't test.
+
+    `folders` are one a fold, or none where nothing is inherited (`trunks_of`).
+    """
+
+    beginning: Beginning | None
+    corpus: Corpus
+    clips: Clips
+    folds: tuple[Fold, ...]
+    protocol: Protocol
+    folders: tuple[Path, ...]
+
+    def make(
+        self,
+        jobs: int,
+        progress: bool | None = None,
+        beside: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        """Make, in its folder, each trunk that isn't there yet.
+
+        `beside` is work that needs no trunk: as much of it is done as there are processes that
+        would wait for the last trunks.
+        """
+        todo = [i for i, made in enumerate(self.folders) if not is_made(made)]
+        if self.beginning is None or not todo:
+            return
+        beginning, protocol = self.beginning, self.protocol
+        finer = protocol.pretraining.listening(protocol.distillation.frontend)
+        rows = [_rows(self.corpus, self.clips, self.folds[i]) for i in todo]
+        console = Console(stderr=True)
+        hidden = not console.is_terminal if progress is None else not progress
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+        with Progress(*columns, console=console, disable=hidden) as bar:
+
+            def watch(heard: Corpus) -> Callable[[], None]:
+                task = bar.add_task(f"hearing {heard.name}", total=len(heard.utterances))
+                return partial(bar.advance, task)
+
+            corpora = [self.corpus, *beginning.also]
+            whole, *others = heard_of(corpora, finer, watch, self.clips)
+            everyone = replace(whole, rows=np.unique(np.concatenate(rows)))
+            _listen(beginning, [everyone, *others], jobs, bar)
+            total = len(self.folders)
+            task = bar.add_task("trunks", total=total, completed=total - len(todo))
+            making = []
+            for i, own in zip(todo, rows, strict=True):
+                heard = [*_by_source(self.corpus, whole, own), *others]
+                making.append(partial(_make, beginning, heard, protocol, self.folders[i]))
+            run = Parallel(n_jobs=jobs, return_as="generator_unordered")
+            for made in run(delayed(work)() for work in (*making, *beside[: -len(todo) % jobs])):
+                bar.advance(task, made or 0)
+
+
+def trunks_of(
     beginning: Beginning | None,
     corpus: Corpus,
     clips: Clips,
     folds: Sequence[Fold],
     protocol: Protocol,
     folder: Path,
-) -> tuple[Path, ...]:
-    """Name each fold's trunk by all that decides it, and make nothing; none without an encoder.
+) -> Trunks:
+    """Name each fold's trunk, in `folder`, by all that decides it, and make nothing yet.
 
     Raises:
         InputError: the student can't inherit, or is to recall what it doesn't; or one of the
@@ -56,7 +111,7 @@ def trunk_folders(
     settings = protocol.distillation
     check_recall(settings, beginning is not None)
     if beginning is None:
-        return ()
+        return Trunks(None, corpus, clips, tuple(folds), protocol, ())
     _refuse_shared_speakers(corpus, beginning.also)
     build_heir(settings.student, settings.frontend.mels)
     decides = [
@@ -69,51 +124,8 @@ def trunk_folders(
         protocol.seed,
     ]
     names = [[corpus.utterances[row].id for row in _rows(corpus, clips, fold)] for fold in folds]
-    return tuple(folder / f"trunk-{fingerprint(*decides, own)}" for own in names)
-
-
-def make_trunks(
-    beginning: Beginning | None,
-    corpus: Corpus,
-    clips: Clips,
-    folds: Sequence[Fold],
-    protocol: Protocol,
-    folders: Sequence[Path],
-    jobs: int,
-    progress: bool | None,
-    beside: Sequence[Callable[[], None]] = (),
-) -> None:
-    """Make, in its folder of `trunk_folders`, each fold's trunk that isn't there yet.
-
-    `beside` is work that needs no trunk: as much of it is done as there are processes that would
-    wait for the last trunks.
-    """
-    todo = [i for i, made in enumerate(folders) if not is_made(made)]
-    if beginning is None or not todo:
-        return
-    finer = protocol.pretraining.listening(protocol.distillation.frontend)
-    rows = [_rows(corpus, clips, fold) for fold in folds]
-    console = Console(stderr=True)
-    hidden = not console.is_terminal if progress is None else not progress
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=hidden) as bar:
-
-        def watch(heard: Corpus) -> Callable[[], None]:
-            task = bar.add_task(f"hearing {heard.name}", total=len(heard.utterances))
-            return partial(bar.advance, task)
-
-        whole, *others = heard_of([corpus, *beginning.also], finer, watch, clips)
-        own = [_by_source(corpus, whole, rows[i]) for i in todo]
-        everyone = replace(whole, rows=np.unique(np.concatenate([rows[i] for i in todo])))
-        _listen(beginning, [everyone, *others], jobs, bar)
-        task = bar.add_task("trunks", total=len(folds), completed=len(folds) - len(todo))
-        run = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        making = [
-            partial(_make, beginning, [*heard, *others], protocol, folders[i])
-            for heard, i in zip(own, todo, strict=True)
-        ]
-        for made in run(delayed(work)() for work in (*making, *beside[: -len(todo) % jobs])):
-            bar.advance(task, made or 0)
+    folders = tuple(folder / f"trunk-{fingerprint(*decides, own)}" for own in names)
+    return Trunks(beginning, corpus, clips, tuple(folds), protocol, folders)
 
 
 VERSION = 4
