@@ -1,0 +1,182 @@
+"""The one way to write a file: whole or not at all, and never over something that isn't a file.
+
+A file is written under a name of its own beside its place, flushed to the disk, and renamed. So a
+kill, a full disk or a power cut leaves the old file or the new one, and two processes that write
+the same file don't meet. Devices, pipes and links are written through, not replaced.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from liser.errors import StorageError
+
+if sys.platform != "win32":  # there, parts of killed processes are left for the user to delete
+    import fcntl
+
+_SEAL = b"liser seal\n"
+_DIGEST_BYTES = 32
+_STALE_S = 60.0  # a part that is younger may not be locked yet
+
+
+@contextmanager
+def open_for_writing(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file for writing bytes; it takes its place when the block ends without an error.
+
+    Missing folders are made. A file that was there keeps its permissions, and what a symbolic
+    link points to is replaced, not the link. A device, a named pipe or an open descriptor such as
+    ``/dev/stdout`` is written to directly.
+
+    Raises:
+        StorageError: the file can't be written. A reader of a pipe who leaves early is a
+            `BrokenPipeError`.
+    """
+    path = Path(path)
+    try:
+        if _is_written_through(path):
+            with path.open("wb") as file:
+                yield file
+        else:
+            with _replacing(path.resolve()) as file:
+                yield file
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
+    """Write a file of bytes; see `open_for_writing`."""
+    with open_for_writing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a file of UTF-8 text, line ends as they are; see `open_for_writing`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path | str, record: Any, indent: int = 2) -> None:
+    """Write plain values as a JSON document; see `open_for_writing`."""
+    write_text(path, json.dumps(record, indent=indent, ensure_ascii=False) + "\n")
+
+
+def write_sealed(path: Path | str, key: str, value: bytes | memoryview) -> None:
+    """Write bytes with a checksum over them and over `key`, which says whose they are.
+
+    `read_sealed` gives them back only under the same key and only if no bit has changed.
+    """
+    with open_for_writing(path) as file:
+        file.write(value)
+        file.write(_SEAL + _digest(key, value))
+
+
+def read_sealed(path: Path | str, key: str) -> bytes:
+    """Return the bytes that `write_sealed` wrote under this key.
+
+    Raises:
+        StorageError: the file can't be read, is damaged or cut off, or was written under
+            another key.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise StorageError(f"can't read {path}: {error.strerror or error}") from error
+    ends = len(content) - len(_SEAL) - _DIGEST_BYTES
+    value, seal = memoryview(content)[: max(0, ends)], content[max(0, ends) :]
+    if ends < 0 or seal != _SEAL + _digest(key, value):
+        raise StorageError(f"{path} is damaged or not what its name says: delete it")
+    return bytes(value)
+
+
+def _digest(key: str, value: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256(f"{len(key.encode())} {key}\n".encode())
+    digest.update(value)
+    return digest.digest()
+
+
+def _is_written_through(path: Path) -> bool:
+    """Tell whether a path is a device, a pipe or a descriptor rather than a file's place."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise StorageError(f"can't write {path}: it is a folder")
+    return not stat.S_ISREG(mode) or _is_descriptor(path)
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Tell whether links lead to an open descriptor, as ``/dev/stdout`` does.
+
+    Renaming over the file behind it would not reach who holds it open.
+    """
+    for _ in range(40):  # as many links as Linux follows
+        path = path.absolute()
+        if path.parts[1:2] == ("proc",) or path.parts[1:3] == ("dev", "fd"):
+            return True
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return False
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a part beside `path`, then flush it and rename it; no part stays behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = f".liser-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
+    _sweep(path.parent, start)
+    part = path.parent / f"{start}{secrets.token_hex(6)}.part"
+    # unlike tempfile's, its permissions are those of any new file of this user
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _lock(file)
+            yield file
+            file.flush()
+            with suppress(FileNotFoundError):
+                part.chmod(stat.S_IMODE(path.stat().st_mode))
+            os.fsync(file.fileno())
+            part.replace(path)
+        _flush_folder(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a part for as long as it is open, also if this process is killed; False if it is."""
+    if sys.platform != "win32":
+        with suppress(OSError):  # held by another process, or a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+def _sweep(folder: Path, start: str) -> None:
+    """Delete parts of the same file that a killed process left."""
+    for part in folder.glob(f"{start}*.part"):
+        with suppress(OSError), part.open("rb") as file:
+            if time.time() - part.stat().st_mtime > _STALE_S and _lock(file):
+                part.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where folders can be flushed."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,146 @@
+"""Files are written whole or not at all, and nothing that isn't a file is replaced."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from liser import storage
+from liser.errors import StorageError
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_as_a_whole_and_no_part_stays_behind(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    storage.write_json(path, {"é": 1})
+    storage.write_json(path, {"é": 2})
+    assert path.read_text("utf-8") == '{\n  "é": 2\n}\n'
+    assert _names(path.parent) == ["a.json"]
+
+
+def test_an_error_midway_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    storage.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), storage.open_for_writing(path) as file:
+        file.write(b"half")
+        file.write(bytes([1 // 0]))
+    assert path.read_text() == "old"
+    assert _names(tmp_path) == ["a.txt"]
+
+
+def test_two_writers_of_one_file_do_not_share_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with storage.open_for_writing(path) as first, storage.open_for_writing(path) as second:
+        first.write(b"first")
+        second.write(b"the second")
+    assert path.read_text() == "first"  # the block that ended last
+
+
+def test_a_new_file_has_the_users_permissions_and_an_old_one_keeps_its_own(tmp_path: Path) -> None:
+    umask = os.umask(0o022)
+    try:
+        storage.write_text(tmp_path / "new", "")
+        (tmp_path / "old").touch()
+        (tmp_path / "old").chmod(0o640)
+        storage.write_text(tmp_path / "old", "")
+    finally:
+        os.umask(umask)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new", "old")]
+    assert modes == [0o644, 0o640]
+
+
+def test_what_a_link_points_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").write_text("old")
+    (tmp_path / "link").symlink_to("real/a")
+    (tmp_path / "dangling").symlink_to("real/b")
+    storage.write_text(tmp_path / "link", "new")
+    storage.write_text(tmp_path / "dangling", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "dangling").is_symlink()
+    assert (tmp_path / "real" / "a").read_text() == (tmp_path / "real" / "b").read_text() == "new"
+
+
+def test_a_named_pipe_is_written_through(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    storage.write_text(pipe, "through")
+    reader.join(10)
+    assert read == ["through"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
+@pytest.mark.parametrize("to_file", [True, False])
+def test_a_link_to_standard_output_is_written_through(tmp_path: Path, to_file: bool) -> None:
+    link = tmp_path / "stdout"
+    link.symlink_to("/proc/self/fd/1")
+    code = f"from liser import storage; storage.write_text({str(link)!r}, 'hello')"
+    if to_file:
+        with (tmp_path / "out").open("wb") as out:
+            subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+        printed = (tmp_path / "out").read_bytes()
+    else:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        printed = done.stdout
+    assert printed == b"hello"
+    assert link.is_symlink()
+
+
+def test_parts_of_a_killed_process_go_with_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_STALE_S", -1.0)
+    code = (
+        f"import os\nfrom liser import storage\n"
+        f"with storage.open_for_writing({str(tmp_path / 'a')!r}) as file:\n"
+        "    file.write(b'half'); file.flush(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert len(_names(tmp_path)) == 1
+    storage.write_text(tmp_path / "b", "another file's parts are left alone")
+    assert len(_names(tmp_path)) == 2
+    with storage.open_for_writing(tmp_path / "a") as first:
+        storage.write_text(tmp_path / "a", "beside one that is being written")
+        first.write(b"whole")
+    assert (tmp_path / "a").read_text() == "whole"
+    assert _names(tmp_path) == ["a", "b"]
+
+
+def test_what_can_not_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="it is a folder"):
+        storage.write_text(tmp_path, "")
+    with pytest.raises(StorageError, match=r"can't write .*a: "):
+        storage.write_text(tmp_path / "file" / "a", "")
+
+
+def test_a_long_name_has_room_for_its_part(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    storage.write_text(path, "long")
+    assert path.read_text() == "long"
+
+
+def test_sealed_bytes_come_back_under_their_key_only_and_whole_only(tmp_path: Path) -> None:
+    path = tmp_path / "sealed"
+    storage.write_sealed(path, "key", b"value")
+    assert storage.read_sealed(path, "key") == b"value"
+    with pytest.raises(StorageError, match="delete it"):
+        storage.read_sealed(path, "another")
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(StorageError, match="delete it"):
+            storage.read_sealed(path, "key")
+        path.write_bytes(whole[:at])
+        with pytest.raises(StorageError, match="delete it"):
+            storage.read_sealed(path, "key")
