@@ -69,10 +69,10 @@ class TargetStore:
                     return _hash("name", corpus_name, utterance.id)
                 try:
                     content = media.sha256(path)
-                except OSError as error:
-                    missing = isinstance(error, FileNotFoundError)
-                    reason = "missing file" if missing else "unreadable"
-                    return Skip(utterance.id, reason, f"{path}: {error.strerror}")
+                except StorageError:  # the store's fault, not the clip's
+                    raise
+                except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+                    return Skip.of(utterance.id, error)
                 return _hash("media", content, utterance.start_s, utterance.end_s)
 
             yield key_of

@@ -211,7 +211,8 @@ def _ask_once(
                 for utterance, outcome in teacher.observe(list(missing.values())):
                     key = keys[utterance.id]
                     known[key] = _checked(teacher, utterance, outcome)
-                    shelf.write(key, known[key])
+                    if not (isinstance(outcome, Skip) and outcome.may_pass):
+                        shelf.write(key, known[key])
                     advance()
     outcomes |= {i: _renamed(known[key], i) for i, key in keys.items() if key in known}
     return outcomes, len(missing)

@@ -60,11 +60,10 @@ def compress(
     """
     from rich.markup import escape
 
-    from liser.cli.options import open_corpus, progress, settings_from, show
+    from liser.cli.options import labelled, open_corpus, progress, settings_from, show
     from liser.cli.output import print_json
     from liser.config import Compression
     from liser.corpora.joined import join
-    from liser.corpora.labelled import label_from
 
     for folder in (out, keep_student):
         if folder is not None and folder.resolve() == student.resolve():
@@ -75,8 +74,7 @@ def compress(
         raise InputError("--keep-student keeps the pruned student, and --no-prune makes none")
     corpora = [open_corpus(path, kind) for path in data]
     corpus = corpora[0] if len(corpora) == 1 else join(corpora)
-    if labels is not None:
-        corpus = label_from(corpus, labels)
+    corpus = labelled(corpus, labels)
 
     from liser.compress import recipe
     from liser.students.student import load_student

@@ -35,6 +35,7 @@ def corpus(
 
     Example: `liser corpus recordings/ --kind folder`
     """
+    from liser.cli.options import tell_synonyms
     from liser.cli.output import console, print_json
     from liser.corpora.registry import guess_corpus, load_corpus
 
@@ -42,6 +43,7 @@ def corpus(
     if kind is None:
         console.print(f"kind: {chosen} (guessed from the file names; --kind says otherwise)")
     source = load_corpus(chosen, path)
+    tell_synonyms(source)
     report = _check(source, decode)
     if json:
         print_json({"kind": chosen, "guessed": kind is None, **asdict(report)})
@@ -68,6 +70,8 @@ def _print(report: CorpusReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from liser.cli.options import left_out_note
+
     out = Console()  # the tables are the output itself: stdout
     rates = ", ".join(f"{rate} Hz ({n})" for rate, n in report.sample_rates.items()) or "unknown"
     speakers = len(set(report.by_speaker) - {"(none)"})
@@ -92,6 +96,8 @@ def _print(report: CorpusReport) -> None:
             table.add_row(escape(name), *cells, str(sum(counts.values())))
         table.add_section()
     out.print(table)
+    if report.left_out:
+        out.print(left_out_note(report.left_out), highlight=False)
     if not report.problems:
         out.print("nothing wrong" + ("" if report.decoded else " (as far as headers tell)"))
         return

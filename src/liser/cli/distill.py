@@ -77,6 +77,7 @@ def distill(
     from liser.cli.options import (
         ask_teachers,
         check_student,
+        labelled,
         open_corpus,
         settings_from,
         taught,
@@ -85,7 +86,7 @@ def distill(
     )
     from liser.cli.output import print_json
     from liser.config import Distillation
-    from liser.corpora.labelled import keep_labels, label_from
+    from liser.corpora.labelled import keep_labels
 
     flags = {"student": student, "training.updates": updates}
     start, base = None, {}
@@ -100,8 +101,7 @@ def distill(
         start.check(chosen.student, chosen.frontend)
     kept = None if budget is None else _budget(budget)
     corpus = open_corpus(data, kind)
-    if labels is not None:
-        corpus = label_from(corpus, labels)
+    corpus = labelled(corpus, labels)
     if kept is not None:
         corpus = keep_labels(corpus, kept, seed)
     _refuse_unlabelled(corpus)

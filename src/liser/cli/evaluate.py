@@ -62,16 +62,14 @@ def evaluate(
 
     Example: `liser evaluate student/ other-speakers/ --report page.html --predictions clips.csv`
     """
-    from liser.cli.options import open_corpus, progress, settings_from
+    from liser.cli.options import labelled, open_corpus, progress, settings_from
     from liser.cli.output import print_json
     from liser.config import Settings
-    from liser.corpora.labelled import label_from
     from liser.errors import InputError
 
     settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
     corpus = open_corpus(data, kind)
-    if labels is not None:
-        corpus = label_from(corpus, labels)
+    corpus = labelled(corpus, labels)
     if report is not None and all(u.label is None for u in corpus.utterances):
         raise InputError("without labels there is nothing to report: leave --report out")
 

@@ -39,16 +39,14 @@ def finetune(
 
     Example: `liser finetune student/ my-voices/ --labels few.csv --out tuned/`
     """
-    from liser.cli.options import facts, open_corpus, settings_from, show, training
+    from liser.cli.options import facts, labelled, open_corpus, settings_from, show, training
     from liser.cli.output import print_json
     from liser.config import Training
-    from liser.corpora.labelled import label_from
 
     if out.resolve() == student.resolve():
         raise InputError(f"--out {out} is the student itself: give another folder")
     corpus = open_corpus(data, kind)
-    if labels is not None:
-        corpus = label_from(corpus, labels)
+    corpus = labelled(corpus, labels)
 
     from liser import distill as stage
     from liser.students.student import load_student

@@ -185,7 +185,51 @@ def open_corpus(path: Path, kind: str | None) -> Corpus:
     chosen = kind or guess_corpus(path)
     if kind is None:
         console.print(f"kind: {chosen} (guessed from the file names; --kind says otherwise)")
-    return load_corpus(chosen, path)
+    corpus = load_corpus(chosen, path)
+    tell_synonyms(corpus)
+    return corpus
+
+
+def labelled(corpus: Corpus, table: Path | None) -> Corpus:
+    """Return the corpus with the labels of a table, if there is one."""
+    from liser.corpora.labelled import label_from
+
+    if table is None:
+        return corpus
+    corpus = label_from(corpus, table)
+    tell_synonyms(corpus)
+    return corpus
+
+
+def tell_synonyms(corpus: Corpus) -> None:
+    """Say, once, which labels are taken for emotions of another name."""
+    from rich.markup import escape
+
+    from liser.cli.output import console
+
+    if corpus.synonyms:
+        told = ", ".join(f"{name} as {label}" for name, label in corpus.synonyms)
+        console.print(f"labels: taking {escape(told)}", highlight=False)
+
+
+_NOTED = 3
+_LEFT_OUT = {
+    "not media": ("file that isn't media", "files that aren't media"),
+    "hidden": ("hidden file", "hidden files"),
+    "same file": ("other name of the same file", "other names of the same files"),
+}
+
+
+def left_out_note(left_out: Sequence[Skip]) -> str:
+    """Count, in a line, what is plainly nothing to hear, and name some of it."""
+    from rich.markup import escape
+
+    parts = []
+    for reason, n in Counter(skip.reason for skip in left_out).items():
+        what = _LEFT_OUT.get(reason, (reason, reason))[n > 1]
+        some = [skip.id for skip in left_out if skip.reason == reason][:_NOTED]
+        parts.append(f"{n} {what} ({', '.join(some)}{', …' if n > len(some) else ''})")
+    return escape(f"left out: {'; '.join(parts)}")
 
 
 def teacher_options(

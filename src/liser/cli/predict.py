@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,14 +74,14 @@ def predict(
     from liser.runtime.timeline import check_plot, plot_timeline
 
     recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
-    found, skipped = _find(files)
+    found, skipped, left_out = _find(files)
     if plot is not None:
         check_plot(plot, len(found))
     predictions = _listen(recognizer, found, skipped)
     if as_json:
-        print_json(_record(recognizer, predictions, skipped))
+        print_json(_record(recognizer, predictions, skipped, left_out))
     else:
-        _print(recognizer, predictions, skipped)
+        _print(recognizer, predictions, skipped, left_out)
     if predictions and csv is not None:
         write_csv(csv, predictions, recognizer.labels)
     if predictions and plot is not None:
@@ -102,23 +103,36 @@ def open_recognizer(
     return recognizer.for_one_speaker() if one_speaker else recognizer
 
 
-def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
-    """Look into folders; a folder without media is skipped as a bad file is."""
-    from liser.corpora.base import Skip
-    from liser.corpora.files import media_files
+def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
+    """Look into folders: what to hear, each file once; what can't be heard; what is no media.
+
+    A folder without media is skipped as a bad file is.
+    """
+    from dataclasses import replace
+
+    from liser.corpora.base import Skip, readable
+    from liser.corpora.files import look_through, once
     from liser.errors import NotFoundError
 
-    found: list[str] = []
+    named: list[str] = []
     skipped: list[Skip] = []
+    left_out: list[Skip] = []
     for name in names:
-        if name == STDIN or not Path(name).is_dir():
-            found.append(name)
+        if name == STDIN or not os.path.isdir(name):
+            named.append(name)
             continue
         try:
-            found += map(str, media_files(Path(name)))
+            found = look_through(Path(name))
         except NotFoundError as error:
-            skipped.append(Skip(name, "no media", str(error)))
-    return list(dict.fromkeys(found)), skipped
+            skipped.append(Skip(readable(name), "unreadable", str(error)))
+            continue
+        named += [str(file.path) for file in found.media]
+        for skips, own in ((skipped, found.skipped), (left_out, found.left_out)):
+            skips += [replace(s, id=readable(Path(name)) + "/" + s.id) for s in own]
+        if not found.media:
+            skipped.append(Skip(readable(name), "no media", "the folder holds no media file"))
+    heard, again = once(named)
+    return heard, skipped, [*left_out, *again]
 
 
 def _listen(
@@ -126,44 +140,55 @@ def _listen(
 ) -> list[tuple[str, Prediction]]:
     """Ask about each file; what can't be used, or Ctrl-C came before, goes to `skipped`."""
     from liser.cli.options import progress
-    from liser.corpora.base import Skip
-    from liser.errors import InputError, MediaError
+    from liser.corpora.base import Skip, readable
+    from liser.errors import InputError
 
     predictions = []
     with progress("listening", len(names)) as update:
         for number, name in enumerate(names):
-            update(number, None, Path(name).name)
+            update(number, None, readable(Path(name).name))
             try:
                 source = sys.stdin.buffer if name == STDIN else name
                 predictions.append((name, recognizer.predict(source)))
-            except MediaError as error:
-                skipped.append(Skip(name, error.reason, error.detail))
             except InputError as error:
-                skipped.append(Skip(name, "not usable", str(error)))
+                skipped.append(Skip(readable(name), "not usable", str(error)))
+            except Exception as error:
+                skipped.append(Skip.of(readable(name), error))
             except KeyboardInterrupt:
-                skipped += [Skip(left, STOPPED, "Ctrl-C came first") for left in names[number:]]
+                skipped += [
+                    Skip(readable(left), STOPPED, "Ctrl-C came first") for left in names[number:]
+                ]
                 break
         update(len(predictions) + len(skipped), None, "listened")
     return predictions
 
 
 def _record(
-    recognizer: Recognizer, predictions: Sequence[tuple[str, Prediction]], skipped: Sequence[Skip]
+    recognizer: Recognizer,
+    predictions: Sequence[tuple[str, Prediction]],
+    skipped: Sequence[Skip],
+    left_out: Sequence[Skip],
 ) -> dict[str, Any]:
+    from liser.corpora.base import readable
+
     return {
         "bundle": recognizer.bundle.name,
         "labels": recognizer.labels,
         "threshold": recognizer.bundle.threshold,
         "one_speaker": recognizer.one_speaker,
-        "recordings": [{"file": name, **answer.to_dict()} for name, answer in predictions],
+        "recordings": [{"file": readable(name), **p.to_dict()} for name, p in predictions],
         "skipped": [{"file": s.id, "reason": s.reason, "detail": s.detail} for s in skipped],
+        "left_out": [{"file": s.id, "reason": s.reason, "detail": s.detail} for s in left_out],
     }
 
 
 def _print(
-    recognizer: Recognizer, predictions: Sequence[tuple[str, Prediction]], skipped: Sequence[Skip]
+    recognizer: Recognizer,
+    predictions: Sequence[tuple[str, Prediction]],
+    skipped: Sequence[Skip],
+    left_out: Sequence[Skip],
 ) -> None:
-    from liser.cli.options import show
+    from liser.cli.options import left_out_note, show
 
     if predictions:
         show(_table(predictions))
@@ -174,6 +199,8 @@ def _print(
         show(f"uncertain: no emotion reaches the model's least probability, {least:.2f}")
     if skipped:
         show(_skipped_table(skipped))
+    if left_out:
+        show(left_out_note(left_out))
 
 
 def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
@@ -182,6 +209,7 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     from rich.table import Table
 
     from liser.cli.bars import bars, clock, heard
+    from liser.corpora.base import readable
 
     table = Table(box=SIMPLE)
     for column in ("recording", "heard", "probabilities"):
@@ -190,7 +218,7 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     table.add_column("length", justify="right")
     best = None if len(predictions) == 1 else 3
     for name, answer in predictions:
-        shown = "standard input" if name == STDIN else escape(name)
+        shown = "standard input" if name == STDIN else escape(readable(name))
         lengths = (clock(answer.speech_s), clock(answer.duration_s))
         table.add_row(shown, heard(answer), bars(answer.probabilities, best), *lengths)
     return table

@@ -61,6 +61,7 @@ def teach(
         "corpus": corpus.name,
         "clips": len(corpus.utterances),
         "left_out": len(corpus.skipped),
+        "not_media": len(corpus.left_out),
         "store": str(store),
         "teachers": taught(targets),
     }
@@ -91,4 +92,6 @@ def _print(record: dict[str, Any]) -> None:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
     if record["left_out"]:
         show(f"{record['left_out']} files are no clip of the corpus: see `liser corpus`")
+    if record["not_media"]:
+        show(f"{record['not_media']} files are no media: `liser corpus --json` names them")
     show(f"kept in {escape(record['store'])}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liser.corpora.tables import TABLE_SUFFIXES
 from liser.errors import InputError
 from liser.teachers.base import Modality, Teacher
 
@@ -70,7 +71,7 @@ def _rows_of(argument: str) -> tuple[str, str | None]:
     (('votes.parquet', 'modality=face'), ('a=b/units.csv', None))
     """
     path, _, where = argument.rpartition(":")
-    return (path, where) if Path(path).suffix.lower() in _TABLES else (argument, None)
+    return (path, where) if Path(path).suffix.lower() in TABLE_SUFFIXES else (argument, None)
 
 
 def _detector(options: TeacherOptions) -> FaceDetector:
@@ -128,7 +129,6 @@ _FORMS: dict[Modality, str] = {
     "local folder of an image classifier, a folder of OpenFace's CSV files, a .parquet or .csv "
     "table of embeddings, or votes:TABLE",
 }
-_TABLES = (".parquet", ".pq", ".csv")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -201,13 +201,13 @@ def _parsed(spec: str, modality: Modality) -> tuple[str, str]:
 
 
 def _guess_speech(spec: str, path: Path) -> str | None:
-    if path.suffix.lower() in _TABLES:
+    if path.suffix.lower() in TABLE_SUFFIXES:
         return "table"
     return "huggingface" if _is_model(spec, path) else None
 
 
 def _guess_face(spec: str, path: Path) -> str | None:
-    if path.suffix.lower() in _TABLES:
+    if path.suffix.lower() in TABLE_SUFFIXES:
         return "table"
     if path.suffix.lower() == ".onnx" or spec == "face-api-expression":
         return "expression"
