@@ -1,6 +1,5 @@
 """What the video road sees in each clip: whether a face was found, and what it seems to show."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 
 from liser.corpora import ravdess
 from liser.corpora.base import Skip, Utterance, readable
-from liser.corpora.files import MediaFile, find_media, once
+from liser.corpora.files import MediaFile, exists, find_media, is_folder, once
 from liser.corpora.sniff import kind_of_content
 from liser.errors import NotFoundError, StorageError
 from liser.labels import RAVDESS
@@ -52,12 +51,12 @@ def video_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     """
     found: list[str] = []
     for path in paths:
-        if os.path.isdir(path):
+        if is_folder(path):
             videos = [file.path for file in find_media(path).media if _has_picture(file)]
             if not videos:
                 raise NotFoundError(f"{readable(path)!r} holds sound, but no video")
             found += map(str, videos)
-        elif os.path.exists(path):
+        elif exists(path):
             found.append(str(path))
         else:
             raise NotFoundError(f"there is no {readable(path)!r}; check the path")

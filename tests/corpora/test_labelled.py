@@ -44,7 +44,7 @@ def test_the_table_alone_labels_and_strays_are_named(tmp_path: Path) -> None:
     ("rows", "words"),
     [
         (["id,emotion", "x/a,sad"], "needs a column 'label'"),
-        (["who,label", "x/a,sad"], "one of id, clip"),
+        (["who,label", "x/a,sad"], "one of clip, id"),
         (["id,label", "a.wav,sad"], "may be 'x/a' or 'y/a'"),
         (["id,label", "x/a,sad", "x/a.wav,angry"], "both"),
         (["id,label", "x/a,sad", "x/a,angry"], "both"),

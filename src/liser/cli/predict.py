@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,14 +110,14 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
     from dataclasses import replace
 
     from liser.corpora.base import Skip, readable
-    from liser.corpora.files import look_through, once
+    from liser.corpora.files import is_folder, look_through, once
     from liser.errors import NotFoundError
 
     named: list[str] = []
     skipped: list[Skip] = []
     left_out: list[Skip] = []
     for name in names:
-        if name == STDIN or not os.path.isdir(name):
+        if name == STDIN or not is_folder(name):
             named.append(name)
             continue
         try:

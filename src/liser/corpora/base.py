@@ -103,7 +103,7 @@ def readable(name: object) -> str:
 
     Bytes of a file's name that aren't UTF-8 are written as ``\\xe9``.
 
-    >>> readable(Path(os.fsdecode(b"caf\\xe9.wav")))
+    >>> readable(Path(b"caf\\xe9.wav".decode("utf-8", "surrogateescape")))
     'caf\\\\xe9.wav'
     """
     text = _ESCAPED.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", str(name))

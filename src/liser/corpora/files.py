@@ -9,7 +9,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from liser.corpora.base import Skip, readable
 from liser.corpora.sniff import Kind, kind_of_content
@@ -84,9 +84,9 @@ def look_through(folder: Path) -> Found:
 
     Raises `NotFoundError` if `folder` is missing, unreadable, or not a folder.
     """
-    if not os.path.exists(folder):
+    if not exists(folder):
         raise NotFoundError(f"there is no folder {readable(folder)!r}; check the path")
-    if not os.path.isdir(folder):
+    if not is_folder(folder):
         raise NotFoundError(
             f"{readable(folder)!r} is a file; give the folder that holds the corpus"
         )
@@ -109,6 +109,30 @@ def look_through(folder: Path) -> Found:
     )
 
 
+def exists(path: str | Path) -> bool:
+    """Tell whether there is something; not where it can't be looked at, or named."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
+def is_folder(path: str | Path) -> bool:
+    """Tell whether there is a folder; not where it can't be looked at, or named."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
+def is_file(path: str | Path) -> bool:
+    """Tell whether there is a file; not where it can't be looked at, or named."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
 def kind_of_suffix(name: str | Path) -> Kind | None:
     """Return what a file's suffix says beyond doubt, None where that is nothing.
 
@@ -127,8 +151,8 @@ def without_suffix(name: str) -> str:
     >>> without_suffix("ann/talk.MP4"), without_suffix("ann/take.2"), without_suffix("v1.0/talk")
     ('ann/talk', 'ann/take.2', 'v1.0/talk')
     """
-    stem, suffix = os.path.splitext(name)
-    return name if suffix[1:].isdecimal() else stem
+    suffix = PurePosixPath(name).suffix
+    return name if suffix[1:].isdecimal() else name.removesuffix(suffix)
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -189,6 +213,8 @@ def once(paths: Sequence[str]) -> tuple[list[str], list[Skip]]:
 _Fault = tuple[str, str]
 """Reason and detail."""
 
+_HIDDEN: _Fault = (HIDDEN, "its name begins with a dot")
+
 
 def _walk(folder: Path) -> Iterator[tuple[Path, _Fault | None]]:
     """Yield each file, and what can't be looked into with its fault."""
@@ -209,12 +235,12 @@ def _walk(folder: Path) -> Iterator[tuple[Path, _Fault | None]]:
             below.clear()
             continue
         visited.add(real)
-        for name in (*names, *below):
-            if name[0] == ".":
-                yield Path(where) / name, (HIDDEN, "its name begins with a dot")
-            elif name in names:
-                yield Path(where) / name, None
-        below[:] = [name for name in below if name[0] != "."]
+        shown = [name for name in below if name[0] != "."]
+        for name in names:
+            yield Path(where) / name, _HIDDEN if name[0] == "." else None
+        for name in set(below) - set(shown):
+            yield Path(where) / name, _HIDDEN
+        below[:] = shown
     yield from unreadable
 
 
@@ -232,7 +258,7 @@ def _look(path: Path, name: str) -> MediaFile | Skip:
         form = stat.S_IFMT(path.stat().st_mode)
     except OSError as error:
         if path.is_symlink():
-            leads = f"it leads to {readable(os.readlink(path))}: {error.strerror}"
+            leads = f"it leads to {readable(path.readlink())}: {error.strerror}"
             return Skip(name, "broken link", leads)
         return Skip.of(name, error)
     if form != stat.S_IFREG:
@@ -242,9 +268,9 @@ def _look(path: Path, name: str) -> MediaFile | Skip:
         kind = kind_of(path)
     except Exception as error:
         return Skip.of(name, error)
-    return (
-        Skip(name, NOT_MEDIA, "neither sound nor video") if kind is None else MediaFile(path, kind)
-    )
+    if kind is None:
+        return Skip(name, NOT_MEDIA, "neither sound nor video")
+    return MediaFile(path, kind)
 
 
 def _order(path: Path) -> tuple[int, Path]:

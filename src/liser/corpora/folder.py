@@ -14,8 +14,11 @@ from liser.corpora.files import (
     MediaFile,
     Take,
     best,
+    exists,
     find_media,
     group_takes,
+    is_file,
+    is_folder,
     kind_of,
     sound_of,
     without_suffix,
@@ -77,7 +80,7 @@ def load(path: Path, labels: Sequence[str] | None = None) -> Corpus:
     """
     path = Path(path)
     known = None if labels is None else _label_set(labels)
-    if os.path.isdir(path):
+    if is_folder(path):
         manifests = manifests_in(path)
         if len(manifests) > 1:
             raise InputError(
@@ -85,7 +88,7 @@ def load(path: Path, labels: Sequence[str] | None = None) -> Corpus:
                 "give the path of the one to read"
             )
         return _read_manifest(manifests[0], known) if manifests else _read_folder(path, known)
-    if not os.path.exists(path):
+    if not exists(path):
         raise NotFoundError(f"there is no folder or manifest {readable(path)!r}; check the path")
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(
@@ -97,7 +100,7 @@ def load(path: Path, labels: Sequence[str] | None = None) -> Corpus:
 def manifests_in(folder: Path) -> list[Path]:
     """Return the manifests that lie in a folder itself; raises `NotFoundError` as `find_media`."""
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(file.name for file in folder.iterdir())
     except OSError as error:
         name = readable(folder)
         raise NotFoundError(f"cannot read the folder {name!r}: {error.strerror}") from error
@@ -275,7 +278,7 @@ class _Files:
         ways = [named, named.replace("\\", "/")]
         ways += [unicodedata.normalize("NFD", way) for way in ways]
         places = [self._folder / way for way in dict.fromkeys(ways)]
-        file = next((place for place in places if os.path.isfile(place)), None)
+        file = next((place for place in places if is_file(place)), None)
         if file is not None:
             kind = kind_of(file)
             return () if kind is None else (MediaFile(file, kind),)
@@ -288,11 +291,11 @@ class _Files:
         if folder not in self._listed:
             stems: dict[str, list[Path]] = {}
             try:
-                names = sorted(os.listdir(folder))
+                names = sorted(file.name for file in folder.iterdir())
             except (OSError, ValueError):  # ValueError: a name that no folder can have
                 names = []
             for name in names:
-                if (stem := without_suffix(name)) != name and os.path.isfile(folder / name):
+                if (stem := without_suffix(name)) != name and is_file(folder / name):
                     stems.setdefault(stem, []).append(folder / name)
             self._listed[folder] = stems
         return self._listed[folder].get(place.name, [])

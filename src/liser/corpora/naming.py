@@ -5,7 +5,6 @@ that it lies in; with or without the suffix, with slashes or backslashes. A row 
 name that fits several is ambiguous, unless it is the very id of one of them.
 """
 
-import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ def _files(u: Utterance) -> Iterator[str]:
     for file in (u.audio, u.video):
         if file is not None:
             for path in (file, file.with_suffix("")):
-                parts = _slashed(os.path.abspath(path)).split("/")
+                parts = _slashed(str(path.absolute())).split("/")
                 yield from ("/".join(parts[i:]) for i in range(len(parts)))
 
 

@@ -1,14 +1,13 @@
 """The corpora by name: where a loader is added, and found."""
 
 import inspect
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from liser.corpora import cremad, folder, ravdess, synthetic
 from liser.corpora.base import Corpus, readable
-from liser.corpora.files import find_media
+from liser.corpora.files import exists, find_media, is_folder
 from liser.errors import InputError, NotFoundError
 
 CORPORA: dict[str, Callable[..., Corpus]] = {
@@ -43,9 +42,9 @@ def guess_corpus(path: Path) -> str:
     Raises `NotFoundError` if there is nothing at `path`, or no media and no manifest in it.
     """
     path = Path(path)
-    if not os.path.exists(path):
+    if not exists(path):
         raise NotFoundError(f"there is no folder or manifest {readable(path)!r}; check the path")
-    if not os.path.isdir(path):
+    if not is_folder(path):
         return "folder"
     if (path / synthetic.SETTINGS).is_file():
         return "synthetic"

@@ -95,7 +95,7 @@ class OpenFaceTeacher:
 
 def _names(utterance: Utterance) -> list[str]:
     names = [utterance.id, *utterance.aliases]
-    return names + [utterance.video.stem] if utterance.video else names
+    return [*names, utterance.video.stem] if utterance.video else names
 
 
 def _header(path: Path) -> list[str]:

@@ -45,8 +45,10 @@ class TableTeacher:
 
     `key` is the column with the clips' names (default: the first of
     `liser.corpora.tables.NAME_COLUMNS`, if possible one that holds text); what may stand in it is
-    told by `liser.corpora.naming`. The embedding is the table's one list column, else all its numeric columns in order;
-    `columns` picks others. `where`, such as ``"modality=face"``, keeps the rows with that value.
+    told by `liser.corpora.naming`. The embedding is the table's one list column, else all its
+    numeric columns in order; `columns` picks others. `where`, such as ``"modality=face"``, keeps
+    the rows with that value.
+
     With `posteriors`, the columns are class posteriors or counts under emotion names: the
     embedding is p, the logits are log(p) smoothed by `SMOOTHING`, in the order of `labels`
     (default: the columns' order), names canonical.
