@@ -351,3 +351,30 @@ def test_a_real_teacher_is_asked_once(tmp_path: Path) -> None:
     again = teach(corpus, OpenSmileSpeech(), store)
     assert first.embeddings.shape == (2, 88)
     np.testing.assert_array_equal(first.embeddings, again.embeddings)
+
+
+def test_what_may_pass_is_not_stored_and_asked_again(tmp_path: Path) -> None:
+    class Flaky(LengthTeacher):
+        def look(self, utterance: Utterance) -> Target | Skip:
+            if utterance.id == "clip1" and len(self.asked) < 3:
+                return Skip.of(utterance.id, RuntimeError("out of luck"))
+            return super().look(utterance)
+
+    corpus, store, teacher = _corpus(tmp_path, [30, 50]), TargetStore(tmp_path / "s"), Flaky()
+    first = teach(corpus, teacher, store)
+    assert [(s.id, s.reason) for s in first.skipped] == [("clip1", "unforeseen error")]
+    again = teach(corpus, teacher, store)
+    assert (again.computed, again.skipped) == (1, ())
+
+
+def test_a_name_that_no_file_can_have_is_a_skip(tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path, [30])
+    nul = Utterance("nul", audio=tmp_path / "a\0b.wav")
+    long = Utterance("long", audio=tmp_path / ("x" * 300))
+    told = teach(
+        replace(corpus, utterances=(*corpus.utterances, nul, long)),
+        LengthTeacher(),
+        TargetStore(tmp_path / "s"),
+    )
+    assert told.valid.tolist() == [True, False, False]
+    assert {s.id for s in told.skipped} == {"nul", "long"}

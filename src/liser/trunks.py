@@ -14,6 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
+from liser.corpora.tables import same_name
 from liser.distill import check_recall
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
@@ -137,8 +138,9 @@ PORTION = 40
 
 def _refuse_shared_speakers(corpus: Corpus, also: Sequence[Corpus]) -> None:
     """Raise `InputError` where a trunk would hear a speaker that a fold tests."""
+    own = {same_name(who) for who in corpus.speakers}
     for other in also:
-        shared = sorted(set(corpus.speakers) & set(other.speakers))
+        shared = [who for who in other.speakers if same_name(who) in own]
         if shared:
             raise InputError(
                 f"{other.name}, which is to be listened to, has {len(shared)} speakers of "

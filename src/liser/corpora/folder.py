@@ -208,6 +208,8 @@ def _normalised(rows: list[Row], manifest: Path) -> list[Row]:
             )
     if file_column is None:
         raise InputError(f"{manifest.name} has no column 'path', only {', '.join(names)}")
+    if names[file_column] == "id":  # then the id is a path's, as if there were none
+        names = {**names, file_column: "path"}
     return [
         {**{name: row[column] for column, name in names.items()}, "path": row[file_column]}
         for row in rows

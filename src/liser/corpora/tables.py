@@ -71,6 +71,17 @@ def text(value: Any) -> str | None:
     return word.partition(".")[0] if _WHOLE.fullmatch(word) else word
 
 
+def same_name(name: str) -> str:
+    """Return what names of one person have in common: spellings that tables make of one name.
+
+    >>> same_name("Ann ") == same_name("ann"), same_name("1.0") == same_name("1")
+    (True, True)
+    >>> same_name("01") == same_name("1")
+    False
+    """
+    return (text(name) or name).casefold()
+
+
 def number(value: Any) -> float:
     """Return a cell's number, NaN where it is missing or none; a decimal comma is understood.
 
