@@ -367,6 +367,15 @@ def test_what_may_pass_is_not_stored_and_asked_again(tmp_path: Path) -> None:
     assert (again.computed, again.skipped) == (1, ())
 
 
+def test_a_file_whose_name_is_not_utf8_is_taught_and_hashed_once(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    odd.write_bytes(b"x" * 30)
+    corpus = Corpus("made", (), "given", (Utterance(r"caf\xe9", audio=odd),))
+    for computed in (1, 0):
+        told = teach(corpus, LengthTeacher(), TargetStore(tmp_path / "s"))
+        assert told.valid.all() and told.computed == computed
+
+
 def test_a_name_that_no_file_can_have_is_a_skip(tmp_path: Path) -> None:
     corpus = _corpus(tmp_path, [30])
     nul = Utterance("nul", audio=tmp_path / "a\0b.wav")

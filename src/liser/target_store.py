@@ -141,8 +141,9 @@ class _MediaHashes:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "media.sqlite"
-        self._known: dict[str, tuple[int, int, str]] = {}
-        self._new: dict[str, tuple[int, int, str]] = {}
+        # by path in bytes: names that aren't UTF-8 are names too
+        self._known: dict[bytes, tuple[int, int, str]] = {}
+        self._new: dict[bytes, tuple[int, int, str]] = {}
 
     def __enter__(self) -> "_MediaHashes":
         if self._path.exists():
@@ -155,12 +156,12 @@ class _MediaHashes:
         """Return the hex hash of the file's bytes; raises OSError where it can't be read."""
         path = path.resolve()
         status = path.stat()
-        size, time, digest = self._known.get(str(path), (-1, -1, ""))
+        name = os.fsencode(path)
+        size, time, digest = self._known.get(name, (-1, -1, ""))
         if (size, time) != (status.st_size, status.st_mtime_ns):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self._known[str(path)] = (status.st_size, status.st_mtime_ns, digest)
-            self._new[str(path)] = self._known[str(path)]
+            self._known[name] = self._new[name] = (status.st_size, status.st_mtime_ns, digest)
             if len(self._new) >= _REMEMBERED_AT_ONCE:
                 self._remember()
         return digest

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,6 +22,9 @@ from liser.cli.options import (
     TableWhere,
 )
 from liser.errors import InputError
+
+if TYPE_CHECKING:
+    from liser.corpora.base import Skip
 
 
 def register(app: typer.Typer) -> None:
@@ -61,22 +65,22 @@ def teach(
         "corpus": corpus.name,
         "clips": len(corpus.utterances),
         "left_out": len(corpus.skipped),
-        "not_media": len(corpus.left_out),
+        "not_media": [{"file": s.id, "reason": s.reason} for s in corpus.left_out],
         "store": str(store),
         "teachers": taught(targets),
     }
     if as_json:
         print_json(record)
     else:
-        _print(record)
+        _print(record, corpus.left_out)
 
 
-def _print(record: dict[str, Any]) -> None:
+def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:
     from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
-    from liser.cli.options import show, skips_table
+    from liser.cli.options import left_out_note, show, skips_table
 
     table = Table(title=escape(f"{record['corpus']}: {record['clips']} clips"), box=SIMPLE)
     table.add_column("teacher")
@@ -92,6 +96,6 @@ def _print(record: dict[str, Any]) -> None:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
     if record["left_out"]:
         show(f"{record['left_out']} files are no clip of the corpus: see `liser corpus`")
-    if record["not_media"]:
-        show(f"{record['not_media']} files are no media: `liser corpus --json` names them")
+    if left_out:
+        show(left_out_note(left_out))
     show(f"kept in {escape(record['store'])}")
