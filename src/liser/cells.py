@@ -226,20 +226,25 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     student = learnt.student
     rows = bench.rows(fold.test)
     logits, embeddings = bench.clips.predict(student.answering, rows)
+    arrays = {
+        "rows": rows,
+        "posteriors": softmax(logits / student.temperature),
+        "embeddings": embeddings.astype(np.float16),
+        "mean_log_posterior": np.array(student.mean_log_posterior),
+        "seconds": np.array(time.monotonic() - started),
+    }
+    save_cell(bench, cell, arrays)
+
+
+def save_cell(bench: Bench, cell: Cell, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write what a trained cell said; raises `StorageError`."""
     packed = io.BytesIO()
-    np.savez(
-        packed,
-        rows=rows,
-        posteriors=softmax(logits / student.temperature),
-        embeddings=embeddings.astype(np.float16),
-        mean_log_posterior=np.array(student.mean_log_posterior),
-        seconds=time.monotonic() - started,
-    )
+    np.savez(packed, **arrays)  # type: ignore[arg-type]  # names are ours
     storage.write_sealed(bench.path(cell), bench.key(cell), packed.getbuffer())
 
 
 def load_cell(bench: Bench, cell: Cell) -> dict[str, NDArray[Any]]:
-    """Return what a trained cell's file holds; raises `DamagedError`."""
+    """Return what `save_cell` wrote; raises `DamagedError`."""
     packed = storage.read_sealed(bench.path(cell), bench.key(cell))
     with np.load(io.BytesIO(packed)) as arrays:
         return dict(arrays)
