@@ -226,7 +226,7 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     student = learnt.student
     rows = bench.rows(fold.test)
     logits, embeddings = bench.clips.predict(student.answering, rows)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "rows": rows,
         "posteriors": softmax(logits / student.temperature),
         "embeddings": embeddings.astype(np.float16),

@@ -103,7 +103,7 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
     """
     make_folder(folder)
     with held(folder), ExitStack() as places:
-        for name, content in reversed(contents.items()):  # a stack is left from its end
+        for name, content in reversed(list(contents.items())):  # a stack is left from its end
             file = places.enter_context(open_for_writing(folder / name))
             file.write(content)
             file.flush()

@@ -292,7 +292,7 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn what the database or the disk says into a `StorageError` that names the file."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # it may quote damaged text
         name = getattr(error, "sqlite_errorname", "")
         advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), _DAMAGED)
         raise StorageError(f"{path}: {error}: {advice}") from error
