@@ -152,8 +152,8 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change one bit, or cut the end off."""
-    at = int(rng.integers(len(content)))
+    """Change one bit, or cut the end off; not where a file is empty, as databases mostly are."""
+    at = int(rng.choice(np.flatnonzero(np.frombuffer(content, np.uint8))))
     if rng.random() < 0.2:
         return content[:at]
     return content[:at] + bytes([content[at] ^ (1 << int(rng.integers(8)))]) + content[at + 1 :]
