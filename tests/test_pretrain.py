@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from liser.checkpoint import save_checkpoint
 from liser.config import Frontend, Pretraining
 from liser.errors import InputError
 from liser.students.frontend import LogMel
@@ -157,7 +158,7 @@ def test_a_checkpoint_of_another_run_is_refused(
         "kind": {},
     }
     if what == "kind":  # a student's checkpoint, say
-        torch.save({"step": 3}, checkpoint)
+        save_checkpoint(checkpoint, {"step": 3})
         before = checkpoint.read_bytes()
     with pytest.raises(InputError, match="was made with other settings, clips, another encoder"):
         make(checkpoint=checkpoint, **change[what])

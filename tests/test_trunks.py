@@ -146,6 +146,7 @@ def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
     assert made(beginning, tones, tmp_path / "runs", more) == first
 
 
+@pytest.mark.parametrize("left", ["no record", "damaged weights"])
 def test_trunks_are_made_once_and_a_killed_one_goes_on(
     heir: str,
     tones: Corpus,
@@ -153,10 +154,14 @@ def test_trunks_are_made_once_and_a_killed_one_goes_on(
     asked: list[list[Heard]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    left: str,
 ) -> None:
     first = made(beginning, tones, tmp_path / "runs")
     weights = (first[1] / "trunk.safetensors").read_bytes()
-    (first[1] / "trunk.json").rename(first[1] / "trunk.json.part")  # as a kill leaves it
+    if left == "no record":  # as a kill leaves it
+        (first[1] / "trunk.json").unlink()
+    else:
+        (first[1] / "trunk.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
 
     def never(*_: object) -> None:
         raise AssertionError("listened again")

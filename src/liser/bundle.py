@@ -2,8 +2,8 @@
 
 A bundle is a folder of three files and no code: `model.onnx` takes a mono ``waveform`` float32
 (batch, samples) of any gain to ``logits`` (batch, classes) and an ``embedding`` (batch, dim), with
-the log-mel front end inside; `model.json` holds the fields of `Bundle` and the graph's checksum;
-`README.md` is the model card. Posteriors are ``softmax(logits / temperature)``.
+the log-mel front end inside; `model.json` holds the fields of `Bundle`, and checksums of these and
+of the graph; `README.md` is the model card. Posteriors are ``softmax(logits / temperature)``.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from liser import __version__
-from liser.errors import InputError, NotFoundError, StorageError
+from liser import __version__, storage
+from liser.errors import InputError, NotFoundError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; raised whenever an older liser would misread a bundle."""
 
 UNCERTAIN = "uncertain"
@@ -73,8 +73,7 @@ class Bundle:
 def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundle:
     """Write a bundle to `folder`, and return it as it lies there.
 
-    Each file is written beside its place and then renamed, `model.json` last: a folder in which
-    that one fits the graph is whole.
+    `model.json` takes its place last: a folder in which that one fits the graph is whole.
 
     Args:
         bundle: what to say of the model; its own `folder` is not looked at.
@@ -91,18 +90,12 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
     del record["folder"]
     record |= {"sha256": hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}
     try:
+        record = storage.with_checksum(record)
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"bundle {folder}: what it says of itself isn't JSON: {error}") from None
     contents = {GRAPH: graph, CARD: card.encode(), RECORD: text.encode()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            part = folder / f".{name}.part"
-            part.write_bytes(content)
-            part.replace(folder / name)
-    except OSError as error:
-        raise StorageError(f"can't write the bundle {folder}: {error}") from error
+    storage.write_together(folder, contents)
     return bundle
 
 
@@ -111,8 +104,8 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises:
         NotFoundError: the folder, `model.json` or `model.onnx` is not there.
-        InputError: `model.json` is not a bundle's, is of a newer format, or lacks a field or has
-            a wrong one; or the graph's checksum differs.
+        InputError: `model.json` is not a bundle's, is of another format, or lacks a field or has
+            a wrong one; or a checksum differs.
     """
     record = _read_record(folder)
     made_by = f"made by liser {record.get('liser', '?')}"
@@ -124,9 +117,19 @@ def read_bundle(folder: Path) -> Bundle:
             f"bundle {folder} has format {version}, {made_by}; this is liser {__version__}, which "
             f"reads up to format {FORMAT}: update it (pip install --upgrade liser)"
         )
-    missing = [name for name in (*_FIELDS, "sha256") if name not in record]
+    if version < FORMAT:
+        raise InputError(
+            f"bundle {folder} has format {version}, {made_by}; this liser reads format {FORMAT}: "
+            "export it again"
+        )
+    missing = [name for name in (*_FIELDS, "sha256", storage.CHECKSUM) if name not in record]
     if missing:
         raise InputError(f"bundle {folder} ({made_by}) lacks {', '.join(missing)} in {RECORD}")
+    if not storage.is_whole(record):
+        raise InputError(
+            f"{folder / RECORD} is damaged or was edited: get the bundle again, or export it with "
+            "the values that you want"
+        )
     values = {name: _frozen(record[name]) for name in _FIELDS}
     bundle = Bundle(folder=folder, **values)
     _check_graph(bundle, record["sha256"])

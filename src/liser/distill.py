@@ -1,7 +1,6 @@
 """From targets and a few labels to a student: the step that `liser` exists for."""
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,9 +15,10 @@ from liser import __version__
 from liser.answer import Whole, averaged, calibrated, evened, settle
 from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
-from liser.errors import InputError, StorageError
+from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.metrics import abstention_threshold, answered
+from liser.run_folder import run_folder
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
@@ -71,7 +71,7 @@ def distill(
         InputError: nothing or one class labelled, targets of another corpus or given twice, a
             trunk to recall and none given, or other data or settings than those that the folder
             was begun with.
-        StorageError: the folder can't be written.
+        StorageError: the folder can't be written, is damaged, or another process is at work in it.
     """
     settings = settings or Distillation()
     check_targets(corpus, targets)
@@ -81,28 +81,29 @@ def distill(
     provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
     if trunk is not None:
         provenance["trunk"] = {"fingerprint": trunk.fingerprint, **trunk.provenance}
-    if _begin(folder, provenance):
-        return load_student(folder)
-    clips = hear(corpus.utterances, settings.frontend)
-    split = split_rows(corpus, clips.heard, valid_speakers, seed)
-    speakers = [u.speaker_id for u in corpus.utterances]
-    seen = views_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
-    learnt = learn(
-        clips,
-        seen,
-        labels,
-        corpus.labels,
-        split,
-        settings,
-        seed,
-        folder / "checkpoint.pt",
-        watch,
-        trunk,
-        sources_of(corpus),
-    )
-    result = _result(corpus, clips, split, learnt.trained)
-    result |= _abstention(learnt.checked, clips, labels, split)
-    return _keep(replace(learnt.student, provenance={**provenance, "result": result}), folder)
+    with run_folder(folder, provenance) as finished:
+        if finished:
+            return load_student(folder)
+        clips = hear(corpus.utterances, settings.frontend)
+        split = split_rows(corpus, clips.heard, valid_speakers, seed)
+        speakers = [u.speaker_id for u in corpus.utterances]
+        seen = views_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
+        learnt = learn(
+            clips,
+            seen,
+            labels,
+            corpus.labels,
+            split,
+            settings,
+            seed,
+            folder / "checkpoint.pt",
+            watch,
+            trunk,
+            sources_of(corpus),
+        )
+        result = _result(corpus, clips, split, learnt.trained)
+        result |= _abstention(learnt.checked, clips, labels, split)
+        return _keep(replace(learnt.student, provenance={**provenance, "result": result}), folder)
 
 
 def check_targets(corpus: Corpus, targets: Sequence[Targets]) -> None:
@@ -227,7 +228,7 @@ def finetune(
     Raises:
         InputError: nothing or one class labelled, labels that the student doesn't know, or other
             data or settings than those that the folder was begun with.
-        StorageError: the folder can't be written.
+        StorageError: the folder can't be written, is damaged, or another process is at work in it.
     """
     training = training or FINETUNING
     strangers = set(corpus.labels) - set(student.labels)
@@ -242,21 +243,22 @@ def finetune(
     tuning = {**_data(corpus), **settings}
     before = student.provenance.get("finetuned", [])
     provenance = {**student.provenance, "finetuned": [*before, tuning]}
-    if _begin(folder, provenance):
-        return load_student(folder)
-    clips = hear(corpus.utterances, student.frontend)
-    split = split_rows(corpus, clips.heard & (labels >= 0), valid_speakers, seed)
-    lessons = lessons_from(None, labels, len(student.labels), Distillation().loss)
-    checkpoint = folder / "checkpoint.pt"
-    rows_of = (split.train, split.valid)
-    fresh = copy.deepcopy(student.module)  # the caller keeps the student as it was
-    trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
-    tuned = replace(student, module=trained.student)
-    tuned = calibrated(tuned, clips, lessons, split.valid)
-    result = _result(corpus, clips, split, trained) | _abstention(tuned, clips, labels, split)
-    finetuned = [*before, {**tuning, "result": result}]
-    tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
-    return _keep(averaged(tuned, clips, split.train, seed), folder)
+    with run_folder(folder, provenance) as finished:
+        if finished:
+            return load_student(folder)
+        clips = hear(corpus.utterances, student.frontend)
+        split = split_rows(corpus, clips.heard & (labels >= 0), valid_speakers, seed)
+        lessons = lessons_from(None, labels, len(student.labels), Distillation().loss)
+        checkpoint = folder / "checkpoint.pt"
+        rows_of = (split.train, split.valid)
+        fresh = copy.deepcopy(student.module)  # the caller keeps the student as it was
+        trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
+        tuned = replace(student, module=trained.student)
+        tuned = calibrated(tuned, clips, lessons, split.valid)
+        result = _result(corpus, clips, split, trained) | _abstention(tuned, clips, labels, split)
+        finetuned = [*before, {**tuning, "result": result}]
+        tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
+        return _keep(averaged(tuned, clips, split.train, seed), folder)
 
 
 def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
@@ -293,33 +295,6 @@ def _refuse_one_class(labels: NDArray[np.int64]) -> None:
             f"there is nothing to tell apart: the labelled clips are of {len(known)} "
             f"emotion{'' if len(known) == 1 else 's'}, and at least two are needed"
         )
-
-
-def _begin(folder: Path, provenance: dict[str, Any]) -> bool:
-    """Note in the folder what it is for; tell whether a finished student is there already.
-
-    Raises `InputError` if the folder was begun with anything else: its checkpoint, or its
-    student, would be taken for what it isn't.
-    """
-    begun, wanted = folder / "begun.json", json.loads(json.dumps(provenance))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        finished = (folder / "student.json").exists()
-        if begun.exists() or finished:
-            if not begun.exists() or json.loads(begun.read_text("utf-8")) != wanted:
-                raise InputError(
-                    f"{folder} holds a student made from other data or settings; "
-                    "choose another folder, or delete this one"
-                )
-            return finished
-        part = folder / "begun.json.part"
-        part.write_text(json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        part.replace(begun)
-    except json.JSONDecodeError as error:
-        raise StorageError(f"{begun} is damaged, delete {folder}: {error}") from error
-    except OSError as error:
-        raise StorageError(f"can't use the folder {folder}: {error}") from error
-    return False
 
 
 def _keep(student: Student, folder: Path) -> Student:

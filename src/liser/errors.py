@@ -37,6 +37,10 @@ class StorageError(LiserError, OSError):
     """The disk is full, read-only, or holds something damaged."""
 
 
+class DamagedError(StorageError):
+    """What is stored is not what was written: delete it, and it is made again."""
+
+
 class MediaError(LiserError, ValueError):
     """One clip cannot be used; the caller skips it, counts it and names it.
 

@@ -170,7 +170,7 @@ def test_a_full_disk_is_not_the_users_fault(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("liser.students.keeping.save_file", full)
+    monkeypatch.setattr("liser.storage.os.fsync", full)
     ended = liser("distill", recordings, *LABELLED, "--out", "made")
     assert ended.status == 1
     assert "No space left" in ended.err

@@ -267,6 +267,7 @@ def taught(targets: Sequence[Targets]) -> list[dict[str, Any]]:
             "fingerprint": t.fingerprint,
             "clips": int(t.valid.sum()),
             "computed": t.computed,
+            "damaged": t.damaged,
             "read": max(0, len(t.ids) - t.computed),
             "skipped": skips(t.skipped),
         }

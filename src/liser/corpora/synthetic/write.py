@@ -1,5 +1,6 @@
 """Waveform and frames to an mp4 file with H.264 and AAC."""
 
+import tempfile
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from liser import storage
 from liser.errors import StorageError
 
 
@@ -19,19 +21,21 @@ def write_mp4(
     fps: int,
     title: str,
 ) -> None:
-    """Write one clip under a temporary name, and give it its own once it is whole.
+    """Write one clip.
 
     `waveform` is (samples,) in -1…1, `frames` (frames, height, width, 3) RGB. `title` goes into
     the file's metadata. Raises `StorageError` where the folder can't be written.
     """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            container.metadata["title"] = title
-            _encode(container, waveform, sample_rate, frames, fps)
-        part.replace(path)
-    except (OSError, av.FFmpegError) as error:
-        raise StorageError(f"can't write {path}: {error}") from error
+    # the index comes first, for which FFmpeg reads what it wrote by its name
+    with tempfile.TemporaryDirectory() as spare:
+        made = Path(spare, "clip.mp4")
+        try:
+            with av.open(made, "w", format="mp4", options={"movflags": "+faststart"}) as container:
+                container.metadata["title"] = title
+                _encode(container, waveform, sample_rate, frames, fps)
+        except (OSError, av.FFmpegError) as error:
+            raise StorageError(f"can't write a clip to {made.parent}: {error}") from error
+        storage.write_bytes(path, storage.read_bytes(made))
 
 
 def _encode(
