@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from liser.runtime import Prediction, Recognizer
 
 STDIN = "-"
-STOPPED = "stopped"
 
 BundleFolder = Annotated[
     Path | None,
@@ -68,7 +67,8 @@ def predict(
 
     Example: `liser predict talk.mp4 interviews/ --csv heard.csv --plot timeline.png`
     """
-    from liser.cli.output import print_json
+    from liser.cli.output import console, print_json
+    from liser.cli.stop import stopped_by
     from liser.runtime.table import write_csv
     from liser.runtime.timeline import check_plot, plot_timeline
 
@@ -76,7 +76,7 @@ def predict(
     found, skipped = _find(files)
     if plot is not None:
         check_plot(plot, len(found))
-    predictions = _listen(recognizer, found, skipped)
+    predictions, stopped = _listen(recognizer, found, skipped)
     if as_json:
         print_json(_record(recognizer, predictions, skipped))
     else:
@@ -85,8 +85,11 @@ def predict(
         write_csv(csv, predictions, recognizer.labels)
     if predictions and plot is not None:
         plot_timeline(plot, predictions, recognizer.labels)
-    if any(skip.reason == STOPPED for skip in skipped):
-        raise typer.Exit(130)
+    if stopped is not None:
+        cause, status = stopped_by(stopped)
+        heard = f"{len(predictions)} of {len(found)} recordings were listened to"
+        console.print(f"stopped by {cause}: {heard}", highlight=False)
+        raise typer.Exit(status)
     if not predictions:
         raise typer.Exit(2)
 
@@ -123,13 +126,18 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
 
 def _listen(
     recognizer: Recognizer, names: Sequence[str], skipped: list[Skip]
-) -> list[tuple[str, Prediction]]:
-    """Ask about each file; what can't be used, or Ctrl-C came before, goes to `skipped`."""
+) -> tuple[list[tuple[str, Prediction]], KeyboardInterrupt | None]:
+    """Ask about each file; what can't be used goes to `skipped`.
+
+    So does what Ctrl-C or a signal came before, which is returned too.
+    """
     from liser.cli.options import progress
+    from liser.cli.stop import stopped_by
     from liser.corpora.base import Skip
     from liser.errors import InputError, MediaError
 
-    predictions = []
+    predictions: list[tuple[str, Prediction]] = []
+    stopped = None
     with progress("listening", len(names)) as update:
         for number, name in enumerate(names):
             update(number, None, Path(name).name)
@@ -140,11 +148,13 @@ def _listen(
                 skipped.append(Skip(name, error.reason, error.detail))
             except InputError as error:
                 skipped.append(Skip(name, "not usable", str(error)))
-            except KeyboardInterrupt:
-                skipped += [Skip(left, STOPPED, "Ctrl-C came first") for left in names[number:]]
+            except KeyboardInterrupt as error:
+                stopped = error
+                why = f"{stopped_by(error)[0]} came first"
+                skipped += [Skip(left, "stopped", why) for left in names[number:]]
                 break
         update(len(predictions) + len(skipped), None, "listened")
-    return predictions
+    return predictions, stopped
 
 
 def _record(
