@@ -149,7 +149,9 @@ def _make(
                 "learnt from": f"{record['clips']} clips of {record['speakers']} speakers of "
                 f"{', '.join(record['corpora'])}, {record['labelled']} of them labelled",
                 "emotions": ", ".join(record["labels"]),
-                "held out": f"{', '.join(held)}; UAR {uar:.3f}" if held else "nobody",
+                "held out": f"{', '.join(held)}; UAR {uar:.3f}"
+                if held
+                else "; ".join(record["valid_notes"]) or "nobody",
                 "left out": f"{len(record['skipped'])} clips that could not be heard",
                 "student": f"{record['architecture']}, {record['parameters']:,} parameters",
                 "kept in": record["student"],

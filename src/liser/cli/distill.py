@@ -197,6 +197,8 @@ def _print(record: dict[str, Any]) -> None:
             }
         )
     )
+    for note in record["valid_notes"]:
+        show(f"note: {escape(note)}; --valid-speakers says how many")
     for t in record["teachers"]:
         if t["skipped"]:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))

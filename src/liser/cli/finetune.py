@@ -79,6 +79,8 @@ def finetune(
     rows = {"learnt from": clips, "kept in": str(out)}
     if record["valid_uar"] is not None:
         rows["validation"] = f"UAR {record['valid_uar']:.3f}"
+    elif record["valid_notes"]:
+        rows["validation"] = "; ".join(record["valid_notes"])
     if record["skipped"]:
         some = ", ".join(f"{s['id']} ({s['reason']})" for s in record["skipped"][:5])
         rows["left out"] = f"{len(record['skipped'])} clips that can't be heard, such as {some}"
