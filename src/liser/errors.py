@@ -16,14 +16,14 @@ class LiserError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Python's own would call the class with its message, which may not be what that takes.
-        _, args, *state = super().__reduce__()
-        return (_restored, (type(self), args), *state)
+        reduced: tuple[Any, ...] = tuple(super().__reduce__())
+        return (_restored, (type(self), reduced[1]), *reduced[2:])
 
 
 def _restored(kind: type[LiserError], args: tuple[Any, ...]) -> LiserError:
     """Make an error with these `args` without asking its own class's constructor."""
     error = kind.__new__(kind, *args)
-    builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     builtin.__init__(error, *args)
     return error
 

@@ -89,7 +89,7 @@ class Trunks:
             for i, own in zip(todo, rows, strict=True):
                 heard = [*_by_source(self.corpus, whole, own), *others]
                 making.append(partial(_make, beginning, heard, protocol, self.folders[i]))
-            work = [*making, *beside[: -len(todo) % jobs]]
+            work: list[Callable[[], int | None]] = [*making, *beside[: -len(todo) % jobs]]
             for made in run_in_processes(work, jobs):
                 bar.advance(task, made or 0)
 

@@ -26,6 +26,7 @@ from liser.cli import (
     pretrain,
     teach,
 )
+from liser.cli.choices import Verb
 from liser.cli.output import console
 from liser.cli.stop import stoppable, stopped_by
 from liser.errors import LiserError, MissingExtraError
@@ -70,6 +71,8 @@ for verb in (
     *(evaluate, compress, export, benchmark, across, demo),
 ):
     verb.register(app)
+for command in app.registered_commands:
+    command.cls = Verb
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from liser.cli.options import Json, Kind, Seed, SettingsFile, Updates
+from liser.cli.options import Json, Kind, Labels, Seed, SettingsFile, Updates
 from liser.errors import InputError
 
 
@@ -27,10 +27,7 @@ def compress(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
-    ] = None,
+    labels: Labels = None,
     prune: Annotated[
         bool | None,
         typer.Option("--prune/--no-prune", help="Leave out channels.", show_default="prune"),
@@ -64,7 +61,6 @@ def compress(
     from liser.cli.output import print_json
     from liser.config import Compression
     from liser.corpora.joined import join
-    from liser.corpora.labelled import label_from
 
     for folder in (out, keep_student):
         if folder is not None and folder.resolve() == student.resolve():
@@ -76,6 +72,8 @@ def compress(
     corpora = [open_corpus(path, kind) for path in data]
     corpus = corpora[0] if len(corpora) == 1 else join(corpora)
     if labels is not None:
+        from liser.corpora.labelled import label_from
+
         corpus = label_from(corpus, labels)
 
     from liser.compress import recipe

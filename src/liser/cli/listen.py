@@ -42,7 +42,9 @@ def listen(
     device: Annotated[
         str | None, typer.Option(help="Microphone: its number, or part of its name.")
     ] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, max=1e6, help="Stop after so long.")
+    ] = None,
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Let a recording play the microphone.")
     ] = None,

@@ -21,7 +21,9 @@ STDIN = "-"
 
 BundleFolder = Annotated[
     Path | None,
-    typer.Option("--bundle", metavar="DIR", help="A model; left out, the one that comes along."),
+    typer.Option(
+        "--bundle", metavar="DIR", help="A model; default, or left out: the one that comes along."
+    ),
 ]
 AllSound = Annotated[
     bool,
@@ -58,7 +60,9 @@ def predict(
     ] = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
-    threads: Annotated[int, typer.Option(help="Threads that the model may use.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=256, help="Threads that the model may use.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Say which emotion is heard in recordings, whole and piece by piece.

@@ -43,12 +43,22 @@ def load(
     detector: Callable[[], Detector] | None = None,
 ) -> "Recognizer":
     """Load a bundle, or the package's own; see `liser.load` and `Recognizer`."""
-    if folder is None and not DEFAULT.is_dir():
+    return Recognizer(read_bundle(bundle_folder(folder)), threads, detector)
+
+
+def bundle_folder(name: Path | str | None) -> Path:
+    """Return a bundle's folder: the package's own for None, or for "default" if no folder is there.
+
+    Raises `NotFoundError` if the package carries none.
+    """
+    if name is not None and (str(name) != DEFAULT.name or Path(name).exists()):
+        return Path(name)
+    if not DEFAULT.is_dir():
         raise NotFoundError(
             "this liser carries no model: give a bundle's folder, as liser.load(folder) or "
             "--bundle DIR"
         )
-    return Recognizer(read_bundle(DEFAULT if folder is None else Path(folder)), threads, detector)
+    return DEFAULT
 
 
 class Recognizer:

@@ -72,7 +72,8 @@ SPECS = {
 }
 """Specs of known networks, by the name that `--spec` takes."""
 
-_SPEC_OF_KNOWN = {"face-api-expression": "face-api"}
+KNOWN_NETS = {"face-api-expression": "face-api"}
+"""Nets whose weights have a name of their own, and the specs that they have."""
 
 
 def load_spec(spec: ExpressionSpec | str | Path | None, weights: Path) -> ExpressionSpec:
@@ -125,7 +126,7 @@ class ExpressionNet:
         name: str | None = None,
     ) -> None:
         self.weights = resolve(weights, "expression network")
-        self.spec = load_spec(spec or _SPEC_OF_KNOWN.get(str(weights)), self.weights)
+        self.spec = load_spec(spec or KNOWN_NETS.get(str(weights)), self.weights)
         self.labels: tuple[str, ...] | None = self.spec.labels
         self.reader = FaceReader(
             detector, frames_per_second, self.spec.input_size, self.spec.margin, self.spec.shift
