@@ -230,6 +230,14 @@ def test_what_cannot_be_pretrained_is_refused(make: Make, clips: Clips, nano: st
         make(student=nano)
 
 
+def test_pretraining_that_diverges_stops_and_says_where(make: Make, tmp_path: Path) -> None:
+    for rate in (1e30, float("inf")):
+        hasty = SETTINGS.model_copy(update={"learning_rate": rate})
+        with pytest.raises(InputError, match=r"diverged at update \d+ of .* lower learning_rate"):
+            make(hasty, checkpoint=tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()
+
+
 def test_bfloat16_is_near_float32(make: Make) -> None:
     said = [
         make(SETTINGS.model_copy(update={"precision": precision})).provenance["explained"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from joblib import parallel_config
 
 from liser.config import Distillation, Frontend, Heads, Pretraining, Protocol, Training
 from liser.corpora.base import Corpus
@@ -244,15 +243,21 @@ def test_without_an_encoder_there_are_none(tones: Corpus, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("jobs", "idle"), [(1, 0), (2, 1), (4, 1), (6, 3)])
 def test_work_beside_fills_the_processes_that_would_wait_for_the_last_trunks(
-    heir: str, tones: Corpus, beginning: Beginning, tmp_path: Path, jobs: int, idle: int
+    heir: str,
+    tones: Corpus,
+    beginning: Beginning,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+    idle: int,
 ) -> None:
+    monkeypatch.setattr(module, "run_in_processes", lambda work, _: (one() for one in work))
     done: list[int] = []
     beside = [partial(done.append, number) for number in range(3)]
-    with parallel_config("threading"):
-        folders = made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
-        assert all((folder / "trunk.json").exists() for folder in folders)
-        assert sorted(done) == list(range(idle))
-        made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    folders = made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    assert all((folder / "trunk.json").exists() for folder in folders)
+    assert sorted(done) == list(range(idle))
+    made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
     assert len(done) == idle, "there was nothing to wait for"
 
 

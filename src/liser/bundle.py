@@ -8,7 +8,6 @@ of the graph; `README.md` is the model card. Posteriors are ``softmax(logits / t
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,11 @@ FORMAT = 2
 
 UNCERTAIN = "uncertain"
 """What is answered where no label's probability reaches the threshold."""
+
+WINDOW_S = (0.1, 60.0)
+"""The shortest and the longest window: of less a student can tell nothing, more it never learnt."""
+
+TEMPERATURE = (0.001, 1000.0)
 
 GRAPH, RECORD, CARD = "model.onnx", "model.json", "README.md"
 
@@ -168,16 +172,14 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _between(low: float, high: float) -> Callable[[Any], bool]:
+    """Return what tells a number in a range, ends included, from anything else."""
 
+    def fits(value: Any) -> bool:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and low <= value <= high
 
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
+    return fits
 
 
 def _is_record(value: Any) -> bool:
@@ -194,26 +196,32 @@ def _is_labels(value: Any) -> bool:
     return len(value) >= 2 and len(set(value)) == len(value) and UNCERTAIN not in value
 
 
-def _is_numbers(value: Any) -> bool:
-    return isinstance(value, tuple) and all(map(_is_number, value))
+def _is_log_posteriors(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_between(-1000, 1e-6), value))
 
 
 def _is_rate(value: Any) -> bool:
-    return isinstance(value, int) and 4_000 <= value <= 192_000
+    return isinstance(value, int) and _between(4_000, 192_000)(value)
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and _between(1, 10**12)(value)
 
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_is_name, "a name"),
     "labels": (_is_labels, f"two or more different labels, none of them {UNCERTAIN!r}"),
     "sample_rate": (_is_rate, "a whole number of Hz between 4000 and 192000"),
-    "window_s": (_is_positive, "a number of seconds above 0"),
-    "temperature": (_is_positive, "a number above 0"),
-    "threshold": (_is_share, "a probability, 0 to 1"),
-    "mean_log_posterior": (_is_numbers, "a list of numbers, one a label"),
+    "window_s": (
+        _between(*WINDOW_S),
+        f"a number of seconds from {WINDOW_S[0]:g} to {WINDOW_S[1]:g}",
+    ),
+    "temperature": (
+        _between(*TEMPERATURE),
+        f"a number from {TEMPERATURE[0]:g} to {TEMPERATURE[1]:g}",
+    ),
+    "threshold": (_between(0, 1), "a probability, 0 to 1"),
+    "mean_log_posterior": (_is_log_posteriors, "a list of log-posteriors, one a label"),
     "parameters": (_is_count, "a whole number above 0"),
     "precision": (lambda value: value in ("float32", "int8"), '"float32" or "int8"'),
     "provenance": (_is_record, "a table"),

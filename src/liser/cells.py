@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -32,6 +31,7 @@ from liser.students.trunk import is_made, load_trunk
 from liser.targets import Targets
 from liser.teachers.base import Modality
 from liser.teachers.fusion import Views, views_by_modality
+from liser.workers import run_in_processes
 
 RECIPE = 9
 """Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
@@ -177,10 +177,9 @@ def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | 
     missing = _missing(work)
     console = Console(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
-    run = Parallel(n_jobs=jobs, return_as="generator_unordered")
     with Progress(console=console, disable=hidden) as bar:
         task = bar.add_task("students", total=len(work), completed=len(work) - len(missing))
-        for _ in run(delayed(_train_cell)(bench, cell) for bench, cell in missing):
+        for _ in run_in_processes((partial(_train_cell, *one) for one in missing), jobs):
             bar.advance(task)
     return sum(float(load_cell(bench, cell)["seconds"]) for bench, cell in work)
 
@@ -208,9 +207,6 @@ def _missing(work: Sequence[tuple[Bench, Cell]]) -> list[tuple[Bench, Cell]]:
 
 def _train_cell(bench: Bench, cell: Cell) -> None:
     """Train and test one student, and write its predictions to a file."""
-    import torch
-
-    torch.set_num_threads(1)
     started = time.monotonic()
     fold, protocol = bench.folds[cell.fold], bench.protocol
     labels = bench.budgeted(fold, cell.budget, cell.draw)

@@ -15,6 +15,7 @@ from liser import __version__
 from liser.answer import Whole, averaged, calibrated, evened, settle
 from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
+from liser.corpora.splits import held_out_notes, hold_out
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.metrics import abstention_threshold, answered
@@ -101,7 +102,7 @@ def distill(
             trunk,
             sources_of(corpus),
         )
-        result = _result(corpus, clips, split, learnt.trained)
+        result = _result(corpus, clips, split, learnt.trained, valid_speakers)
         result |= _abstention(learnt.checked, clips, labels, split)
         return _keep(replace(learnt.student, provenance={**provenance, "result": result}), folder)
 
@@ -255,7 +256,8 @@ def finetune(
         trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
         tuned = replace(student, module=trained.student)
         tuned = calibrated(tuned, clips, lessons, split.valid)
-        result = _result(corpus, clips, split, trained) | _abstention(tuned, clips, labels, split)
+        result = _result(corpus, clips, split, trained, valid_speakers)
+        result |= _abstention(tuned, clips, labels, split)
         finetuned = [*before, {**tuning, "result": result}]
         tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
         return _keep(averaged(tuned, clips, split.train, seed), folder)
@@ -268,17 +270,8 @@ def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArr
 
 
 def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, seed: int) -> Split:
-    """Hold out whole speakers for validation; none if fewer than two were left to train on.
-
-    Where corpora are joined, so many are held out of each.
-    """
-    rng = np.random.default_rng(seed)
-    held: set[str] = set()
-    for source in sorted({str(u.source) for u in corpus.utterances}):
-        own = [u.speaker_id for u in corpus.utterances if str(u.source) == source]
-        speakers = sorted({who for who in own if who is not None})
-        if len(speakers) >= valid_speakers + 2:
-            held |= set(map(str, rng.choice(speakers, valid_speakers, replace=False)))
+    """Hold out whole speakers for validation; see `liser.corpora.splits.hold_out`."""
+    held = hold_out(corpus, valid_speakers, np.random.default_rng(seed))
     is_held = np.array([u.speaker_id in held for u in corpus.utterances])
     return Split(np.flatnonzero(usable & ~is_held), np.flatnonzero(usable & is_held))
 
@@ -303,11 +296,14 @@ def _keep(student: Student, folder: Path) -> Student:
     return student
 
 
-def _result(corpus: Corpus, clips: Clips, split: Split, trained: Trained) -> dict[str, Any]:
+def _result(
+    corpus: Corpus, clips: Clips, split: Split, trained: Trained, valid_speakers: int
+) -> dict[str, Any]:
     held = {corpus.utterances[row].speaker_id for row in split.valid}
     return {
         "valid_speakers": sorted(map(str, held)),
         "valid_uar": trained.history[-1]["valid_uar"] if held else None,
+        "valid_notes": list(held_out_notes(corpus, valid_speakers)),
         "skipped": [{"id": s.id, "reason": s.reason} for s in clips.skipped],
     }
 

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from liser.errors import DamagedError, StorageError
+from liser.errors import DamagedError, InputError, StorageError
 
 if sys.platform != "win32":  # there, parts of killed processes are left for the user to delete
     import fcntl
@@ -108,6 +108,29 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+
+
+def read_text(path: Path | str, most_bytes: int = 1 << 20) -> str:
+    """Return the UTF-8 text of a file that people write by hand, such as settings.
+
+    Raises:
+        FileNotFoundError: it isn't there.
+        InputError: it is no regular file, has more than `most_bytes`, isn't text, or can't be read.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            path.stat()
+            raise InputError(f"{path} can't be read: it is a folder, a device or a pipe")
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise InputError(f"{path} can't be read: it has more than {most_bytes >> 20} MB")
+        return content.decode("utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} can't be read: {error}") from None
 
 
 def write_sealed(path: Path | str, key: str, value: bytes | memoryview) -> None:

@@ -45,6 +45,14 @@ def test_people_read_what_was_learnt(liser, recordings: Path) -> None:
         assert words in ended.out
 
 
+def test_whoever_cannot_be_held_out_is_told(liser, recordings: Path) -> None:
+    ask = ("distill", recordings, *LABELLED, "--valid-speakers", 5)
+    said = " ".join(liser(*ask, "--out", "made").out.split())
+    assert "nobody of recordings is held out: without 5 of its 6 speakers" in said
+    record = json.loads(liser(*ask, "--out", "made", "--json").out)
+    assert record["valid_speakers"] == [] and len(record["valid_notes"]) == 1
+
+
 def test_a_stopped_run_ends_where_an_unbroken_one_does(
     liser, recordings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

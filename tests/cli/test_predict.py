@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import sys
 import wave
 from pathlib import Path
@@ -67,22 +68,28 @@ def test_where_nothing_could_be_heard_the_status_says_so(liser, voices: Path) ->
     assert not Path("t.csv").exists()
 
 
-def test_ctrl_c_leaves_what_was_heard_and_names_the_rest(
-    liser, voices: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("stop", "cause", "status"),
+    [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)],
+)
+def test_a_stop_leaves_what_was_heard_and_names_the_rest(
+    liser, voices: Path, monkeypatch: pytest.MonkeyPatch, stop: int, cause: str, status: int
 ) -> None:
     hear, left = Recognizer.predict, iter(range(2))
 
     def until_ctrl_c(self: Recognizer, source: str) -> Prediction:
         if next(left, None) is None:
-            raise KeyboardInterrupt
+            signal.raise_signal(stop)
         return hear(self, source)
 
     monkeypatch.setattr(Recognizer, "predict", until_ctrl_c)
     ended = predict(liser, voices, "--json", "--csv", "heard.csv")
     record = json.loads(ended.out)
-    assert ended.status == 130 and Path("heard.csv").exists()
+    assert ended.status == status and Path("heard.csv").exists()
+    assert f"stopped by {cause}: 2 of 24 recordings were listened to" in ended.err
     assert len(record["recordings"]) == 2
     assert [s["reason"] for s in record["skipped"]] == ["stopped"] * 22
+    assert record["skipped"][0]["detail"] == f"{cause} came first"
 
 
 def test_standard_input_is_heard(liser, voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,9 @@ from liser.cli import (
     pretrain,
     teach,
 )
+from liser.cli.choices import Verb
 from liser.cli.output import console
+from liser.cli.stop import stoppable, stopped_by
 from liser.errors import LiserError, MissingExtraError
 
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -40,15 +42,21 @@ _EXTRAS = {
 """Packages that a verb may miss, and the extra that installs each."""
 
 
+_GO_ON = ("teach", "pretrain", "distill", "finetune", "compress", "benchmark", "across", "demo")
+"""Verbs that keep what was done and go on with it."""
+
+
 class _Verbs(TyperGroup):
-    """Says how to go on where Ctrl-C stopped a verb."""
+    """Says how to go on where Ctrl-C or a signal stopped a verb."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            console.print("stopped; what was done is kept: give the same command again to go on")
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as error:
+            cause, status = stopped_by(error)
+            kept = "; what was done is kept: give the same command again to go on"
+            console.print(f"stopped by {cause}" + kept * (ctx.invoked_subcommand in _GO_ON))
+            raise typer.Exit(status) from None
 
 
 app = typer.Typer(
@@ -63,6 +71,8 @@ for verb in (
     *(evaluate, compress, export, benchmark, across, demo),
 ):
     verb.register(app)
+for command in app.registered_commands:
+    command.cls = Verb
 
 
 @app.callback(invoke_without_command=True)
@@ -76,8 +86,13 @@ def main() -> None:
     """Run the command line; every foreseen error ends in a sentence, not in a traceback.
 
     Exit statuses: 2 where the user can mend it, 1 where the fault is ours or the machine's, 130
-    after Ctrl-C.
+    after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
+    with stoppable():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except LiserError as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from liser.cli.options import Json, Kind, Seed, SettingsFile, Updates
+from liser.cli.options import Json, Kind, Labels, Seed, SettingsFile, Updates
 from liser.errors import InputError
 
 
@@ -27,10 +27,7 @@ def compress(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
-    ] = None,
+    labels: Labels = None,
     prune: Annotated[
         bool | None,
         typer.Option("--prune/--no-prune", help="Leave out channels.", show_default="prune"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from liser.cli.options import Data, Kind, Labels
 
 if TYPE_CHECKING:
     from liser.corpora.base import Corpus
@@ -22,10 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def corpus(
-    path: Path = typer.Argument(metavar="DIR", help="The corpus's folder, or a manifest."),
-    kind: str | None = typer.Option(
-        None, help="ravdess, cremad, folder or synthetic; guessed from file names if left out."
-    ),
+    data: Data,
+    kind: Kind = None,
+    labels: Labels = None,
     json: bool = typer.Option(False, "--json", help="Print JSON, with every clip named."),
     decode: bool = typer.Option(
         True, "--decode/--no-decode", help="Look at every sample, or at the headers alone."
@@ -35,16 +35,12 @@ def corpus(
 
     Example: `liser corpus recordings/ --kind folder`
     """
-    from liser.cli.options import tell_synonyms
-    from liser.cli.output import console, print_json
-    from liser.corpora.registry import guess_corpus, load_corpus
+    from liser.cli.options import open_corpus
+    from liser.cli.output import print_json
+    from liser.corpora.registry import guess_corpus
 
-    chosen = kind or guess_corpus(path)
-    if kind is None:
-        console.print(f"kind: {chosen} (guessed from the file names; --kind says otherwise)")
-    source = load_corpus(chosen, path)
-    tell_synonyms(source)
-    report = _check(source, decode)
+    chosen = kind or guess_corpus(data)
+    report = _check(open_corpus(data, kind, labels), decode)
     if json:
         print_json({"kind": chosen, "guessed": kind is None, **asdict(report)})
     else:

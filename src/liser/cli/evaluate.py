@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Data, Json, Kind, Seed, SettingsFile
+from liser.cli.options import Data, Json, Kind, Labels, Seed, SettingsFile
 
 if TYPE_CHECKING:
     from liser.corpora.base import Corpus
@@ -23,7 +23,11 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     student: Annotated[
-        Path, typer.Argument(metavar="STUDENT", help="Folder of a student, or of a bundle.")
+        Path,
+        typer.Argument(
+            metavar="STUDENT",
+            help="Folder of a student or of a bundle; default: the model that comes along.",
+        ),
     ],
     data: Data,
     report: Annotated[
@@ -32,10 +36,7 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write what it says of each clip.")
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
-    ] = None,
+    labels: Labels = None,
     allow_seen_speakers: Annotated[
         bool, typer.Option("--allow-seen-speakers", help="Score speakers it was trained on, too.")
     ] = False,
@@ -43,8 +44,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="all|NAME,NAME",
-            help="Score it on spoilt sound, too: telephone, noise, rooms, …; a wrong name lists "
-            "them.",
+            help="Score it on spoilt sound, too: all, or some of {degradations}.",
         ),
     ] = None,
     threshold: Annotated[
@@ -62,14 +62,13 @@ def evaluate(
 
     Example: `liser evaluate student/ other-speakers/ --report page.html --predictions clips.csv`
     """
-    from liser.cli.options import labelled, open_corpus, progress, settings_from
+    from liser.cli.options import open_corpus, progress, settings_from
     from liser.cli.output import print_json
     from liser.config import Settings
     from liser.errors import InputError
 
     settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
-    corpus = open_corpus(data, kind)
-    corpus = labelled(corpus, labels)
+    corpus = open_corpus(data, kind, labels)
     if report is not None and all(u.label is None for u in corpus.utterances):
         raise InputError("without labels there is nothing to report: leave --report out")
 
@@ -105,10 +104,10 @@ def evaluate(
 def _loaded(folder: Path) -> Student | Recognizer:
     """Load a student, or a bundle, which is heard as people hear it."""
     from liser.bundle import RECORD
+    from liser.runtime.recognizer import bundle_folder, load
 
+    folder = bundle_folder(folder)
     if (folder / RECORD).exists():
-        from liser.runtime.recognizer import load
-
         return load(folder)
     from liser.students.student import load_student
 

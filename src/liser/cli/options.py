@@ -63,34 +63,37 @@ def _is_repeatable(parameter: Any) -> bool:
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The corpus's folder, or a manifest.")]
 Kind = Annotated[
     str | None,
-    typer.Option(help="ravdess, cremad, folder or synthetic; guessed from names if left out."),
+    typer.Option(help="Of the corpus: {corpora}; guessed from file names if left out."),
+]
+Labels = Annotated[
+    Path | None, typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label.")
 ]
 SpeechTeacher = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEACHER",
-        help="opensmile[:SET], a Hugging Face id or folder, a .parquet/.csv of embeddings, or "
-        "votes:TABLE[:COLUMN=VALUE]; may be given again.",
+        help="One of: {speech_teachers}. May be given again.",
     ),
 ]
 FaceTeacher = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEACHER",
-        help="hog, an expression net (name or .onnx), a Hugging Face image classifier, "
-        "a folder of OpenFace CSVs, a .parquet/.csv of embeddings, or "
-        "votes:TABLE[:COLUMN=VALUE]; may be given again.",
+        help="One of: {face_teachers}. May be given again.",
     ),
 ]
 Layers = Annotated[
     str | None, typer.Option(metavar="2,3", help="Hidden layers of a Hugging Face speech encoder.")
 ]
 Detector = Annotated[
-    str | None, typer.Option(metavar="yunet|lbp", help="Face detector; yunet:FILE for own weights.")
+    str | None,
+    typer.Option(
+        metavar="NAME[:FILE]", help="Face detector: {detectors}; yunet:FILE for own weights."
+    ),
 ]
 FaceSpec = Annotated[
     str | None,
-    typer.Option(metavar="face-api|FILE.json", help="What an .onnx net takes and gives."),
+    typer.Option(metavar="SPEC", help="What an .onnx net takes and gives: FILE.json, or {specs}."),
 ]
 TableWhere = Annotated[
     str | None, typer.Option(metavar="COLUMN=VALUE", help="Rows of a table that teach.")
@@ -117,8 +120,13 @@ Encoder = Annotated[
         "student.",
     ),
 ]
-StudentSize = Annotated[str | None, typer.Option(help="tiny, conv, small or base.")]
-Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
+StudentSize = Annotated[str | None, typer.Option(help="Architecture: {students}.")]
+MOST_JOBS, HIGHEST_SEED = 256, 2**32 - 1
+
+Jobs = Annotated[
+    int, typer.Option(min=1, max=MOST_JOBS, help="Processes that train at the same time.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=HIGHEST_SEED, help="Seed of all that is random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -177,8 +185,8 @@ def numbers(text: str | None, flag: str, kind: type[int] | type[float]) -> tuple
         raise InputError(f"{flag} {text!r} is not a list of {noun} such as 2,3") from None
 
 
-def open_corpus(path: Path, kind: str | None) -> Corpus:
-    """Load a corpus; where its kind is guessed, say so."""
+def open_corpus(path: Path, kind: str | None, labels: Path | None = None) -> Corpus:
+    """Load a corpus, with the labels of a table if one is given; say so if its kind is guessed."""
     from liser.cli.output import console
     from liser.corpora.registry import guess_corpus, load_corpus
 
@@ -187,7 +195,7 @@ def open_corpus(path: Path, kind: str | None) -> Corpus:
         console.print(f"kind: {chosen} (guessed from the file names; --kind says otherwise)")
     corpus = load_corpus(chosen, path)
     tell_synonyms(corpus)
-    return corpus
+    return labelled(corpus, labels)
 
 
 def labelled(corpus: Corpus, table: Path | None) -> Corpus:

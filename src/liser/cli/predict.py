@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from liser.runtime import Prediction, Recognizer
 
 STDIN = "-"
-STOPPED = "stopped"
 
 BundleFolder = Annotated[
     Path | None,
-    typer.Option("--bundle", metavar="DIR", help="A model; left out, the one that comes along."),
+    typer.Option(
+        "--bundle", metavar="DIR", help="A model; default, or left out: the one that comes along."
+    ),
 ]
 AllSound = Annotated[
     bool,
@@ -59,7 +60,9 @@ def predict(
     ] = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
-    threads: Annotated[int, typer.Option(help="Threads that the model may use.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=256, help="Threads that the model may use.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Say which emotion is heard in recordings, whole and piece by piece.
@@ -68,7 +71,8 @@ def predict(
 
     Example: `liser predict talk.mp4 interviews/ --csv heard.csv --plot timeline.png`
     """
-    from liser.cli.output import print_json
+    from liser.cli.output import console, print_json
+    from liser.cli.stop import stopped_by
     from liser.runtime.table import write_csv
     from liser.runtime.timeline import check_plot, plot_timeline
 
@@ -76,7 +80,7 @@ def predict(
     found, skipped, left_out = _find(files)
     if plot is not None:
         check_plot(plot, len(found))
-    predictions = _listen(recognizer, found, skipped)
+    predictions, stopped = _listen(recognizer, found, skipped)
     if as_json:
         print_json(_record(recognizer, predictions, skipped, left_out))
     else:
@@ -85,8 +89,11 @@ def predict(
         write_csv(csv, predictions, recognizer.labels)
     if predictions and plot is not None:
         plot_timeline(plot, predictions, recognizer.labels)
-    if any(skip.reason == STOPPED for skip in skipped):
-        raise typer.Exit(130)
+    if stopped is not None:
+        cause, status = stopped_by(stopped)
+        heard = f"{len(predictions)} of {len(found)} recordings were listened to"
+        console.print(f"stopped by {cause}: {heard}", highlight=False)
+        raise typer.Exit(status)
     if not predictions:
         raise typer.Exit(2)
 
@@ -136,13 +143,18 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
 
 def _listen(
     recognizer: Recognizer, names: Sequence[str], skipped: list[Skip]
-) -> list[tuple[str, Prediction]]:
-    """Ask about each file; what can't be used, or Ctrl-C came before, goes to `skipped`."""
+) -> tuple[list[tuple[str, Prediction]], KeyboardInterrupt | None]:
+    """Ask about each file; what can't be used goes to `skipped`.
+
+    So does what Ctrl-C or a signal came before, which is returned too.
+    """
     from liser.cli.options import progress
+    from liser.cli.stop import stopped_by
     from liser.corpora.base import Skip, readable
     from liser.errors import InputError
 
-    predictions = []
+    predictions: list[tuple[str, Prediction]] = []
+    stopped = None
     with progress("listening", len(names)) as update:
         for number, name in enumerate(names):
             update(number, None, readable(Path(name).name))
@@ -153,13 +165,13 @@ def _listen(
                 skipped.append(Skip(readable(name), "not usable", str(error)))
             except Exception as error:
                 skipped.append(Skip.of(readable(name), error))
-            except KeyboardInterrupt:
-                skipped += [
-                    Skip(readable(left), STOPPED, "Ctrl-C came first") for left in names[number:]
-                ]
+            except KeyboardInterrupt as error:
+                stopped = error
+                why = f"{stopped_by(error)[0]} came first"
+                skipped += [Skip(readable(left), "stopped", why) for left in names[number:]]
                 break
         update(len(predictions) + len(skipped), None, "listened")
-    return predictions
+    return predictions, stopped
 
 
 def _record(

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from liser import storage
 from liser.corpora import folder as folder_corpus
 from liser.corpora.base import Corpus
 from liser.errors import InputError, MissingExtraError, NotFoundError
+from liser.workers import run_in_processes
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
 """Six of RAVDESS's eight emotions, in its order."""
@@ -140,7 +142,7 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
     if not clips:
         return
     try:
-        from joblib import Parallel, cpu_count, delayed
+        from joblib import cpu_count
     except ImportError as error:
         raise MissingExtraError("joblib", "train") from error
     from rich.console import Console
@@ -149,13 +151,12 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
 
     # Processes take a second or two to start: not worth it for a handful of clips.
     workers = jobs or min(cpu_count(), max(1, len(clips) // 16))
-    run = Parallel(n_jobs=workers, return_as="generator_unordered")
     console = Console(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     columns = (TextColumn("synthetic clips"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, disable=hidden) as bar:
         task = bar.add_task("synthetic clips", total=len(clips))
-        for _ in run(delayed(_make)(folder, clip) for clip in clips):
+        for _ in run_in_processes((partial(_make, folder, clip) for clip in clips), workers):
             bar.advance(task)
 
 
