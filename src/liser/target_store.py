@@ -23,7 +23,7 @@ from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, StorageError
 from liser.teachers.base import Modality, Target
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _ASKED_AT_ONCE = 500  # keys in a query; old builds of SQLite allow 999
 _REMEMBERED_AT_ONCE = 256  # hashes of media files in a transaction
 BUSY_S = 60.0  # how long to wait for another process that writes to the same shard
@@ -35,7 +35,7 @@ _MEDIA_TABLE = """CREATE TABLE media (
 )"""
 _TARGET_TABLE = """CREATE TABLE target (
     key TEXT PRIMARY KEY, reason TEXT, detail TEXT,
-    embedding BLOB, logits BLOB, confidence REAL, crc32 INTEGER
+    embedding BLOB, logits BLOB, confidence REAL, notes TEXT, crc32 INTEGER
 )"""
 
 
@@ -128,7 +128,7 @@ class Shelf:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._writing[key[0]] = _open(path, _TARGET_TABLE)
             self._writing[key[0]].execute(
-                "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (key, *_packed(outcome)),
             )
 
@@ -221,13 +221,14 @@ def _version(connection: sqlite3.Connection, path: Path) -> int | None:
 def _packed(outcome: Outcome) -> tuple[object, ...]:
     """Return an outcome as a row without its key."""
     if isinstance(outcome, Skip):
-        return (outcome.reason, outcome.detail, None, None, None, 0)
+        return (outcome.reason, outcome.detail, None, None, None, None, 0)
     embedding = np.ascontiguousarray(outcome.embedding, "<f4").tobytes()
     logits = None
     if outcome.logits is not None:
         logits = np.ascontiguousarray(outcome.logits, "<f4").tobytes()
     crc32 = zlib.crc32(embedding + (logits or b""))
-    return (None, None, embedding, logits, float(outcome.confidence), crc32)
+    notes = json.dumps(outcome.notes)
+    return (None, None, embedding, logits, float(outcome.confidence), notes, crc32)
 
 
 def _unpacked(
@@ -237,13 +238,15 @@ def _unpacked(
     embedding: bytes,
     logits: bytes | None,
     confidence: float,
+    notes: str,
     crc32: int,
 ) -> Outcome:
     if reason is not None:
         return Skip("", reason, detail)
     if zlib.crc32(embedding + (logits or b"")) != crc32:
         raise StorageError(f"{path}: {_DAMAGED}")
-    return Target(_floats(embedding), None if logits is None else _floats(logits), confidence)
+    values = None if logits is None else _floats(logits)
+    return Target(_floats(embedding), values, confidence, tuple(json.loads(notes)))
 
 
 def _floats(blob: bytes) -> NDArray[np.float32]:

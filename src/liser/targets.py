@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -50,7 +50,7 @@ class Targets:
     `valid` (n,) is False: mask them, never average them in. `confidence` (n,) float32 in 0…1 is
     0 there too. `skipped` says why, once for each row that isn't valid although the teacher was
     asked. `computed` counts the clips that the teacher was asked about just now; what the store
-    knew was read.
+    knew was read. `notes` holds, by utterance, what the teacher noted of it.
     """
 
     teacher: str
@@ -64,6 +64,7 @@ class Targets:
     confidence: NDArray[np.float32]
     skipped: tuple[Skip, ...]
     computed: int = 0
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def only(self, rows: NDArray[np.bool_]) -> "Targets":
         """Return the targets of the utterances that `rows` (n,) marks."""
@@ -76,6 +77,7 @@ class Targets:
             logits=None if self.logits is None else self.logits[rows],
             confidence=self.confidence[rows],
             skipped=tuple(s for s in self.skipped if s.id in set(ids)),
+            notes={i: self.notes[i] for i in ids if i in self.notes},
         )
 
     def among(self, ids: Sequence[str], corpus: str) -> "Targets":
@@ -104,6 +106,7 @@ class Targets:
             logits=None if self.logits is None else spread(self.logits),
             confidence=spread(self.confidence),
             skipped=tuple(replace(s, id=prefixed(corpus, s.id)) for s in self.skipped),
+            notes={prefixed(corpus, i): notes for i, notes in self.notes.items()},
         )
 
 
@@ -133,6 +136,7 @@ def _together(a: Targets, b: Targets) -> Targets:
         confidence=a.confidence + b.confidence,
         skipped=(*a.skipped, *b.skipped),
         computed=a.computed + b.computed,
+        notes={**a.notes, **b.notes},
     )
 
 
@@ -281,6 +285,7 @@ def _collect(corpus: Corpus, teacher: Teacher, outcomes: dict[str, Outcome]) -> 
         logits=logits,
         confidence=confidence,
         skipped=tuple(skipped),
+        notes={corpus.utterances[row].id: t.notes for row, t in targets.items() if t.notes},
     )
 
 
