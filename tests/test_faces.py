@@ -29,6 +29,14 @@ def write(path: Path, image, frames=10) -> Path:
     return path
 
 
+def two_of(portrait):
+    """Put a portrait on the right, and half its size on the left."""
+    pair = np.zeros((240, 480, 3), np.uint8)
+    pair[60:180, 15:165] = portrait[::2, ::2]
+    pair[:, 180:] = portrait
+    return pair
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     data = pytest.importorskip("skimage.data")
@@ -37,6 +45,7 @@ def folder(tmp_path_factory):
     write(folder / "Actor_01" / "01-01-03-01-01-01-01.mp4", portrait)
     write(folder / "a" / "talk.mp4", portrait)
     write(folder / "b" / "talk.mp4", portrait[:, ::-1])
+    write(folder / "c" / "pair.mp4", two_of(portrait))
     write(folder / "nobody.mp4", np.full_like(portrait, 90))
     (folder / "broken.mp4").write_bytes(b"broken" * 50)
     return folder
@@ -55,16 +64,18 @@ def test_each_clip_is_summed_up_or_skipped_by_name(folder, tmp_path):
         f.clip if isinstance(f, FaceSummary) else f.id: f
         for f in faces(files, FaceReader(LbpCascade(), 5.0), crops=tmp_path / "sheets")
     }
-    assert set(found) == {"01-01-03-01-01-01-01", "talk", "b-talk", "nobody", "broken"}
+    assert set(found) == {"01-01-03-01-01-01-01", "talk", "b-talk", "pair", "nobody", "broken"}
     talk, labelled = found["talk"], found["01-01-03-01-01-01-01"]
     assert (talk.frames, talk.found, talk.score) == (5, 5, 1.0)
     assert talk.steadiness == pytest.approx(1, abs=0.1)
     assert talk.posteriors is None and talk.emotion is None and talk.intended is None
     assert labelled.intended == "happy"
+    assert (talk.faces, talk.taken, talk.changes) == (1, 1, 0)
+    assert (found["pair"].faces, found["pair"].taken) == (2, 2)
     reasons = {name: f.reason for name, f in found.items() if isinstance(f, Skip)}
     assert reasons == {"nobody": "no face", "broken": "not media"}
     sheets = sorted(p.name for p in (tmp_path / "sheets").iterdir())
-    assert sheets == ["01-01-03-01-01-01-01.png", "b-talk.png", "talk.png"]
+    assert sheets == ["01-01-03-01-01-01-01.png", "b-talk.png", "pair.png", "talk.png"]
     with av.open(str(tmp_path / "sheets" / "talk.png")) as picture:
         assert next(picture.decode(video=0)).to_ndarray(format="rgb24").shape == (112, 560, 3)
 
@@ -83,7 +94,8 @@ def test_the_verb_prints_a_table_for_people(folder, command):
     ended = command(folder, "--detector", "lbp")
     assert ended.exit_code == 0
     said = " ".join(ended.output.split())
-    assert "3 of 5 clips have a face, in 15 of 15 frames" in said
+    assert "4 of 6 clips have a face, in 20 of 20 frames; 1 with several faces" in said
+    assert "2: the right one" in said
     assert "happy" in said and "no face" in said and "not media" in said
 
 
@@ -92,6 +104,8 @@ def test_the_verb_prints_json_for_machines(folder, command):
     record = json.loads(ended.stdout)
     assert [clip["clip"] for clip in record["clips"]] == ["talk"]
     assert record["clips"][0]["frames"] == 2 and record["skipped"] == []
+    [pair] = json.loads(command(folder / "c", "--detector", "lbp", "--json").stdout)["clips"]
+    assert (pair["faces"], pair["taken"], pair["changes"]) == (2, 2, 0)
 
 
 @pytest.mark.shared

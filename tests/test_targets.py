@@ -47,7 +47,8 @@ class LengthTeacher:
         if size < 10:
             return Skip(utterance.id, "too short", f"{size} bytes")
         embedding = np.array([size, utterance.start_s, 1], np.float32)
-        return Target(embedding, np.array([-size, size], np.float32), confidence=0.5)
+        notes = ("a long one",) if size >= 50 else ()
+        return Target(embedding, np.array([-size, size], np.float32), 0.5, notes)
 
 
 def _corpus(folder: Path, sizes: Sequence[int], name: str = "made") -> Corpus:
@@ -66,6 +67,7 @@ def test_rows_follow_the_corpus_and_a_second_run_only_reads(tmp_path: Path) -> N
     corpus, store = _corpus(tmp_path, [30, 5, 50, 20]), TargetStore(tmp_path / "store")
     teacher = LengthTeacher()
     first = teach(corpus, teacher, store)
+    assert first.notes == {"clip2": ("a long one",)}
     assert first.ids == ("clip0", "clip1", "clip2", "clip3")
     assert first.embeddings[:, 0].tolist() == [30, 0, 50, 20]
     assert first.embeddings.dtype == np.float32
@@ -78,7 +80,10 @@ def test_rows_follow_the_corpus_and_a_second_run_only_reads(tmp_path: Path) -> N
     before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
     again = teach(replace(corpus, utterances=corpus.utterances[::-1]), teacher, store)
     assert again.embeddings.tolist() == first.embeddings[::-1].tolist()
-    assert again.skipped == first.skipped
+    assert (again.skipped, again.notes) == (first.skipped, first.notes)
+    assert again.only(again.confidence == 0).notes == {}
+    joined = again.among([f"made:clip{i}" for i in range(9)], "made")
+    assert joined.notes == {"made:clip2": ("a long one",)}
     assert sorted(teacher.asked) == ["clip0", "clip1", "clip2", "clip3"]
     assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
 
@@ -292,19 +297,24 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
     embedding=hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(width=32)),
     logits=st.none() | hnp.arrays(np.float32, 3, elements=st.floats(-9, 9, width=32)),
     confidence=st.floats(0, 1),
+    notes=st.lists(st.text()).map(tuple),
 )
 def test_what_is_written_is_what_is_read(
-    embedding: np.ndarray, logits: np.ndarray | None, confidence: float, tmp_path: Path
+    embedding: np.ndarray,
+    logits: np.ndarray | None,
+    confidence: float,
+    notes: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
     key = "a" * 64
     with TargetStore(tmp_path / "store").shelf("any", "0" * 16) as shelf:
-        shelf.write(key, Target(embedding, logits, confidence))
+        shelf.write(key, Target(embedding, logits, confidence, notes))
         found = shelf.read({key, "b" * 64})
     assert found.keys() == {key}
     target = found[key]
     assert isinstance(target, Target)
     np.testing.assert_array_equal(target.embedding, embedding)
-    assert target.confidence == confidence
+    assert (target.confidence, target.notes) == (confidence, notes)
     assert (target.logits is None) == (logits is None)
     if logits is not None:
         np.testing.assert_array_equal(target.logits, logits)
@@ -322,10 +332,10 @@ def test_thousands_of_rows_open_at_once(tmp_path: Path) -> None:
             if not (shelf.folder / f"{key[0]}.sqlite").exists():
                 shelf.write(key, Skip("", "made", ""))
     for path in _shards(store):  # one transaction a shard, to write them quickly
-        made = [(key, None, None, blob, bytes(8), 1.0) for key in keys if key[0] == path.stem]
+        made = [(key, None, None, blob, bytes(8), 1.0, "[]") for key in keys if key[0] == path.stem]
         rows = [(*row, _checksum(*row)) for row in made]
         with closing(sqlite3.connect(path)) as shard, shard:
-            shard.executemany("INSERT OR REPLACE INTO target VALUES (?,?,?,?,?,?,?)", rows)
+            shard.executemany("INSERT OR REPLACE INTO target VALUES (?,?,?,?,?,?,?,?)", rows)
     started = time.perf_counter()
     targets = teach(corpus, LengthTeacher(), store)
     assert targets.embeddings.shape == (3000, 2048)

@@ -26,6 +26,8 @@ class FaceSummary:
 
     `frames` were sampled, in `found` of them the face was found; `score` is the detector's mean
     over all of them, `steadiness` the mean overlap of each box with the next (1: it doesn't move).
+    `faces` are seen at once (`liser.media.faces.at_once`), and number `taken` of them from the left
+    was taken; `changes` times another one had to be.
     `posteriors` are the expression net's, by emotion, None without a net. `intended` is the
     emotion that a RAVDESS file name tells, else None.
     """
@@ -35,6 +37,9 @@ class FaceSummary:
     found: int
     score: float
     steadiness: float
+    faces: int
+    taken: int
+    changes: int
     posteriors: dict[str, float] | None
     intended: str | None
 
@@ -106,6 +111,9 @@ def faces(
             found=track.found,
             score=float(track.scores.mean()),
             steadiness=track.steadiness,
+            faces=track.faces,
+            taken=track.taken,
+            changes=track.changes,
             posteriors=posteriors,
             intended=_intended(file.stem),
         )

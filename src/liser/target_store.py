@@ -38,7 +38,7 @@ _MEDIA_TABLE = """CREATE TABLE media (
 )"""
 _TARGET_TABLE = """CREATE TABLE target (
     key TEXT PRIMARY KEY, reason TEXT, detail TEXT,
-    embedding BLOB, logits BLOB, confidence REAL, checksum BLOB
+    embedding BLOB, logits BLOB, confidence REAL, notes TEXT, checksum BLOB
 )"""
 
 
@@ -138,7 +138,7 @@ class Shelf:
                 self._writing[key[0]] = _open(path, _TARGET_TABLE)
             row = (key, *_packed(outcome))
             self._writing[key[0]].execute(
-                "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, _checksum(*row)),
             )
 
@@ -241,12 +241,13 @@ def _packed(outcome: Outcome) -> tuple[object, ...]:
     if isinstance(outcome, Skip):
         # it may name a file whose name isn't UTF-8, as texts in a database are
         detail = outcome.detail.encode("utf-8", "backslashreplace").decode()
-        return (outcome.reason, detail, None, None, None)
+        return (outcome.reason, detail, None, None, None, None)
     embedding = np.ascontiguousarray(outcome.embedding, "<f4").tobytes()
     logits = None
     if outcome.logits is not None:
         logits = np.ascontiguousarray(outcome.logits, "<f4").tobytes()
-    return (None, None, embedding, logits, float(outcome.confidence))
+    notes = json.dumps(outcome.notes)
+    return (None, None, embedding, logits, float(outcome.confidence), notes)
 
 
 def _checksum(*values: object) -> bytes:
@@ -260,11 +261,17 @@ def _checksum(*values: object) -> bytes:
 
 
 def _unpacked(
-    reason: str | None, detail: str, embedding: bytes, logits: bytes | None, confidence: float
+    reason: str | None,
+    detail: str,
+    embedding: bytes,
+    logits: bytes | None,
+    confidence: float,
+    notes: str,
 ) -> Outcome:
     if reason is not None:
         return Skip("", reason, detail)
-    return Target(_floats(embedding), None if logits is None else _floats(logits), confidence)
+    values = None if logits is None else _floats(logits)
+    return Target(_floats(embedding), values, confidence, tuple(json.loads(notes)))
 
 
 def _floats(blob: bytes) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -54,6 +54,7 @@ class Targets:
     0 there too. `skipped` says why, once for each row that isn't valid although the teacher was
     asked. `computed` counts the clips that the teacher was asked about just now; what the store
     knew was read. `damaged` counts those among them of which the store held something damaged.
+    `notes` holds, by utterance, what the teacher noted of it.
     """
 
     teacher: str
@@ -68,6 +69,7 @@ class Targets:
     skipped: tuple[Skip, ...]
     computed: int = 0
     damaged: int = 0
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def only(self, rows: NDArray[np.bool_]) -> "Targets":
         """Return the targets of the utterances that `rows` (n,) marks."""
@@ -80,6 +82,7 @@ class Targets:
             logits=None if self.logits is None else self.logits[rows],
             confidence=self.confidence[rows],
             skipped=tuple(s for s in self.skipped if s.id in set(ids)),
+            notes={i: self.notes[i] for i in ids if i in self.notes},
         )
 
     def among(self, ids: Sequence[str], corpus: str) -> "Targets":
@@ -108,6 +111,7 @@ class Targets:
             logits=None if self.logits is None else spread(self.logits),
             confidence=spread(self.confidence),
             skipped=tuple(replace(s, id=prefixed(corpus, s.id)) for s in self.skipped),
+            notes={prefixed(corpus, i): notes for i, notes in self.notes.items()},
         )
 
 
@@ -138,6 +142,7 @@ def _together(a: Targets, b: Targets) -> Targets:
         skipped=(*a.skipped, *b.skipped),
         computed=a.computed + b.computed,
         damaged=a.damaged + b.damaged,
+        notes={**a.notes, **b.notes},
     )
 
 
@@ -296,6 +301,7 @@ def _collect(corpus: Corpus, teacher: Teacher, outcomes: dict[str, Outcome]) -> 
         logits=logits,
         confidence=confidence,
         skipped=tuple(skipped),
+        notes={corpus.utterances[row].id: t.notes for row, t in targets.items() if t.notes},
     )
 
 

@@ -4,6 +4,10 @@ import json
 import sqlite3
 from pathlib import Path
 
+import av
+import numpy as np
+import pytest
+
 from liser.teachers.opensmile import OpenSmileSpeech
 
 
@@ -25,6 +29,33 @@ def test_people_get_a_table(liser, recordings: Path) -> None:
     out = liser("teach", recordings, "--face-teacher", "teacher.csv").out
     assert "table-teacher" in out
     assert "not in table" in out
+
+
+def test_several_faces_are_noted_and_a_second_run_still_says_so(liser, here: Path) -> None:
+    portrait = pytest.importorskip("skimage.data").astronaut()[:240, 100:400]
+    pair = np.zeros((240, 480, 3), np.uint8)
+    pair[60:180, 15:165], pair[:, 180:] = portrait[::2, ::2], portrait
+    film(here / "films" / "pair.mp4", pair)
+    film(here / "films" / "alone.mp4", portrait)
+    ask = ("teach", "films", "--face-teacher", "hog", "--detector", "lbp")
+    first, second = (json.loads(liser(*ask, "--json").out)["teachers"][0] for _ in range(2))
+    note = "2 faces: the right one was taken"
+    assert first["notes"] == [{"note": note, "clips": 1, "example": "pair"}] == second["notes"]
+    assert (first["computed"], second["computed"]) == (2, 0)
+    assert note in liser(*ask).out
+
+
+def film(path: Path, image: np.ndarray) -> None:
+    """Show one picture for a second."""
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "18"})
+        stream.height, stream.width = image.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        frame = np.ascontiguousarray(image)
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(stream.encode(None))
 
 
 def test_both_teachers_and_an_option_for_one(liser, recordings: Path) -> None:

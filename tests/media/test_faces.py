@@ -71,6 +71,42 @@ def test_after_a_cut_the_new_face_is_taken_and_boxes_do_not_mix():
     np.testing.assert_allclose(track.boxes[4:], [two] * 4, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("others", "taken", "words"),
+    [
+        ([90], 1, "2 faces: the left one was taken"),
+        ([5], 2, "2 faces: the right one was taken"),
+        ([5, 120], 2, "3 faces: the middle one was taken"),
+        ([5, 30, 130], 3, "4 faces: number 3 from the left was taken"),
+    ],
+)
+def test_several_faces_are_counted_and_the_one_taken_is_placed(others, taken, words):
+    main, small = ((60, 20, 50, 80), 0.9), [((x, 30, 20, 30), 0.9) for x in others]
+    track = face_track(blank(6), Script(*[[*small, main]] * 6))
+    assert (track.faces, track.taken, track.changes) == (1 + len(others), taken, 0)
+    assert track.notes == (words,)
+
+
+def test_one_face_needs_no_note():
+    track = face_track(blank(6), Script(*[[((60, 20, 50, 80), 0.9)]] * 6))
+    assert (track.faces, track.taken, track.changes, track.notes) == (1, 1, 0, ())
+
+
+def test_what_a_detector_sees_once_is_no_second_face():
+    face, ghost = ((50, 30, 50, 60), 0.9), ((130, 5, 24, 28), 0.5)
+    assert face_track(blank(8), Script([face, ghost], *[[face]] * 7)).faces == 1
+    assert face_track(blank(30), Script(*[[face, ghost]] * 2, *[[face]] * 28)).faces == 1
+    assert face_track(blank(30), Script(*[[face, ghost]] * 3, *[[face]] * 27)).faces == 2
+    assert face_track(blank(1), Script([face, ghost])).faces == 2
+
+
+def test_a_change_to_another_face_is_noted():
+    one, two = (10, 10, 40, 50), (100, 60, 40, 50)
+    track = face_track(blank(8, 1.5), Script(*[[(one, 0.9)]] * 4, *[[(two, 0.9)]] * 4))
+    assert (track.faces, track.changes) == (1, 1)
+    assert track.notes == ("another face was taken where the first was gone",)
+
+
 def test_jitter_is_smoothed():
     rng = np.random.default_rng(0)
     noisy = np.array([60, 40, 40, 50]) + rng.normal(0, 2, (30, 4))

@@ -69,6 +69,18 @@ def test_of_several_faces_the_one_most_often_seen_counts(tmp_path):
     np.testing.assert_array_equal(said["a"].embedding, said["b"].embedding)
 
 
+def test_several_faces_at_once_are_noted(tmp_path):
+    other = [(frame, 1, time, *rest) for frame, _, time, *rest in ROWS]
+    write(tmp_path / "pair.csv", ROWS + other)
+    write(tmp_path / "alone.csv")
+    later = [(frame, 1, time + 1, *rest) for frame, _, time, *rest in ROWS]
+    write(tmp_path / "in-turn.csv", ROWS + later)
+    names = ("pair", "alone", "in-turn")
+    said = look(OpenFaceTeacher(tmp_path), *map(Utterance, names))
+    noted = ("2 faces: the one in most frames was taken",)
+    assert [said[name].notes for name in names] == [noted, (), ()]
+
+
 def test_what_cannot_be_used_is_a_skip(tmp_path):
     write(tmp_path / "good.csv")
     write(tmp_path / "unseen.csv", [(1, 0, 0, 0.1, 0, 0, 0, 0, 0)])

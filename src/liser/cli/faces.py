@@ -91,10 +91,11 @@ def _print(found: list[FaceSummary], skipped: list[Skip]) -> None:
     from rich.table import Table
 
     from liser.cli.options import show, skips, skips_table
+    from liser.media.faces import which
 
     table = Table(box=SIMPLE)
     table.add_column("clip")
-    for column in ("frames", "with face", "score", "steadiness"):
+    for column in ("frames", "with face", "score", "steadiness", "faces"):
         table.add_column(column, justify="right")
     with_net = any(clip.posteriors for clip in found)
     labelled = any(clip.intended for clip in found)
@@ -102,6 +103,8 @@ def _print(found: list[FaceSummary], skipped: list[Skip]) -> None:
         table.add_column(heading)
     for clip in found:
         cells = [str(clip.frames), str(clip.found), f"{clip.score:.2f}", f"{clip.steadiness:.2f}"]
+        several = f": {which(clip.taken, clip.faces)}" if clip.faces > 1 else ""
+        cells.append(f"{clip.faces}{several}")
         if with_net and clip.posteriors and clip.emotion:
             cells.append(f"{escape(clip.emotion)} {clip.posteriors[clip.emotion]:.2f}")
         if labelled:
@@ -116,6 +119,15 @@ def _sum_up(found: list[FaceSummary], skipped: int) -> str:
     """Say in a sentence how many clips and frames had a face, and how often the net agreed."""
     frames, seen = sum(clip.frames for clip in found), sum(clip.found for clip in found)
     text = f"{len(found)} of {len(found) + skipped} clips have a face, in {seen} of {frames} frames"
+    several = sum(clip.faces > 1 for clip in found)
+    if several:
+        text += (
+            f"; {several} with several faces at once: the surest, largest and most central one "
+            "was taken, which --save-crops shows"
+        )
+    changing = sum(clip.changes > 0 for clip in found)
+    if changing:
+        text += f"; {changing} in which another face was taken where the first was gone"
     judged = [c for c in found if c.posteriors and c.intended in c.posteriors]
     if judged:
         right = sum(clip.emotion == clip.intended for clip in judged)

@@ -278,6 +278,7 @@ def taught(targets: Sequence[Targets]) -> list[dict[str, Any]]:
             "damaged": t.damaged,
             "read": max(0, len(t.ids) - t.computed),
             "skipped": skips(t.skipped),
+            "notes": _notes(t),
         }
         for t in targets
     ]
@@ -292,17 +293,29 @@ def skips(skipped: Sequence[Skip]) -> list[dict[str, Any]]:
     ]
 
 
-def skips_table(records: Sequence[dict[str, Any]], title: str = "skipped") -> Table:
-    """Lay `skips` out for people."""
+def _notes(targets: Targets) -> list[dict[str, Any]]:
+    """Count clips by what their teacher noted, the commonest first, each with an example."""
+    noted = [(note, clip) for clip, notes in targets.notes.items() for note in notes]
+    first = dict(reversed(noted))
+    return [
+        {"note": note, "clips": n, "example": first[note]}
+        for note, n in Counter(note for note, _ in noted).most_common()
+    ]
+
+
+def skips_table(
+    records: Sequence[dict[str, Any]], title: str = "skipped", what: str = "reason"
+) -> Table:
+    """Lay `skips` out for people, or other counts of clips by `what`."""
     from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(title), box=SIMPLE)
-    for column in ("reason", "clips", "such as"):
+    for column in (what, "clips", "such as"):
         table.add_column(column, justify="right" if column == "clips" else "left")
     for record in records:
-        table.add_row(escape(record["reason"]), str(record["clips"]), escape(record["example"]))
+        table.add_row(escape(record[what]), str(record["clips"]), escape(record["example"]))
     return table
 
 

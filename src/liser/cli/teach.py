@@ -94,6 +94,8 @@ def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:
     for t in record["teachers"]:
         if t["skipped"]:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
+        if t["notes"]:
+            show(skips_table(t["notes"], f"noted by {t['teacher']}", "note"))
     if record["left_out"]:
         show(f"{record['left_out']} files are no clip of the corpus: see `liser corpus`")
     if left_out:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import av.container
@@ -23,6 +23,9 @@ SLACK_S = 0.25
 SLACK_RATIO = 0.02
 _RIFF_SLACK = 4096  # writers differ in whether they count padding and trailing chunks
 _RIFF_UNKNOWN = 0x7FFF_0000  # what streaming writers put where they cannot know the length
+
+# From PyAV 19 on, tags that aren't UTF-8 never keep a file from being opened.
+_LENIENT: Any = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 
 # Only these write the true length into their header. For the others (mp3, ogg, raw AAC) FFmpeg
 # estimates it from the bit rate or reads it from the last page that is there, so that it promises
@@ -77,9 +80,7 @@ def _opened(
     if size + _RIFF_SLACK < riff < _RIFF_UNKNOWN:
         raise MediaError("truncated", f"{name} promises {riff + 8} bytes and has {size}")
     try:
-        container = av.open(
-            str(source) if isinstance(source, Path) else source, "r", metadata_errors="ignore"
-        )
+        container = av.open(str(source) if isinstance(source, Path) else source, "r", **_LENIENT)
     except (av.error.FFmpegError, OSError) as error:
         raise _cannot_open(name, head, error) from None
     with container:

@@ -1,5 +1,8 @@
 """One face followed through a clip, and cut out of every frame."""
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +27,28 @@ class FaceTrack:
 
     `crops` (n, size, size, 3) uint8 RGB; `scores` (n,) the detector's score, 0 where the face was
     not found and its box is interpolated between its neighbours; `boxes` (n, 4) x, y, width,
-    height in the frame's pixels, steadied; `times_s` (n,).
+    height in the frame's pixels, steadied; `times_s` (n,). `faces` is how many faces the clip
+    shows at once, see `at_once`; from the left, this one is number `taken` of them; `changes` is
+    how often another face had to be taken.
     """
 
     crops: Image
     scores: NDArray[np.float32]
     boxes: Boxes
     times_s: NDArray[np.float64]
+    faces: int = 1
+    taken: int = 1
+    changes: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one should know who takes this face for the speaker's."""
+        notes = []
+        if self.faces > 1:
+            notes.append(f"{self.faces} faces: {which(self.taken, self.faces)} was taken")
+        if self.changes:
+            notes.append("another face was taken where the first was gone")
+        return tuple(notes)
 
     @property
     def found(self) -> int:
@@ -77,9 +95,37 @@ def face_track(
         boxes[~seen, column] = np.interp(
             frames.times_s[~seen], frames.times_s[seen], boxes[seen, column]
         )
+    changes = int((iou(boxes[seen][:-1], boxes[seen][1:]) < SAME_FACE).sum())
+    faces = at_once([len(found.scores) for found in detections])
+    taken = _from_the_left(detections, chosen, faces)
     boxes = _steady(boxes)
     crops = [crop(i, b, size, margin, shift) for i, b in zip(frames.images, boxes, strict=True)]
-    return FaceTrack(np.stack(crops), scores, boxes, frames.times_s)
+    return FaceTrack(np.stack(crops), scores, boxes, frames.times_s, faces, taken, changes)
+
+
+def which(taken: int, faces: int) -> str:
+    """Name one of several faces by its number from the left.
+
+    >>> which(1, 2), which(2, 3), which(3, 3), which(3, 4)
+    ('the left one', 'the middle one', 'the right one', 'number 3 from the left')
+    """
+    if 2 * taken == faces + 1:
+        return "the middle one"
+    ends = {1: "the left one", faces: "the right one"}
+    return ends.get(taken, f"number {taken} from the left")
+
+
+def at_once(counts: Sequence[int]) -> int:
+    """Return how many faces a clip shows at once, of how many each frame shows.
+
+    It is the largest number that a tenth of the frames reach, and two of them: a detector may
+    err now and then.
+
+    >>> at_once([1, 2, 2, 1, 0]), at_once([1, 1, 3, 1, 1]), at_once([2])
+    (2, 1, 2)
+    """
+    least = max(min(2, len(counts)), math.ceil(len(counts) / 10))
+    return max(1, sorted(counts, reverse=True)[least - 1])
 
 
 def crop(
@@ -104,6 +150,18 @@ def iou(one: Boxes, other: Boxes) -> NDArray[np.float32]:
     shared = np.clip(high - low, 0, None).prod(-1)
     union = one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - shared
     return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+
+
+def _from_the_left(
+    detections: Sequence[Detections], chosen: Sequence[int | None], faces: int
+) -> int:
+    """Return the usual place of the chosen face, from 1, where `faces` are seen at once."""
+    places = [
+        1 + int((found.boxes[:, :2] + found.boxes[:, 2:] / 2)[:, 0].argsort().argsort()[index])
+        for found, index in zip(detections, chosen, strict=True)
+        if index is not None and len(found.scores) == faces
+    ]
+    return Counter(places).most_common(1)[0][0] if places else 1
 
 
 def _follow(detections: list[Detections], frames: Frames) -> list[int | None]:

@@ -9,6 +9,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from liser.bundle import Bundle
 from liser.errors import InputError
+from liser.runtime.external_data import has_external_data
 
 # ONNX Runtime's errors share no base of their own.
 _ERRORS = (
@@ -37,9 +38,11 @@ class Graph:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         options.enable_mem_pattern = False  # patterns are kept for each length that ever came
+        # not in its own format, where external data would not be found
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = onnxruntime.InferenceSession(
-                bundle.graph, options, providers=["CPUExecutionProvider"]
+                _self_contained(bundle), options, providers=["CPUExecutionProvider"]
             )
         except _ERRORS as error:
             raise InputError(f"ONNX Runtime can't load {bundle.graph}: {error}") from None
@@ -82,3 +85,20 @@ class Graph:
 
     def _wrong(self, what: str) -> InputError:
         return InputError(f"{self._bundle.graph} {what}; export the bundle again")
+
+
+def _self_contained(bundle: Bundle) -> bytes:
+    """Read a bundle's graph, which must not keep data in other files."""
+    try:
+        graph = bundle.graph.read_bytes()
+        external = has_external_data(graph)
+    except OSError as error:
+        raise InputError(f"{bundle.graph} can't be read: {error}") from None
+    except ValueError as error:
+        raise InputError(f"can't load {bundle.graph}: it is no ONNX model: {error}") from None
+    if external:
+        raise InputError(
+            f"{bundle.graph} keeps weights in another file, which its checksum doesn't cover; "
+            "a bundle has them in the graph: export it again"
+        )
+    return graph

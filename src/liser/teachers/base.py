@@ -19,12 +19,14 @@ class Target:
     `embedding` is (dim,) float32: its representation, pooled over the clip. `logits` is
     (classes,) float32 in the order of the teacher's `labels`, None where the teacher names no
     emotions. `confidence` in 0…1 is how much of the clip the teacher could see or hear (a face
-    detector's mean score, say), for weighting.
+    detector's mean score, say), for weighting. `notes` are sentences on the clip that its user
+    should read, such as that it shows several faces.
     """
 
     embedding: NDArray[np.float32]
     logits: NDArray[np.float32] | None = None
     confidence: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
 class Teacher(Protocol):

@@ -152,7 +152,7 @@ class ExpressionNet:
         logits, embeddings = self.read_crops(track.crops)
         if not np.isfinite(logits).all():
             raise MediaError("not finite", f"{self.name} gave NaN or infinity")
-        return pool(track.scores, embeddings, logits)
+        return pool(track.scores, embeddings, logits, track.notes)
 
     def read_crops(self, crops: Image) -> tuple[Features, Features]:
         """Return logits (n, classes) and embeddings (n, dim) of RGB crops (n, size, size, 3)."""

@@ -61,13 +61,19 @@ def observe_each(
         yield utterance, outcome
 
 
-def pool(weights: Features, embeddings: Features, logits: Features | None = None) -> Target:
+def pool(
+    weights: Features,
+    embeddings: Features,
+    logits: Features | None = None,
+    notes: tuple[str, ...] = (),
+) -> Target:
     """Pool frames into one target, weighted by how sure the detector was of each.
 
     `weights` is (frames,) 0…1, `embeddings` (frames, dim), `logits` (frames, classes) or None.
     The target's embedding is the weighted mean and standard deviation of the embeddings, followed,
     where there are logits, by those of the posteriors softmax(logits); its logits are the log of
-    the weighted mean posterior; its confidence is the mean weight over all frames.
+    the weighted mean posterior; its confidence is the mean weight over all frames. `notes` are
+    handed on.
 
     Raises `MediaError` "not finite" where the network gave NaN or infinity.
     """
@@ -80,9 +86,10 @@ def pool(weights: Features, embeddings: Features, logits: Features | None = None
         raise MediaError("not finite", "the face network gave NaN or infinity")
     confidence = float(np.clip(weights.mean(), 0, 1))
     if logits is None:
-        return Target(embedding, confidence=confidence)
+        return Target(embedding, None, confidence, notes)
     posterior, _ = _mean_std(weights, features[1])
-    return Target(embedding, np.log(np.maximum(posterior, _FLOOR)).astype(np.float32), confidence)
+    logits = np.log(np.maximum(posterior, _FLOOR)).astype(np.float32)
+    return Target(embedding, logits, confidence, notes)
 
 
 def softmax(logits: Features) -> Features:
@@ -153,4 +160,4 @@ class HogFace:
         )
         blocks = change.reshape(len(grey), self.grid, cell, self.grid, cell).mean(axis=(2, 4))
         values = np.hstack([np.stack(shapes), blocks.reshape(len(grey), -1)])
-        return pool(track.scores, values.astype(np.float32))
+        return pool(track.scores, values.astype(np.float32), notes=track.notes)

@@ -88,7 +88,7 @@ class HuggingFaceFaceClassifier:
     def target(self, track: FaceTrack) -> Target:
         """Read one face track."""
         logits, embeddings = self.read_crops(track.crops)
-        return pool(track.scores, embeddings, logits)
+        return pool(track.scores, embeddings, logits, track.notes)
 
     @torch.inference_mode()
     def read_crops(self, crops: Image) -> tuple[Features, Features]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, MediaError, NotFoundError
 from liser.fingerprint import fingerprint
+from liser.media.faces import at_once
 from liser.teachers.base import Modality, Target
 from liser.teachers.face import observe_each
 
@@ -79,7 +80,7 @@ class OpenFaceTeacher:
             raise MediaError("no action units", f"{self.folder} has no CSV for {names}")
         if path in shared:
             raise MediaError("ambiguous name", f"several videos go by the name of {path.name}")
-        rows = _read(path, self.units)
+        rows, faces = _read(path, self.units)
         until_s = float("inf") if utterance.end_s is None else utterance.end_s
         rows = rows[(rows[:, 0] >= utterance.start_s) & (rows[:, 0] < until_s)]
         # OpenFace writes NaN for what it could not estimate: such a frame counts as not seen.
@@ -88,9 +89,9 @@ class OpenFaceTeacher:
             raise MediaError("no face", f"{path} has no frame with success among {len(rows)}")
         weights = np.where(seen, rows[:, 1], 0.0)
         values = np.average(rows[seen, 3:], axis=0, weights=weights[seen])
-        return Target(
-            values.astype(np.float32), confidence=float(np.clip(weights.mean(), 0.0, 1.0))
-        )
+        confidence = float(np.clip(weights.mean(), 0.0, 1.0))
+        notes = (f"{faces} faces: the one in most frames was taken",) if faces > 1 else ()
+        return Target(values.astype(np.float32), confidence=confidence, notes=notes)
 
 
 def _names(utterance: Utterance) -> list[str]:
@@ -110,8 +111,11 @@ def _units(header: Sequence[str]) -> tuple[str, ...]:
     return tuple(column for column in header if column[:2] == "AU" and column[-2:] in ("_r", "_c"))
 
 
-def _read(path: Path, units: Sequence[str]) -> NDArray[np.float64]:
-    """Return (frames, 3 + units): timestamp, confidence, success, and the action units."""
+def _read(path: Path, units: Sequence[str]) -> tuple[NDArray[np.float64], int]:
+    """Return (frames, 3 + units): timestamp, confidence, success, and the action units.
+
+    Of several faces it is the one in most frames; how many there are at once comes second.
+    """
     header = _header(path)
     missing = [column for column in (*_NEEDED, *units) if column not in header]
     if missing or not units:
@@ -126,7 +130,10 @@ def _read(path: Path, units: Sequence[str]) -> NDArray[np.float64]:
         raise MediaError("truncated", f"{path} is damaged: {error}") from error
     if table.size == 0:
         raise MediaError("empty", f"{path} has no rows")
-    if face:
-        faces, counts = np.unique(table[:, -1], return_counts=True)
-        table = table[table[:, -1] == faces[counts.argmax()], :-1]
-    return np.asarray(table, np.float64)
+    if not face:
+        return np.asarray(table, np.float64), 1
+    seen = table[table[:, 2] == 1]
+    _, together = np.unique(seen[:, 0], return_counts=True)
+    faces, counts = np.unique(table[:, -1], return_counts=True)
+    table = table[table[:, -1] == faces[counts.argmax()], :-1]
+    return np.asarray(table, np.float64), at_once(together.tolist()) if len(together) else 1
