@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liser.errors import InputError
-from liser.runtime.sound import BLOCK, Resampler, checked_rate, mono_blocks
+from liser.runtime.sound import BLOCK, Mixer, Resampler, checked_rate
 
 
 def mono(samples: object, first: int = 0) -> np.ndarray:
-    return np.concatenate([np.zeros(0, np.float32), *mono_blocks(samples, 16_000, first)])
+    mixer = Mixer(16_000)
+    mixer.taken = first
+    blocks = list(mixer(samples))
+    return np.concatenate([*blocks, mixer.flush()])
 
 
 RAMP = np.linspace(-1, 0.999, 1000)
@@ -33,7 +36,7 @@ def test_every_type_has_its_scale(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["bool", "complex64", "object", "int64", "uint16", "U1", "M8[s]"])
 def test_what_is_no_sound_is_refused_by_type(dtype: str) -> None:
     with pytest.raises(InputError, match="can't be heard"):
-        mono_blocks(np.zeros(10, dtype), 16_000)
+        Mixer(16_000)(np.zeros(10, dtype))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 8])
@@ -46,7 +49,7 @@ def test_channels_are_averaged_in_either_orientation(channels: int) -> None:
 @pytest.mark.parametrize("shape", [(2, 2), (8, 3), (9, 4000), (500, 500), (2, 2, 99), ()])
 def test_a_shape_that_could_mean_anything_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="pass"):
-        mono_blocks(np.zeros(shape), 16_000)
+        Mixer(16_000)(np.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 2), (2, 0)])
@@ -65,7 +68,7 @@ def test_an_odd_sample_is_named_with_its_place(value: float) -> None:
 @pytest.mark.parametrize("samples", [[[0.0, 1.0], [2.0]], None, {}, "talk"])
 def test_what_is_no_array_is_refused(samples: object) -> None:
     with pytest.raises(InputError, match="can't be heard"):
-        mono_blocks(samples, 16_000)
+        Mixer(16_000)(samples)
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100.0, np.int64(16_000), 192_000])

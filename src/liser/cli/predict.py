@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -107,6 +107,7 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
     from liser.corpora.base import Skip
     from liser.corpora.files import media_files
     from liser.errors import NotFoundError
+    from liser.media.source import is_pipe
 
     found: list[str] = []
     skipped: list[Skip] = []
@@ -115,9 +116,15 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
             found.append(name)
             continue
         try:
-            found += map(str, media_files(Path(name)))
+            inside = media_files(Path(name))
         except NotFoundError as error:
             skipped.append(Skip(name, "no media", str(error)))
+            continue
+        for path in inside:  # whoever means a pipe names it
+            if is_pipe(path):
+                skipped.append(Skip(str(path), "not a file", "it is a pipe or a device"))
+            else:
+                found.append(str(path))
     return list(dict.fromkeys(found)), skipped
 
 
@@ -134,8 +141,7 @@ def _listen(
         for number, name in enumerate(names):
             update(number, None, Path(name).name)
             try:
-                source = sys.stdin.buffer if name == STDIN else name
-                predictions.append((name, recognizer.predict(source)))
+                predictions.append((name, recognizer.predict(_source(name))))
             except MediaError as error:
                 skipped.append(Skip(name, error.reason, error.detail))
             except InputError as error:
@@ -145,6 +151,16 @@ def _listen(
                 break
         update(len(predictions) + len(skipped), None, "listened")
     return predictions
+
+
+def _source(name: str) -> str | BinaryIO:
+    from liser.errors import MediaError
+
+    if name != STDIN:
+        return name
+    if sys.stdin is None:
+        raise MediaError("unreadable", "standard input is closed")
+    return sys.stdin.buffer
 
 
 def _record(
@@ -163,6 +179,8 @@ def _record(
 def _print(
     recognizer: Recognizer, predictions: Sequence[tuple[str, Prediction]], skipped: Sequence[Skip]
 ) -> None:
+    from rich.markup import escape
+
     from liser.cli.options import show
 
     if predictions:
@@ -172,13 +190,15 @@ def _print(
     if any(answer.label == "uncertain" for _, answer in predictions):
         least = recognizer.bundle.threshold
         show(f"uncertain: no emotion reaches the model's least probability, {least:.2f}")
+    for name, answer in predictions:
+        for note in answer.notes:
+            show(f"{_shown(name)}: {escape(note)}")
     if skipped:
         show(_skipped_table(skipped))
 
 
 def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     from liser.cli.bars import bars, clock, heard
@@ -190,10 +210,15 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     table.add_column("length", justify="right")
     best = None if len(predictions) == 1 else 3
     for name, answer in predictions:
-        shown = "standard input" if name == STDIN else escape(name)
         lengths = (clock(answer.speech_s), clock(answer.duration_s))
-        table.add_row(shown, heard(answer), bars(answer.probabilities, best), *lengths)
+        table.add_row(_shown(name), heard(answer), bars(answer.probabilities, best), *lengths)
     return table
+
+
+def _shown(name: str) -> str:
+    from rich.markup import escape
+
+    return "standard input" if name == STDIN else escape(name)
 
 
 def _skipped_table(skipped: Sequence[Skip]) -> Table:
