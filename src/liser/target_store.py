@@ -5,11 +5,13 @@ folder `<name>-<fingerprint>` of up to 16 shards, one for each first hex digit o
 plain rollback-journal databases, which (unlike a write-ahead log) also work on a network share.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
 import sqlite3
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -155,6 +157,8 @@ class _MediaHashes:
         """Return the hex hash of the file's bytes; raises OSError where it can't be read."""
         path = path.resolve()
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
+            raise OSError(errno.EINVAL, "a pipe, device or folder is no media file")
         size, time, digest = self._known.get(str(path), (-1, -1, ""))
         if (size, time) != (status.st_size, status.st_mtime_ns):
             with path.open("rb") as file:

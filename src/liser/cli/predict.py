@@ -107,7 +107,6 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
     from liser.corpora.base import Skip
     from liser.corpora.files import media_files
     from liser.errors import NotFoundError
-    from liser.media.source import is_pipe
 
     found: list[str] = []
     skipped: list[Skip] = []
@@ -116,15 +115,9 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
             found.append(name)
             continue
         try:
-            inside = media_files(Path(name))
+            found += map(str, media_files(Path(name)))
         except NotFoundError as error:
             skipped.append(Skip(name, "no media", str(error)))
-            continue
-        for path in inside:  # whoever means a pipe names it
-            if is_pipe(path):
-                skipped.append(Skip(str(path), "not a file", "it is a pipe or a device"))
-            else:
-                found.append(str(path))
     return list(dict.fromkeys(found)), skipped
 
 

@@ -6,6 +6,8 @@ JITTER_S = 0.04
 """Stamps that are off by at most so much are rounded or late; the sound just goes on."""
 EXACT_S = 0.002
 """The same behind a packet that could not be decoded: containers that count in ms round."""
+NOTED_S = 0.25
+"""Silence between sounds that is said."""
 OVERLAP_S = 0.5
 """Sound that begins so much before the end of the last is partly the same. Stamps that go back
 further have begun anew, as where files were put one behind another."""
@@ -23,6 +25,7 @@ class Clock:
         """Number of the sample that comes next, None if that isn't known yet."""
         self._zero_s, self._rate = zero_s, rate
         self._silence = self._overlapped = 0.0  # in samples
+        self._lost = 0.0  # of the silence, what is neither a beginning nor a bad packet
         self._jumped_at: float | None = None
 
     def place(self, stamp_s: float | None, samples: float, exact: bool = False) -> int:
@@ -50,6 +53,8 @@ class Clock:
     def notes(self) -> tuple[str, ...]:
         """What is odd about the stamps, in short sentences."""
         notes = []
+        if self._lost >= NOTED_S * self._rate:
+            notes.append(f"{self._lost / self._rate:.1f} s have no sound in the file: silence there")
         if self._jumped_at is not None:
             at_s = self._jumped_at / self._rate
             notes.append(f"the time stamps begin anew at {at_s:.1f} s: what follows is put there")
@@ -71,5 +76,6 @@ class Clock:
                 self._jumped_at = self.end
             return 0
         self._silence += max(gap, 0)
+        self._lost += max(gap, 0) if self.end and not exact else 0
         self._overlapped += max(-gap, 0)
         return gap

@@ -28,14 +28,17 @@ SLACK_RATIO = 0.02
 SAME_START_S = 0.04
 """A track that starts at most so long after the file does starts with it: encoders pad."""
 
-_BUFFER = 1 << 16  # bytes that FFmpeg reads at once
-
 # Only these write the true length into their header. For the others (mp3, ogg, raw AAC) FFmpeg
 # estimates it from the bit rate or reads it from the last page that is there, so that it promises
 # nothing about what was cut off.
 _STATES_ITS_LENGTH = {"mov", "mp4", "flac", "wav", "matroska", "webm", "flv"}
 # Of these only the file as a whole does; FFmpeg copies that to tracks which start late.
 _STATES_IT_ONCE = {"matroska", "webm", "flv"}
+
+# Frames without time stamps: FFmpeg counts them, and rounds each.
+_COUNTED = set(
+    "mp3 aac loas ac3 eac3 dts dtshd truehd mlp amr amrnb amrwb gsm g722 g729 sbc".split()
+)
 
 # FFmpeg's demuxers of recordings that are one file. Left out are those that open other files or
 # addresses (playlists, patterns of pictures, descriptions of sessions), text, and games.
@@ -47,15 +50,13 @@ _FORMATS = (
     "aea swf gif yuv4mpegpipe mjpeg"
 ).split()
 
-_OPTIONS = {
-    "format_whitelist": ",".join(_FORMATS),
-    "protocol_whitelist": "none",
-    "max_pixels": str(MAX_PIXELS),
+_OPTIONS: dict[str, Any] = {
+    "container_options": {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"},
+    "options": {"max_pixels": str(MAX_PIXELS)},
+    "buffer_size": 1 << 16,  # bytes that FFmpeg reads at once
 }
-# Before 19, PyAV refuses metadata that aren't UTF-8 unless told otherwise.
-_LENIENT: dict[str, Any] = (
-    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-)
+if int(av.__version__.split(".")[0]) < 19:  # newer ones take metadata that aren't UTF-8 as they are
+    _OPTIONS["metadata_errors"] = "replace"
 
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"<?xml")
 
@@ -93,14 +94,7 @@ def open_stream(file: BinaryIO, name: Path) -> Iterator[Media]:
     head = file.read(12)
     file.seek(0)
     try:
-        container = av.open(
-            Reader(file, name),
-            "r",
-            options=_OPTIONS,
-            buffer_size=_BUFFER,
-            io_open=_refuse,
-            **_LENIENT,
-        )
+        container = av.open(Reader(file, name), "r", io_open=_refuse, **_OPTIONS)
     except (av.error.FFmpegError, OSError) as error:
         raise _cannot_open(name, head, error) from None
     with container:
@@ -173,6 +167,11 @@ def packet_end_s(packet: av.Packet) -> float:
     if packet.pts is None or base is None:
         return 0.0
     return float((packet.pts + (packet.duration or 0)) * base.numerator / base.denominator)
+
+
+def has_stamps(container: av.container.InputContainer) -> bool:
+    """Tell whether the time stamps come from the file."""
+    return container.format.name not in _COUNTED
 
 
 def states_its_length(container: av.container.InputContainer) -> bool:

@@ -15,6 +15,7 @@ from liser.media.container import (
     Media,
     check_length,
     default_track,
+    has_stamps,
     length_s,
     packet_end_s,
     seek,
@@ -101,9 +102,11 @@ class SoundTrack:
         The place is that of a seek's first frame, else it counts from 0.
         """
         clock, channels, rate = self._clock, 0, 0
+        stamped = has_stamps(self._media.container)
         for frame in self._frames():
-            samples, rate, stamp = _samples(frame), frame.sample_rate, stamp_s(frame)
+            samples, rate = _samples(frame), frame.sample_rate
             channels = samples.shape[1]
+            stamp = stamp_s(frame) if stamped or clock.end is None else None
             if stamp is None and clock.end is None:
                 return
             if stamp is None and self._hole_s:

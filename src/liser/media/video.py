@@ -194,7 +194,7 @@ def _picture_track(media: Media) -> av.VideoStream:
     if track.codec_context is None:
         raise MediaError("not media", f"the pictures of {path} have a codec that isn't known")
     if not track.width or not track.height:
-        raise MediaError("truncated", f"{path} has a picture track without one readable packet")
+        raise MediaError("not media", f"no picture of {path} can be read, or they are too large")
     if track.width * track.height > MAX_PIXELS:
         raise MediaError("too large", f"{path} has pictures of {track.width}×{track.height}")
     return track
