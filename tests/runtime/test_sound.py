@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liser.errors import InputError
-from liser.runtime.sound import BLOCK, Mixer, Resampler, checked_rate
+from liser.runtime.sound import BLOCK, Mixer, Resampler, checked_rate, refuse_small_integers
 
 
 def mono(samples: object, first: int = 0) -> np.ndarray:
@@ -44,6 +44,28 @@ def test_channels_are_averaged_in_either_orientation(channels: int) -> None:
     sound = np.random.default_rng(0).uniform(-1, 1, (channels, 3000)).astype(np.float32)
     np.testing.assert_allclose(mono(sound), sound.mean(axis=0), atol=1e-6)
     np.testing.assert_array_equal(mono(sound), mono(sound.T))
+
+
+def test_channels_that_cancel_are_not_silence() -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, 9000)
+    mixer = Mixer(16_000)
+    got = np.concatenate([*mixer(np.stack([sound, -sound])), mixer.flush()])
+    np.testing.assert_array_equal(got, sound.astype(np.float32))
+    assert mixer.taken == 9000 and mixer.notes[0].startswith("the channels cancel each other")
+    quiet = Mixer(16_000)
+    list(quiet(np.stack([sound, sound])))
+    assert quiet.notes == ()
+
+
+def test_32_bit_integers_of_16_bit_values_are_told() -> None:
+    small = (RAMP * 9000).astype(np.int32)
+    with pytest.raises(InputError, match=r"only 9,000 of .*astype\(np\.int16\)"):
+        refuse_small_integers(small)
+    mixer = Mixer(16_000)
+    list(mixer(small))
+    assert "9,000 of" in mixer.notes[0]
+    for fine in (small * 9, 0 * small, small.astype(np.int16), RAMP, "talk"):
+        refuse_small_integers(fine)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (8, 3), (9, 4000), (500, 500), (2, 2, 99), ()])

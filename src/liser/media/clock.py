@@ -54,7 +54,8 @@ class Clock:
         """What is odd about the stamps, in short sentences."""
         notes = []
         if self._lost >= NOTED_S * self._rate:
-            notes.append(f"{self._lost / self._rate:.1f} s have no sound in the file: silence there")
+            length_s = self._lost / self._rate
+            notes.append(f"{length_s:.1f} s have no sound in the file: silence stands there")
         if self._jumped_at is not None:
             at_s = self._jumped_at / self._rate
             notes.append(f"the time stamps begin anew at {at_s:.1f} s: what follows is put there")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Never, TypeVar
+from typing import Any, BinaryIO, Never
 
 import av
 import av.container
@@ -36,22 +36,23 @@ _STATES_ITS_LENGTH = {"mov", "mp4", "flac", "wav", "matroska", "webm", "flv"}
 _STATES_IT_ONCE = {"matroska", "webm", "flv"}
 
 # Frames without time stamps: FFmpeg counts them, and rounds each.
-_COUNTED = set(
-    "mp3 aac loas ac3 eac3 dts dtshd truehd mlp amr amrnb amrwb gsm g722 g729 sbc".split()
+_COUNTED = frozenset(
+    {"mp3", "aac", "loas", "ac3", "eac3", "dts", "dtshd", "truehd", "mlp", "amr", "amrnb", "amrwb"}
+    | {"gsm", "g722", "g729", "sbc"}
 )
 
 # FFmpeg's demuxers of recordings that are one file. Left out are those that open other files or
 # addresses (playlists, patterns of pictures, descriptions of sessions), text, and games.
 _FORMATS = (
-    "wav w64 aiff au caf flac mp3 ogg aac loas mov matroska flv live_flv asf asf_o avi mpeg mpegts "
-    "mpegvideo m4v h264 hevc av1 ivf obu dv rm ape wv tta tak shn osq mpc mpc8 ac3 eac3 dts dtshd "
-    "truehd mlp spdif amr amrnb amrwb gsm g722 g729 codec2 sbc lc3 qcp dss act voc sox sln "
-    "nistsphere ircam avr paf pvf dsf iff alaw mulaw mxf gxf nut nsv nuv wtv dhav xwma oma mmf aa "
-    "aea swf gif yuv4mpegpipe mjpeg"
-).split()
+    "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,loas,mov,matroska,flv,live_flv,asf,asf_o,avi,mpeg,mpegts,"
+    "mpegvideo,m4v,h264,hevc,av1,ivf,obu,dv,rm,ape,wv,tta,tak,shn,osq,mpc,mpc8,ac3,eac3,dts,dtshd,"
+    "truehd,mlp,spdif,amr,amrnb,amrwb,gsm,g722,g729,codec2,sbc,lc3,qcp,dss,act,voc,sox,sln,"
+    "nistsphere,ircam,avr,paf,pvf,dsf,iff,alaw,mulaw,mxf,gxf,nut,nsv,nuv,wtv,dhav,xwma,oma,mmf,aa,"
+    "aea,swf,gif,yuv4mpegpipe,mjpeg"
+)
 
 _OPTIONS: dict[str, Any] = {
-    "container_options": {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"},
+    "container_options": {"format_whitelist": _FORMATS, "protocol_whitelist": "none"},
     "options": {"max_pixels": str(MAX_PIXELS)},
     "buffer_size": 1 << 16,  # bytes that FFmpeg reads at once
 }
@@ -114,10 +115,7 @@ def _cannot_open(path: Path, head: bytes, error: OSError) -> MediaError:
     return MediaError("not media", f"FFmpeg cannot open {path} as a recording ({error.strerror})")
 
 
-_Track = TypeVar("Track", bound=av.stream.Stream)
-
-
-def default_track(tracks: Sequence[_Track]) -> _Track:
+def default_track(tracks: Sequence[Any]) -> Any:
     """Return the track that players choose: one that can be decoded, marked as default, first."""
     marked = av.stream.Disposition.default
     return max(tracks, key=lambda t: (t.codec_context is not None, bool(t.disposition & marked)))
@@ -136,9 +134,7 @@ def zero_s(container: av.container.InputContainer, stream: av.stream.Stream) -> 
     return own_s if own_s is not None and abs(own_s - first_s) <= SAME_START_S else first_s
 
 
-def seek(
-    container: av.container.InputContainer, stream: av.stream.Stream, stamp: float
-) -> None:
+def seek(container: av.container.InputContainer, stream: av.stream.Stream, stamp: float) -> None:
     """Go to the last point at or before a time stamp from which the stream can be decoded."""
     try:
         container.seek(int(stamp / stream.time_base), stream=stream, backward=True)

@@ -244,7 +244,7 @@ def _samples(frame: av.AudioFrame) -> Floats:
     samples = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
     whole = samples.dtype
-    floats = samples.astype(np.float64)
+    floats: Floats = samples.astype(np.float64)
     if whole == np.uint8:
         return floats / 128.0 - 1.0
     return floats / -float(np.iinfo(whole).min) if whole.kind == "i" else floats

@@ -42,6 +42,17 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+@contextmanager
+def open_pipe(path: Path) -> Iterator[BinaryIO]:
+    """Open what is no file for reading bytes, and close it; raises `MediaError` "unreadable"."""
+    try:
+        pipe = path.open("rb")
+    except OSError as error:
+        raise MediaError("unreadable", f"{path}: {error.strerror}") from None
+    with pipe:
+        yield pipe
+
+
 def is_pipe(path: Path) -> bool:
     """Tell whether a path is there and is neither a file nor a folder, such as ``/dev/stdin``."""
     try:

@@ -79,7 +79,8 @@ def read_frames(
         images.append(image)
         size += image.nbytes
         if size > MAX_FRAME_BYTES:
-            detail = f"{path} fills {MAX_FRAME_BYTES >> 30} GiB by {time_s:.0f} s: cut it into stretches"
+            gib = MAX_FRAME_BYTES >> 30
+            detail = f"{path} fills {gib} GiB by {time_s:.0f} s: cut it into stretches"
             raise MediaError("too long", detail)
         if image.shape != images[0].shape:
             raise MediaError("not media", f"{path} changes its picture size at {time_s:.2f} s")

@@ -158,17 +158,13 @@ class Recognizer:
 @contextmanager
 def _sought(source: Any) -> Iterator[Any]:
     """Give a file in which one can go back, as many formats need: a pipe is copied first."""
-    from liser.media.source import is_pipe
+    from liser.media.source import is_pipe, open_pipe
 
     if not isinstance(source, Path | str):
         with _copied(source) as file:
             yield file
     elif is_pipe(Path(source)):
-        try:
-            pipe = Path(source).open("rb")
-        except OSError as error:
-            raise MediaError("unreadable", f"{source}: {error.strerror}") from None
-        with pipe, _copied(pipe) as file:
+        with open_pipe(Path(source)) as pipe, _copied(pipe) as file:
             yield file
     else:
         yield source
