@@ -157,7 +157,15 @@ def test_the_clock_places_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> N
     assert time.place(10.0, 100) == 0, "stamps that begin anew are those of another recording"
     assert time.place(10.3, 100) == 200
     assert any("begin anew at 1.4 s" in note for note in time.notes)
-    monkeypatch.setattr(clock, "MAX_SILENCE_S", 1.5)
+    short = Clock(zero_s=10.0, rate=1000, seeked=False, ends_s=5.0)
+    assert short.place(13.0, 100) == 3000 and short.place(70.0, 100) == 0
+    assert short.end == 3200 and any("begin anew at 3.1 s" in note for note in short.notes)
+    monkeypatch.setattr(clock, "MAX_SILENCE_S", 2.3)
     assert time.place(14.0, 100) == 0, "too far"
+    end_s = time.end_stamp_s
+    assert time.place(end_s + 1.2, 100, next_s=end_s + 0.1) == 0, "one stamp alone is damaged"
+    assert time.place(end_s - 9.0, 100, next_s=end_s + 0.2) == 0
+    assert time.end_stamp_s == pytest.approx(end_s + 0.2)
+    assert time.place(end_s + 1.4, 100, next_s=end_s + 1.5) == 1200
     seeked = Clock(zero_s=10.0, rate=1000, seeked=True)
     assert seeked.place(12.0, 100) == 0 and seeked.end == 2100

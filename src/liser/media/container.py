@@ -7,7 +7,7 @@ The reasons are `"missing file"`, `"not a file"`, `"unreadable"`, `"empty"`, `"n
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Never
@@ -135,11 +135,15 @@ def zero_s(container: av.container.InputContainer, stream: av.stream.Stream) -> 
 
 
 def seek(container: av.container.InputContainer, stream: av.stream.Stream, stamp: float) -> None:
-    """Go to the last point at or before a time stamp from which the stream can be decoded."""
-    try:
+    """Go to the last point at or before a time stamp from which the stream can be decoded.
+
+    Some files can't be sought. They are read on from where they are: stamps tell where that is.
+    """
+    with suppress(av.error.FFmpegError, OverflowError):
         container.seek(int(stamp / stream.time_base), stream=stream, backward=True)
-    except (av.error.FFmpegError, OverflowError):
-        container.seek(0)  # some files cannot be sought; reading on from the start is right too
+        return
+    with suppress(av.error.FFmpegError):
+        container.seek(0)
 
 
 def stamp_s(item: av.Packet | av.frame.Frame) -> float | None:

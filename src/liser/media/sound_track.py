@@ -1,6 +1,7 @@
 """One sound track, decoded: mono samples at their places on the file's clock."""
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import av
 import av.audio
@@ -30,6 +31,7 @@ from liser.media.mixdown import Mixdown, cancelled_note
 _MOST_PLANES = 8
 _AT_ONCE = 1 << 16  # samples of silence
 
+_T = TypeVar("_T")
 Floats = NDArray[np.float64]
 Mono = NDArray[np.float32]
 
@@ -57,8 +59,11 @@ class SoundTrack:
         self.zero_s = zero_s(media.container, self.stream)
         """The time stamp at which the file's clock begins."""
         self._media = media
-        self._clock = Clock(self.zero_s, self.rate, seeked=False)
+        self._clock = self._new_clock(seeked=False)
         self._mixer = _Mixer(self.rate)
+        self._reached_s = 0.0  # end of the last packet of any track, by its stamp
+        self._is_damaged = False  # a packet could not be decoded
+        self._broken_by = ""  # what ended the reading before the end
         self._undecoded_s = 0.0  # in all
         self._hole_s = 0.0  # since the last packet that could be decoded
 
@@ -71,6 +76,11 @@ class SoundTrack:
             notes.append(f"{missing_s:.2f} s could not be decoded: silence stands there")
         return (*notes, *cancelled_note(self._mixer.cancelled_s))
 
+    def _new_clock(self, seeked: bool) -> Clock:
+        length = self._media.container.duration
+        ends_s = None if length is None else length / av.time_base
+        return Clock(self.zero_s, self.rate, seeked, ends_s)
+
     def blocks(
         self, from_s: float | None = None, stop: int | None = None
     ) -> Iterator[tuple[int, Mono]]:
@@ -81,7 +91,7 @@ class SoundTrack:
         """
         if from_s is not None:
             seek(self._media.container, self.stream, from_s + self.zero_s)
-            self._clock = Clock(self.zero_s, self.rate, seeked=True)
+            self._clock = self._new_clock(seeked=True)
         position: int | None = None
         for first, samples, rate in self._placed():
             if position is None:
@@ -103,63 +113,65 @@ class SoundTrack:
         """
         clock, channels, rate = self._clock, 0, 0
         stamped = has_stamps(self._media.container)
-        for frame in self._frames():
+        for (frame, hole_s), following in _with_next(self._frames()):
             samples, rate = _samples(frame), frame.sample_rate
-            channels = samples.shape[1]
+            channels, length = samples.shape[1], len(samples) * self.rate / rate
             stamp = stamp_s(frame) if stamped or clock.end is None else None
             if stamp is None and clock.end is None:
                 return
-            if stamp is None and self._hole_s:
-                stamp = clock.end_stamp_s + self._hole_s
+            if stamp is None and hole_s:
+                stamp = clock.end_stamp_s + hole_s
             first = clock.end
-            gap = clock.place(stamp, len(samples) * self.rate / rate, exact=self._hole_s > 0)
-            self._hole_s = 0.0
+            next_s = stamp_s(following[0]) if stamped and following else None
+            gap = clock.place(stamp, length, next_s=next_s, exact=hole_s > 0)
             if first is None:
-                first = (clock.end or 0) - len(samples) * self.rate / rate
+                first = (clock.end or 0) - length
             for silence in _silence(gap * rate / self.rate, channels):
                 yield round(first), silence, rate
             yield round(first), samples[round(max(0, -gap) * rate / self.rate) :], rate
+        self._check_end()
         if rate and self._hole_s:
             gap = clock.place(clock.end_stamp_s + self._hole_s, 0, exact=True)
             for silence in _silence(gap * rate / self.rate, channels):
                 yield round(clock.end or 0), silence, rate
 
-    def _frames(self) -> Iterator[av.AudioFrame]:
-        """Yield what can be decoded, and compare its end with what the header promises."""
-        media, clock = self._media, self._clock
-        seeked = clock.end is None
-        reached_s, broken = 0.0, False
+    def _frames(self) -> Iterator[tuple[av.AudioFrame, float]]:
+        """Yield what can be decoded, each frame with the length of the hole before it."""
+        begun = False
         try:
             # All packets are looked at, not the sound's alone: where only the file as a whole has
             # a stated length, its end may belong to the picture.
-            for packet in media.container.demux():
-                reached_s = max(reached_s, packet_end_s(packet))
+            for packet in self._media.container.demux():
+                self._reached_s = max(self._reached_s, packet_end_s(packet))
                 if packet.stream.index != self.stream.index:
                     continue
                 try:
                     frames = packet.decode()
                 except av.error.FFmpegError:
-                    broken = True
-                    if clock.end:  # junk before the first good frame is common in mp3
+                    self._is_damaged = True
+                    if begun:  # junk before the first good frame is common in mp3
                         self._hole_s += length_s(packet)
                         self._undecoded_s += length_s(packet)
                     continue
-                yield from (f for f in frames if isinstance(f, av.AudioFrame) and f.samples)
+                for frame in frames:
+                    if isinstance(frame, av.AudioFrame) and frame.samples:
+                        yield frame, self._hole_s
+                        self._hole_s, begun = 0.0, True
         except (av.error.FFmpegError, OSError) as error:
-            if clock.end is None or not states_its_length(media.container):
-                if seeked and clock.end is None:
-                    return
-                detail = f"{media.path} breaks off at {self._until_s:.2f} s ({error.strerror})"
-                raise MediaError("truncated", detail) from None
-        if seeked and clock.end is None:
-            return  # nothing from there on: whether that is the end is told by reading from 0
-        if broken and not clock.end:
-            raise MediaError("not media", f"nothing in the sound of {media.path} can be decoded")
-        check_length(media, self.stream, clock.end_stamp_s + self._hole_s, reached_s)
+            self._broken_by = str(error.strerror)
 
-    @property
-    def _until_s(self) -> float:
-        return self._clock.end_stamp_s - self.zero_s
+    def _check_end(self) -> None:
+        """Compare what was read with what the header promises."""
+        media, clock = self._media, self._clock
+        if clock.end is None:
+            return  # nothing behind a seek: whether that is the end is told by reading from 0
+        if self._broken_by and not states_its_length(media.container):
+            until_s = clock.end_stamp_s - self.zero_s
+            detail = f"{media.path} breaks off at {until_s:.2f} s ({self._broken_by})"
+            raise MediaError("truncated", detail)
+        if self._is_damaged and not clock.end:
+            raise MediaError("not media", f"nothing in the sound of {media.path} can be decoded")
+        check_length(media, self.stream, clock.end_stamp_s + self._hole_s, self._reached_s)
 
 
 class _Mixer:
@@ -224,6 +236,16 @@ def _first_rate(media: Media, stream: av.AudioStream) -> int:
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError("truncated", f"{path} breaks off ({error.strerror})") from None
     raise MediaError("truncated", f"{path} has a sound track without one readable packet")
+
+
+def _with_next(items: Iterator[_T]) -> Iterator[tuple[_T, _T | None]]:
+    """Yield each with the one behind it, None behind the last."""
+    held: list[_T] = []
+    for item in items:
+        if held:
+            yield held.pop(), item
+        held.append(item)
+    yield from ((last, None) for last in held)
 
 
 def _silence(samples: float, channels: int) -> Iterator[Floats]:
