@@ -131,6 +131,14 @@ def test_missing_files_are_skips_that_may_be_put_right(tmp_path: Path) -> None:
     assert teach(corpus, LengthTeacher(), store).valid.all()
 
 
+def test_a_pipe_is_a_skip_and_never_read(tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path, [20])
+    os.mkfifo(tmp_path / "pipe.wav")
+    both = (*corpus.utterances, Utterance("pipe", audio=tmp_path / "pipe.wav"))
+    targets = teach(replace(corpus, utterances=both), LengthTeacher(), TargetStore(tmp_path / "s"))
+    assert targets.valid.tolist() == [True, False] and targets.skipped[0].id == "pipe"
+
+
 def test_clips_without_media_are_kept_by_corpus_and_name(tmp_path: Path) -> None:
     class Named(LengthTeacher):
         def look(self, utterance: Utterance) -> Target:

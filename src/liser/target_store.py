@@ -6,12 +6,14 @@ plain rollback-journal databases, which (unlike a write-ahead log) also work on 
 Every row carries a checksum over its key and its values; one that doesn't fit counts as missing.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -172,6 +174,8 @@ class _MediaHashes:
         """Return the hex hash of the file's bytes; raises OSError where it can't be read."""
         path = path.resolve()
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
+            raise OSError(errno.EINVAL, "a pipe, device or folder is no media file")
         name = os.fsencode(path)
         size, time, digest = self._known.get(name, (-1, -1, ""))
         if (size, time) != (status.st_size, status.st_mtime_ns):

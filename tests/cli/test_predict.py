@@ -101,6 +101,25 @@ def test_standard_input_is_heard(liser, voices: Path, monkeypatch: pytest.Monkey
     assert piped["file"] == "-"
 
 
+def test_standard_input_that_is_closed_is_named(
+    liser, voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    ended = predict(liser, "-", "--json")
+    assert ended.status == 2
+    assert json.loads(ended.out)["skipped"][0]["detail"] == "standard input is closed"
+
+
+def test_notes_stand_in_tables_json_and_csv(liser, voices: Path) -> None:
+    clip = voices / "speaker0" / "sad-0.wav"
+    clip.write_bytes(clip.read_bytes() * 2)
+    shown = " ".join(predict(liser, clip, "--csv", "heard.csv").out.split())
+    assert "sad-0.wav: " in shown and "bytes lie behind the end" in shown
+    (note,) = json.loads(predict(liser, clip, "--json").out)["recordings"][0]["notes"]
+    with Path("heard.csv").open(newline="") as file:
+        assert [row["notes"] for row in csv.DictReader(file)] == [note, ""]
+
+
 def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path, bands: Bundle) -> None:
     """The first one already counts, and what comes later is heard against it, as `Voice` says."""
     clips = [voices / "speaker0" / f"{word}-0.wav" for word in ("sad", "happy", "angry")]

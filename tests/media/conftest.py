@@ -106,3 +106,28 @@ def cut_off() -> Callable[..., Path]:
         return short
 
     return cut
+
+
+@pytest.fixture(scope="session")
+def remux() -> Callable[..., Path]:
+    """Copy a file's packets, each at the time in seconds that `moved` gives, or not at all."""
+
+    def copy(
+        source: Path, target: Path, moved: Callable[[str, float], float | None], **options: str
+    ) -> Path:
+        with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+            copies = {s.index: new.add_stream_from_template(s) for s in old.streams}
+            for packet in old.demux():
+                if packet.dts is None:
+                    continue
+                time_s = float(packet.pts * packet.time_base)
+                to_s = moved(packet.stream.type, time_s)
+                if to_s is None:
+                    continue
+                by = round((to_s - time_s) / packet.time_base)
+                packet.pts, packet.dts = packet.pts + by, packet.dts + by
+                packet.stream = copies[packet.stream.index]
+                new.mux(packet)
+        return target
+
+    return copy

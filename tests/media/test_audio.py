@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser.errors import InputError, MediaError
+from liser.media import sound_track
 from liser.media.audio import load_audio, open_audio, probe
 
 EXACT = ["wav", "flac", "mp3", "ogg", "m4a", "mp4"]
@@ -79,11 +80,11 @@ def test_a_late_stretch_does_not_decode_what_comes_before(
     tmp_path, chirp, write_audio, monkeypatch
 ):
     path = write_audio(tmp_path / "long.m4a", np.tile(chirp(6, 8_000), 20)[None], 8_000)
-    from liser.media import audio
-
     decoded = []
-    mono = audio._mono
-    monkeypatch.setattr(audio, "_mono", lambda frame: decoded.append(frame.samples) or mono(frame))
+    samples = sound_track._samples
+    monkeypatch.setattr(
+        sound_track, "_samples", lambda frame: decoded.append(frame.samples) or samples(frame)
+    )
     load_audio(path, 8_000, 100.0, 101.0)
     assert sum(decoded) < 5 * 8_000
 

@@ -103,7 +103,7 @@ def test_what_is_no_film_has_its_reason(tmp_path, film, chirp, write_audio):
 
 
 def test_more_than_memory_should_hold_is_refused(film, monkeypatch):
-    monkeypatch.setattr(video, "MAX_BYTES", 5 * 48 * 64 * 3)
+    monkeypatch.setattr(video, "MAX_FRAME_BYTES", 5 * 48 * 64 * 3)
     assert len(read_frames(film, 5.0, end_s=1.0).images) == 5
     with pytest.raises(MediaError, match="too long"):
         read_frames(film, 5.0)

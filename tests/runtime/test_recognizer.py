@@ -82,6 +82,34 @@ def test_a_pipe_is_heard_to_its_end(hears_loudness: Recognizer, wav: Path, mp4: 
         assert answer.duration_s == pytest.approx(4.6, abs=0.1) and len(answer.segments) == 2
 
 
+def test_a_pipe_s_path_is_heard_too(hears_loudness: Recognizer, wav: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(wav.read_bytes()))
+    writer.start()
+    answer = hears_loudness.predict(pipe)
+    writer.join()
+    assert answer == hears_loudness.predict(wav)
+    with pytest.raises(MediaError, match="no bytes"):
+        hears_loudness.predict("/dev/null")
+
+
+def test_what_is_odd_is_noted(hears_loudness: Recognizer, wav: Path, sound: np.ndarray) -> None:
+    plain = hears_loudness.predict(wav)
+    assert plain.notes == () and plain.to_dict()["notes"] == []
+    wav.write_bytes(wav.read_bytes() * 2)
+    answer = hears_loudness.predict(wav)
+    assert answer.segments == plain.segments
+    (note,) = answer.notes
+    assert "bytes lie behind the end" in note and note in repr(answer)
+    assert answer.to_dict()["notes"] == [note]
+    opposed = hears_loudness.predict(np.stack([sound, -sound]), 16_000)
+    assert opposed.segments == hears_loudness.predict(sound, 16_000).segments
+    assert "the channels cancel each other" in opposed.notes[0]
+    with pytest.raises(InputError, match="16-bit"):
+        hears_loudness.predict(np.round(sound * 32767).astype(np.int32), 16_000)
+
+
 def _pour(descriptor: int, content: bytes) -> None:
     with os.fdopen(descriptor, "wb") as pipe:
         pipe.write(content)

@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liser.errors import InputError
-from liser.runtime.sound import BLOCK, Resampler, checked_rate, mono_blocks
+from liser.runtime.sound import BLOCK, Mixer, Resampler, checked_rate, refuse_small_integers
 
 
 def mono(samples: object, first: int = 0) -> np.ndarray:
-    return np.concatenate([np.zeros(0, np.float32), *mono_blocks(samples, 16_000, first)])
+    mixer = Mixer(16_000)
+    mixer.taken = first
+    blocks = list(mixer(samples))
+    return np.concatenate([*blocks, mixer.flush()])
 
 
 RAMP = np.linspace(-1, 0.999, 1000)
@@ -33,7 +36,7 @@ def test_every_type_has_its_scale(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["bool", "complex64", "object", "int64", "uint16", "U1", "M8[s]"])
 def test_what_is_no_sound_is_refused_by_type(dtype: str) -> None:
     with pytest.raises(InputError, match="can't be heard"):
-        mono_blocks(np.zeros(10, dtype), 16_000)
+        Mixer(16_000)(np.zeros(10, dtype))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 8])
@@ -43,10 +46,32 @@ def test_channels_are_averaged_in_either_orientation(channels: int) -> None:
     np.testing.assert_array_equal(mono(sound), mono(sound.T))
 
 
+def test_channels_that_cancel_are_not_silence() -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, 9000)
+    mixer = Mixer(16_000)
+    got = np.concatenate([*mixer(np.stack([sound, -sound])), mixer.flush()])
+    np.testing.assert_array_equal(got, sound.astype(np.float32))
+    assert mixer.taken == 9000 and mixer.notes[0].startswith("the channels cancel each other")
+    quiet = Mixer(16_000)
+    list(quiet(np.stack([sound, sound])))
+    assert quiet.notes == ()
+
+
+def test_32_bit_integers_of_16_bit_values_are_told() -> None:
+    small = (RAMP * 9000).astype(np.int32)
+    with pytest.raises(InputError, match=r"only 9,000 of .*astype\(np\.int16\)"):
+        refuse_small_integers(small)
+    mixer = Mixer(16_000)
+    list(mixer(small))
+    assert "9,000 of" in mixer.notes[0]
+    for fine in (small * 9, 0 * small, small.astype(np.int16), RAMP, "talk"):
+        refuse_small_integers(fine)
+
+
 @pytest.mark.parametrize("shape", [(2, 2), (8, 3), (9, 4000), (500, 500), (2, 2, 99), ()])
 def test_a_shape_that_could_mean_anything_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="pass"):
-        mono_blocks(np.zeros(shape), 16_000)
+        Mixer(16_000)(np.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 2), (2, 0)])
@@ -65,7 +90,7 @@ def test_an_odd_sample_is_named_with_its_place(value: float) -> None:
 @pytest.mark.parametrize("samples", [[[0.0, 1.0], [2.0]], None, {}, "talk"])
 def test_what_is_no_array_is_refused(samples: object) -> None:
     with pytest.raises(InputError, match="can't be heard"):
-        mono_blocks(samples, 16_000)
+        Mixer(16_000)(samples)
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100.0, np.int64(16_000), 192_000])

@@ -38,6 +38,19 @@ def test_any_chunks_give_the_answer_of_the_whole(
     assert stream_of(hears_loudness, sound, [min(e, len(sound)) for e in edges], rate) == whole
 
 
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(9, 20_000), max_size=8), st.sampled_from([-1.0, 0.5]))
+def test_chunks_of_several_channels_do_too(
+    hears_loudness: Recognizer, talk, sizes: list[int], other: float
+) -> None:
+    sound = talk((0.2, 0.7), (0.9, 0.8), rate=16_000)
+    both = np.column_stack([sound, other * sound])
+    whole = hears_loudness.predict(both, 16_000)
+    edges = [edge for edge in np.cumsum(sizes).tolist() if edge < len(both) - 9]
+    assert stream_of(hears_loudness, both, edges, 16_000) == whole
+    assert len(whole.segments) == 2 and len(whole.notes) == (other < 0)
+
+
 @pytest.mark.parametrize("size", [1, 37, 512, 100_000])
 def test_equal_chunks_of_any_size_do(hears_loudness: Recognizer, talk, size: int) -> None:
     sound = talk((0.2, 0.7), (0.9, 0.4), rate=8_000)

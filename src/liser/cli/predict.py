@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -159,8 +159,7 @@ def _listen(
         for number, name in enumerate(names):
             update(number, None, readable(Path(name).name))
             try:
-                source = sys.stdin.buffer if name == STDIN else name
-                predictions.append((name, recognizer.predict(source)))
+                predictions.append((name, recognizer.predict(_source(name))))
             except InputError as error:
                 skipped.append(Skip(readable(name), "not usable", str(error)))
             except Exception as error:
@@ -172,6 +171,16 @@ def _listen(
                 break
         update(len(predictions) + len(skipped), None, "listened")
     return predictions, stopped
+
+
+def _source(name: str) -> str | BinaryIO:
+    from liser.errors import MediaError
+
+    if name != STDIN:
+        return name
+    if sys.stdin is None:
+        raise MediaError("unreadable", "standard input is closed")
+    return sys.stdin.buffer
 
 
 def _record(
@@ -199,6 +208,8 @@ def _print(
     skipped: Sequence[Skip],
     left_out: Sequence[Skip],
 ) -> None:
+    from rich.markup import escape
+
     from liser.cli.options import left_out_note, show
 
     if predictions:
@@ -208,6 +219,9 @@ def _print(
     if any(answer.label == "uncertain" for _, answer in predictions):
         least = recognizer.bundle.threshold
         show(f"uncertain: no emotion reaches the model's least probability, {least:.2f}")
+    for name, answer in predictions:
+        for note in answer.notes:
+            show(f"{_shown(name)}: {escape(note)}")
     if skipped:
         show(_skipped_table(skipped))
     if left_out:
@@ -216,11 +230,9 @@ def _print(
 
 def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     from liser.cli.bars import bars, clock, heard
-    from liser.corpora.base import readable
 
     table = Table(box=SIMPLE)
     for column in ("recording", "heard", "probabilities"):
@@ -229,10 +241,17 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     table.add_column("length", justify="right")
     best = None if len(predictions) == 1 else 3
     for name, answer in predictions:
-        shown = "standard input" if name == STDIN else escape(readable(name))
         lengths = (clock(answer.speech_s), clock(answer.duration_s))
-        table.add_row(shown, heard(answer), bars(answer.probabilities, best), *lengths)
+        table.add_row(_shown(name), heard(answer), bars(answer.probabilities, best), *lengths)
     return table
+
+
+def _shown(name: str) -> str:
+    from rich.markup import escape
+
+    from liser.corpora.base import readable
+
+    return "standard input" if name == STDIN else escape(readable(name))
 
 
 def _skipped_table(skipped: Sequence[Skip]) -> Table:

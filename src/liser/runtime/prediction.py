@@ -39,7 +39,9 @@ class Prediction:
     mean of the segments' log-posteriors, weighted by their durations, made to sum to 1 again;
     without speech there are none. `segments` are in order of time and don't overlap. `duration_s`
     is the recording's length and `speech_s` that of its segments; `elapsed_s`, the time that it
-    took to answer, decoding included, is not compared. All are in seconds.
+    took to answer, decoding included, is not compared. All are in seconds. `notes` are short
+    sentences on what was odd in the recording and how it was heard all the same, such as "0.02 s
+    could not be decoded".
     """
 
     label: str | None
@@ -48,6 +50,7 @@ class Prediction:
     duration_s: float
     speech_s: float
     elapsed_s: float = field(compare=False)
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as in JSON."""
@@ -58,6 +61,7 @@ class Prediction:
             "duration_s": round(self.duration_s, 3),
             "speech_s": round(self.speech_s, 3),
             "elapsed_s": round(self.elapsed_s, 4),
+            "notes": list(self.notes),
         }
 
     def __repr__(self) -> str:
@@ -66,7 +70,8 @@ class Prediction:
         count = len(self.segments)
         return (
             f"<Prediction {self.label or 'no speech'}: {said}; {self.speech_s:.1f} s of speech in "
-            f"{self.duration_s:.1f} s, {count} segment{'s' * (count != 1)}>"
+            f"{self.duration_s:.1f} s, {count} segment{'s' * (count != 1)}"
+            f"{''.join(f'; {note}' for note in self.notes)}>"
         )
 
 

@@ -20,7 +20,7 @@ from liser.bundle import Bundle, read_bundle
 from liser.errors import InputError, LiserError, MediaError, NotFoundError
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction
-from liser.runtime.sound import HIGHEST_RATE, LOWEST_RATE, checked_rate
+from liser.runtime.sound import checked_rate, refuse_small_integers
 from liser.runtime.stream import Stream
 from liser.runtime.voice import Detector, silero
 
@@ -113,16 +113,16 @@ class Recognizer:
         """Say what is heard in a recording; its length may be anything, memory doesn't grow.
 
         Args:
-            source: path of a sound or video file, such a file opened for reading bytes, or an
-                array (samples,), (samples, channels) or (channels, samples): floats in -1…1, or
-                integers, which are scaled by their type.
+            source: path of a sound or video file or of a pipe such as ``/dev/stdin``, such a file
+                opened for reading bytes, or an array (samples,), (samples, channels) or
+                (channels, samples): floats in -1…1, or integers, which are scaled by their type.
             sample_rate: of an array, 8,000 to 192,000 Hz; files know theirs.
 
         Raises:
             MediaError: the file is missing, isn't media, has no sound, is cut off, or raises
                 something while it is read.
-            InputError: the source, its shape or its sample rate is none of the above, or a sample
-                isn't finite; the message says where.
+            InputError: the source, its shape or its sample rate is none of the above, a sample
+                isn't finite (the message says where), or its 32-bit integers are 16-bit ones.
         """
         began = time.perf_counter()
         if isinstance(source, os.PathLike):
@@ -135,6 +135,7 @@ class Recognizer:
         else:
             _check_array(source)
             stream = self.stream(checked_rate(sample_rate))
+            refuse_small_integers(source)
             stream.feed(source)
             answer = stream.flush()
         return replace(answer, elapsed_s=time.perf_counter() - began)
@@ -212,13 +213,10 @@ class Recognizer:
         from liser.media.audio import open_audio
 
         with _sought(source) as file, open_audio(file) as (rate, blocks):
-            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                detail = f"{source} has {rate} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE}"
-                raise MediaError("sample rate", detail)
             stream = self.stream(rate)
             for block in blocks:
                 stream.feed(block.clip(-1.0, 1.0))
-            return stream.flush()
+            return replace(stream.flush(), notes=blocks.notes)
 
 
 def _restored(
@@ -266,12 +264,24 @@ def _check_array(source: Any) -> None:
 @contextmanager
 def _sought(source: Any) -> Iterator[Any]:
     """Give a file in which one can go back, as many formats need: a pipe is copied first."""
-    if isinstance(source, Path | str):
+    from liser.media.source import is_pipe, open_pipe
+
+    if not isinstance(source, Path | str):
+        with _copied(source) as file:
+            yield file
+    elif is_pipe(Path(source)):
+        with open_pipe(Path(source)) as pipe, _copied(pipe) as file:
+            yield file
+    else:
         yield source
-        return
+
+
+@contextmanager
+def _copied(source: Any) -> Iterator[Any]:
+    """Give an opened file, or a copy of one in which one can't go back."""
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
         try:
-            seekable = source.seekable()
+            seekable = source.seekable()  # devices are, and have no size
             if not seekable:
                 shutil.copyfileobj(source, copy)
             is_bytes = isinstance(source.read(0), bytes)

@@ -8,8 +8,9 @@ import soxr
 from numpy.typing import NDArray
 
 from liser.errors import InputError
+from liser.media.limits import HIGHEST_RATE, LOWEST_RATE
+from liser.media.mixdown import Mixdown, cancelled_note
 
-LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
 MOST_CHANNELS = 8
 LOUDEST = 8.0
 """Floats are meant to be in -1…1; decoders go a little over, but nothing sane goes this far."""
@@ -33,20 +34,85 @@ def checked_rate(sample_rate: Any) -> int:
     return int(sample_rate)
 
 
-def mono_blocks(samples: Any, sample_rate: int, first: int = 0) -> Iterator[NDArray[np.float32]]:
-    """Yield an array's sound in blocks (samples,) of mono float32; channels are averaged.
+class Mixer:
+    """Makes blocks of mono float32 of the arrays that one recording comes in.
 
-    Integers are scaled by their type to -1…1. Of two axes the shorter is the channels'.
-
-    Args:
-        samples: (samples,), (samples, channels) or (channels, samples), floats or integers.
-        sample_rate: in Hz, for messages.
-        first: number of samples that came before, for messages.
-
-    Raises:
-        InputError: type, shape or values are not those of sound; before the first block where
-            only type and shape are concerned.
+    Integers are scaled by their type to -1…1. Of two axes the shorter is the channels', which are
+    mixed as those of files are (`liser.media.mixdown`), the same whatever the arrays' sizes.
     """
+
+    def __init__(self, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self.taken = 0
+        """Samples that came so far."""
+        self._mixdown = Mixdown(1, sample_rate)
+        self._channels = 1
+        self._cancelled = 0  # before the present mixdown
+        self._peak = 0  # of 32-bit integers
+
+    def __call__(self, samples: Any) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks (samples,) of an array.
+
+        Args:
+            samples: (samples,), (samples, channels) or (channels, samples), floats or integers.
+
+        Raises:
+            InputError: type, shape or values are not those of sound; at once where only type and
+                shape are concerned.
+        """
+        return self._blocks(_channels_last(_checked(samples)))
+
+    def flush(self) -> NDArray[np.float32]:
+        """Return what was held back (samples,)."""
+        return self._mixdown.flush()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd so far, in short sentences."""
+        cancelled = self._cancelled + self._mixdown.cancelled
+        notes = cancelled_note(cancelled / self.sample_rate)
+        return (*notes, _too_small(self._peak)) if 0 < self._peak <= _FULL_SCALE["int16"] else notes
+
+    def _blocks(self, array: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+        if array.shape[1] != self._channels and len(array):
+            yield self.flush()
+            self._cancelled += self._mixdown.cancelled
+            self._channels = array.shape[1]
+            self._mixdown = Mixdown(self._channels, self.sample_rate, self.taken)
+        scale, offset = _FULL_SCALE.get(array.dtype.name, 1.0), 128 * (array.dtype == np.uint8)
+        for start in range(0, len(array), BLOCK):
+            part = array[start : start + BLOCK].astype(np.float64)
+            height = np.abs(part).max(axis=1)
+            odd = ~np.isfinite(part).all(axis=1) | (height > LOUDEST * scale)
+            if odd.any():
+                at = int(np.argmax(odd))
+                raise _odd(part[at], self.taken + at, self.sample_rate)
+            if array.dtype == np.int32:
+                self._peak = max(self._peak, int(height.max()))
+            self.taken += len(part)
+            yield self._mixdown((part - offset) / scale)
+
+
+def refuse_small_integers(samples: Any) -> None:
+    """Refuse an array of 32-bit integers that seems to hold 16-bit ones; raises `InputError`.
+
+    Scaled by their type they would be silence.
+    """
+    array = np.asarray(samples)
+    if array.dtype == np.int32 and array.size:
+        peak = max(int(array.max()), -int(array.min()))
+        if 0 < peak <= _FULL_SCALE["int16"]:
+            raise InputError(_too_small(peak))
+
+
+def _too_small(peak: int) -> str:
+    return (
+        f"the int32 samples reach only {peak:,} of 2,147,483,647, which is silence: if they are "
+        "16-bit values, pass samples.astype(np.int16)"
+    )
+
+
+def _checked(samples: Any) -> NDArray[Any]:
     try:
         array = np.asarray(samples)
     except MemoryError:
@@ -58,7 +124,7 @@ def mono_blocks(samples: Any, sample_rate: int, first: int = 0) -> Iterator[NDAr
             f"samples of type {array.dtype} can't be heard: pass floats in -1…1, or int8, uint8, "
             "int16 or int32, which are scaled by their type"
         )
-    return _blocks(_channels_last(array), sample_rate, first)
+    return array
 
 
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
@@ -80,17 +146,6 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
             "and pass (samples,)"
         )
     return array if array.shape[0] >= array.shape[1] else array.T
-
-
-def _blocks(array: NDArray[Any], sample_rate: int, first: int) -> Iterator[NDArray[np.float32]]:
-    scale, offset = _FULL_SCALE.get(array.dtype.name, 1.0), 128 * (array.dtype == np.uint8)
-    for start in range(0, len(array), BLOCK):
-        part = array[start : start + BLOCK].astype(np.float64)
-        odd = ~np.isfinite(part).all(axis=1) | (np.abs(part).max(axis=1) > LOUDEST * scale)
-        if odd.any():
-            at = int(np.argmax(odd))
-            raise _odd(part[at], first + start + at, sample_rate)
-        yield ((part.mean(axis=1) - offset) / scale).astype(np.float32)
 
 
 def _odd(values: NDArray[np.float64], number: int, sample_rate: int) -> InputError:

@@ -13,7 +13,7 @@ from liser.bundle import Bundle
 from liser.errors import InputError
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction, Segment, chosen
-from liser.runtime.sound import Resampler, checked_rate, mono_blocks
+from liser.runtime.sound import Mixer, Resampler, checked_rate
 from liser.runtime.voice import FRAME, FRAME_RATE, Detector, Piece, Pieces
 
 LEAST_HEARD_S = 0.3
@@ -39,12 +39,12 @@ class Stream:
         self.sample_rate = checked_rate(sample_rate)
         self.segments: list[Segment] = []
         self._bundle, self._graph, self._detector, self._voice = bundle, graph, detector, voice
+        self._mixer = Mixer(self.sample_rate)
         self._to_frames = Resampler(self.sample_rate, FRAME_RATE)
         self._to_tape = Resampler(self.sample_rate, bundle.sample_rate)
         self._pieces = Pieces(bundle.window_s)
         self._frame = np.zeros(0, np.float32)  # what doesn't fill a frame yet
         self._tape = Tape(bundle.sample_rate)
-        self._heard = 0  # samples at the recording's own rate
         self._weighted = np.zeros(len(bundle.labels))  # sum of durations times log-posteriors
         self._elapsed_s = 0.0
         self._finished = False
@@ -66,8 +66,7 @@ class Stream:
             raise InputError("this stream has been flushed; ask the recogniser for a new one")
         began, before = time.perf_counter(), len(self.segments)
         try:
-            for block in mono_blocks(chunk, self.sample_rate, self._heard):
-                self._heard += len(block)
+            for block in self._mixer(chunk):
                 self._hear(self._to_frames(block), self._to_tape(block))
         finally:
             self._elapsed_s += time.perf_counter() - began
@@ -78,11 +77,11 @@ class Stream:
         began = time.perf_counter()
         if not self._finished:
             self._finished = True
-            nothing = np.zeros(0, np.float32)
-            frames = self._to_frames(nothing, last=True)
-            rest = (len(self._frame) + len(frames)) % FRAME
-            frames = np.pad(frames, (0, FRAME - rest if rest else 0))
-            self._hear(frames, self._to_tape(nothing, last=True))
+            rest = self._mixer.flush()
+            frames = self._to_frames(rest, last=True)
+            lacking = -(len(self._frame) + len(frames)) % FRAME
+            frames = np.pad(frames, (0, lacking))
+            self._hear(frames, self._to_tape(rest, last=True))
             self._answer(self._pieces.end(self.duration_s))
         self._elapsed_s += time.perf_counter() - began
         return self._prediction()
@@ -107,7 +106,7 @@ class Stream:
     @property
     def duration_s(self) -> float:
         """How much was heard, in seconds."""
-        return self._heard / self.sample_rate
+        return self._mixer.taken / self.sample_rate
 
     def _hear(self, at_frame_rate: NDArray[np.float32], at_own_rate: NDArray[np.float32]) -> None:
         self._tape.append(at_own_rate)
@@ -146,6 +145,7 @@ class Stream:
             duration_s=self.duration_s,
             speech_s=speech_s,
             elapsed_s=self._elapsed_s,
+            notes=self._mixer.notes,
         )
 
 

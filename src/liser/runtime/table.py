@@ -12,8 +12,8 @@ from liser.runtime.prediction import Prediction
 def rows(name: str, prediction: Prediction, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield a row for the whole recording (part 0), and one for each of its segments (1, 2, …).
 
-    The columns are file, part, start_s, end_s, label (empty without speech), and ``p_LABEL`` for
-    each of the `labels`.
+    The columns are file, part, start_s, end_s, label (empty without speech), ``p_LABEL`` for each
+    of the `labels`, and notes, which only part 0 has.
     """
     whole = (0.0, prediction.duration_s, prediction.label or "", prediction.probabilities)
     parts = [(s.start_s, s.end_s, s.label, s.probabilities) for s in prediction.segments]
@@ -25,6 +25,7 @@ def rows(name: str, prediction: Prediction, labels: Sequence[str]) -> Iterator[d
             "end_s": round(end_s, 3),
             "label": label,
             **{f"p_{k}": round(probabilities[k], 6) if probabilities else "" for k in labels},
+            "notes": "" if part else "; ".join(prediction.notes),
         }
 
 
@@ -36,7 +37,8 @@ def write_csv(
     Raises:
         StorageError: the file can't be written.
     """
-    columns = ["file", "part", "start_s", "end_s", "label", *(f"p_{label}" for label in labels)]
+    columns = ["file", "part", "start_s", "end_s", "label"]
+    columns += [*(f"p_{label}" for label in labels), "notes"]
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,272 @@
+"""One sound track, decoded: mono samples at their places on the file's clock."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import av
+import av.audio
+import av.error
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from liser.errors import MediaError
+from liser.media.clock import Clock
+from liser.media.container import (
+    Media,
+    check_length,
+    default_track,
+    has_stamps,
+    length_s,
+    packet_end_s,
+    seek,
+    stamp_s,
+    states_its_length,
+    zero_s,
+)
+from liser.media.limits import HIGHEST_RATE, LOWEST_RATE
+from liser.media.mixdown import Mixdown, cancelled_note
+
+# PyAV counts planes up to a null pointer; behind eight there is none, and it reads on.
+_MOST_PLANES = 8
+_AT_ONCE = 1 << 16  # samples of silence
+
+_T = TypeVar("_T")
+Floats = NDArray[np.float64]
+Mono = NDArray[np.float32]
+
+
+class SoundTrack:
+    """The sound track that players choose. It is read once, from its beginning or a time on."""
+
+    def __init__(self, media: Media) -> None:
+        """Find the track.
+
+        Raises:
+            MediaError: "no sound", "not media", "truncated", "sample rate".
+        """
+        path, tracks = media.path, media.container.streams.audio
+        if not tracks:
+            raise MediaError("no sound", f"{path} has no sound track")
+        self.stream: av.AudioStream = default_track(tracks)
+        if self.stream.codec_context is None:
+            raise MediaError("not media", f"the sound of {path} has a codec that isn't known")
+        self.rate: int = self.stream.rate or _first_rate(media, self.stream)
+        """In Hz. What comes at another rate later is resampled to it."""
+        if not LOWEST_RATE <= self.rate <= HIGHEST_RATE:
+            detail = f"{path} has {self.rate} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE}"
+            raise MediaError("sample rate", detail)
+        self.zero_s = zero_s(media.container, self.stream)
+        """The time stamp at which the file's clock begins."""
+        self._media = media
+        self._clock = self._new_clock(seeked=False)
+        self._mixer = _Mixer(self.rate)
+        self._reached_s = 0.0  # end of the last packet of any track, by its stamp
+        self._is_damaged = False  # a packet could not be decoded
+        self._broken_by = ""  # what ended the reading before the end
+        self._undecoded_s = 0.0  # in all
+        self._hole_s = 0.0  # since the last packet that could be decoded
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd in what has been read, in short sentences."""
+        notes = [*self._media.notes, *self._clock.notes]
+        if self._undecoded_s:
+            missing_s = max(0.01, self._undecoded_s)
+            notes.append(f"{missing_s:.2f} s could not be decoded: silence stands there")
+        return (*notes, *cancelled_note(self._mixer.cancelled_s))
+
+    def _new_clock(self, seeked: bool) -> Clock:
+        length = self._media.container.duration
+        ends_s = None if length is None else length / av.time_base
+        return Clock(self.zero_s, self.rate, seeked, ends_s)
+
+    def blocks(
+        self, from_s: float | None = None, stop: int | None = None
+    ) -> Iterator[tuple[int, Mono]]:
+        """Yield (number of the first sample, mono samples), up to sample `stop` or the end.
+
+        With `from_s` it seeks to that time or before it, and yields nothing where the file can't
+        say what it has sought.
+        """
+        if from_s is not None:
+            seek(self._media.container, self.stream, from_s + self.zero_s)
+            self._clock = self._new_clock(seeked=True)
+        position: int | None = None
+        for first, samples, rate in self._placed():
+            if position is None:
+                self._mixer.begin(position := first)
+            for mono in self._mixer(samples, rate):
+                yield position, mono
+                position += len(mono)
+            if stop is not None and position >= stop:
+                return
+        for mono in self._mixer.end():
+            assert position is not None, "the mixer holds something"
+            yield position, mono
+            position += len(mono)
+
+    def _placed(self) -> Iterator[tuple[int, Floats, int]]:
+        """Yield (place of the first, samples (n, channels), their rate), silence included.
+
+        The place is that of a seek's first frame, else it counts from 0.
+        """
+        clock, channels, rate = self._clock, 0, 0
+        stamped = has_stamps(self._media.container)
+        for (frame, hole_s), following in _with_next(self._frames()):
+            samples, rate = _samples(frame), frame.sample_rate
+            channels, length = samples.shape[1], len(samples) * self.rate / rate
+            stamp = stamp_s(frame) if stamped or clock.end is None else None
+            if stamp is None and clock.end is None:
+                return
+            if stamp is None and hole_s:
+                stamp = clock.end_stamp_s + hole_s
+            first = clock.end
+            next_s = stamp_s(following[0]) if stamped and following else None
+            gap = clock.place(stamp, length, next_s=next_s, exact=hole_s > 0)
+            if first is None:
+                first = (clock.end or 0) - length
+            for silence in _silence(gap * rate / self.rate, channels):
+                yield round(first), silence, rate
+            yield round(first), samples[round(max(0, -gap) * rate / self.rate) :], rate
+        self._check_end()
+        if rate and self._hole_s:
+            gap = clock.place(clock.end_stamp_s + self._hole_s, 0, exact=True)
+            for silence in _silence(gap * rate / self.rate, channels):
+                yield round(clock.end or 0), silence, rate
+
+    def _frames(self) -> Iterator[tuple[av.AudioFrame, float]]:
+        """Yield what can be decoded, each frame with the length of the hole before it."""
+        begun = False
+        try:
+            # All packets are looked at, not the sound's alone: where only the file as a whole has
+            # a stated length, its end may belong to the picture.
+            for packet in self._media.container.demux():
+                self._reached_s = max(self._reached_s, packet_end_s(packet))
+                if packet.stream.index != self.stream.index:
+                    continue
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError:
+                    self._is_damaged = True
+                    if begun:  # junk before the first good frame is common in mp3
+                        self._hole_s += length_s(packet)
+                        self._undecoded_s += length_s(packet)
+                    continue
+                for frame in frames:
+                    if isinstance(frame, av.AudioFrame) and frame.samples:
+                        yield frame, self._hole_s
+                        self._hole_s, begun = 0.0, True
+        except (av.error.FFmpegError, OSError) as error:
+            self._broken_by = str(error.strerror)
+
+    def _check_end(self) -> None:
+        """Compare what was read with what the header promises."""
+        media, clock = self._media, self._clock
+        if clock.end is None:
+            return  # nothing behind a seek: whether that is the end is told by reading from 0
+        if self._broken_by and not states_its_length(media.container):
+            until_s = clock.end_stamp_s - self.zero_s
+            detail = f"{media.path} breaks off at {until_s:.2f} s ({self._broken_by})"
+            raise MediaError("truncated", detail)
+        if self._is_damaged and not clock.end:
+            raise MediaError("not media", f"nothing in the sound of {media.path} can be decoded")
+        check_length(media, self.stream, clock.end_stamp_s + self._hole_s, self._reached_s)
+
+
+class _Mixer:
+    """Channels to one, and any rate to the track's, through changes of both."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._position = 0
+        self._kind = (0, 0)  # rate and channels of what comes
+        self._mixdown = Mixdown(1, rate)
+        self._resample: soxr.ResampleStream | None = None
+        self._cancelled_s = 0.0
+
+    @property
+    def cancelled_s(self) -> float:
+        """For how long the loudest channel stands for all."""
+        return self._cancelled_s + self._mixdown.cancelled / max(1, self._kind[0])
+
+    def begin(self, position: int) -> None:
+        """Say which sample of the file the first one is."""
+        self._position = position
+
+    def __call__(self, samples: Floats, rate: int) -> Iterator[Mono]:
+        """Take (samples, channels), and yield what can be mixed by now."""
+        kind = rate, samples.shape[1]
+        if kind != self._kind:
+            yield from self.end()
+            self._kind = kind
+            self._mixdown = Mixdown(kind[1], rate, self._position)
+            if rate != self._rate:
+                self._resample = soxr.ResampleStream(rate, self._rate, 1, quality="HQ")
+        yield self._out(self._mixdown(samples))
+
+    def end(self) -> Iterator[Mono]:
+        """Yield what was held back."""
+        self._cancelled_s = self.cancelled_s
+        rest = self._out(self._mixdown.flush(), last=True)
+        self._resample, self._mixdown, self._kind = None, Mixdown(1, self._rate), (0, 0)
+        if len(rest):
+            yield rest
+
+    def _out(self, mono: Mono, last: bool = False) -> Mono:
+        if self._resample is not None:
+            mono = np.asarray(self._resample.resample_chunk(mono, last=last), np.float32)
+        self._position += len(mono)
+        return mono
+
+
+def _first_rate(media: Media, stream: av.AudioStream) -> int:
+    """Decode the first frame of a track of which the header doesn't say enough, and go back."""
+    path, container = media.path, media.container
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            if frames:
+                rate = int(frames[0].sample_rate)
+                container.seek(container.start_time or 0)
+                return rate
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError("truncated", f"{path} breaks off ({error.strerror})") from None
+    raise MediaError("truncated", f"{path} has a sound track without one readable packet")
+
+
+def _with_next(items: Iterator[_T]) -> Iterator[tuple[_T, _T | None]]:
+    """Yield each with the one behind it, None behind the last."""
+    held: list[_T] = []
+    for item in items:
+        if held:
+            yield held.pop(), item
+        held.append(item)
+    yield from ((last, None) for last in held)
+
+
+def _silence(samples: float, channels: int) -> Iterator[Floats]:
+    """Yield so many samples of silence, in pieces."""
+    left = round(samples)
+    while left > 0:
+        piece = np.zeros((min(left, _AT_ONCE), channels))
+        yield piece
+        left -= len(piece)
+
+
+def _samples(frame: av.AudioFrame) -> Floats:
+    """Return the samples of one decoded frame (samples, channels); integers scaled to -1…1."""
+    channels = frame.layout.nb_channels
+    too_many = frame.format.is_planar and channels >= _MOST_PLANES
+    if too_many or frame.format.name.startswith("s64"):  # which PyAV makes no arrays of
+        (frame,) = av.AudioResampler("flt").resample(frame)
+    samples = frame.to_ndarray()
+    samples = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
+    whole = samples.dtype
+    floats: Floats = samples.astype(np.float64)
+    if whole == np.uint8:
+        return floats / 128.0 - 1.0
+    return floats / -float(np.iinfo(whole).min) if whole.kind == "i" else floats
