@@ -65,7 +65,8 @@ def _ask_ffmpeg(path: Path) -> Kind | None:
     from liser.media.container import open_container
 
     try:
-        with open_container(path) as container:
+        with open_container(path) as media:
+            container = media.container
             if any(part in container.format.name for part in _PICTURES):
                 return None
             pictures = container.streams.video
