@@ -162,15 +162,3 @@ def test_folds_are_counted_in_one_way() -> None:
         Protocol.read({"folds": 5, "speakers_per_fold": 4})
     with pytest.raises(InputError, match="folds = 1"):
         Protocol.read({"folds": 1})
-
-
-def test_a_setting_that_is_off_leaves_records_and_fingerprints_as_they_were() -> None:
-    """Runs that were begun before there was such a setting go on."""
-    assert "harden" not in Training().model_dump()
-    assert "harden" not in Protocol().model_dump_json()
-    assert Distillation().model_dump(exclude={"heads"})["training"] == Training().model_dump()
-    hard = Distillation(training=Training(harden=0.2))
-    assert hard.model_dump()["training"]["harden"] == 0.2
-    assert Distillation.read(hard.model_dump()) == hard
-    with pytest.raises(InputError, match=r"training\.harden = 2"):
-        Distillation.read({"training": {"harden": 2}})

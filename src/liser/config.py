@@ -6,15 +6,13 @@ an error that names its path, such as ``training.epochs``.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -40,18 +38,6 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    UNSAID: ClassVar[tuple[str, ...]] = ()
-    """Settings that came later and are not told of where they are off, at their default: what was
-    made before they were there is the same, and stays where it is kept."""
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        record: dict[str, Any] = dump(self)
-        for name in self.UNSAID:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                record.pop(name, None)
-        return record
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Self:
@@ -130,8 +116,6 @@ class Frontend(Settings):
 class Heads(Settings):
     """Emotion heads on the teachers' representations, and their fusion."""
 
-    UNSAID = ("distribution_alignment",)
-
     speaker_normalisation: bool = True
     """Z-norm each representation by speaker, with statistics of all clips, labelled or not."""
     components: Count = 200
@@ -149,8 +133,6 @@ class Heads(Settings):
 class Loss(Settings):
     """Weights of the terms that a student learns from; 0 switches a term off."""
 
-    UNSAID = ("label_share",)
-
     posterior: Weight = 1.0
     speech_alignment: Weight = 1.0
     face_alignment: Weight = 1.0
@@ -163,8 +145,6 @@ class Loss(Settings):
 
 class Training(Settings):
     """The loop: how long, how fast, and with what augmentation."""
-
-    UNSAID = ("harden", "passes")
 
     updates: Count = 2400
     """Weight updates in all."""
@@ -196,8 +176,6 @@ class Training(Settings):
 
 class Pretraining(Settings):
     """Learning without labels to hear what a speech representation model hears."""
-
-    UNSAID = ("oversampling",)
 
     clips_to_inherit: Annotated[int, Field(ge=2, le=1_000_000)] = 300
     """Clips on which the encoder's layers are fitted to the student before it is trained."""
@@ -239,8 +217,6 @@ Shift = Annotated[float, Field(ge=-0.1, le=0.1)]
 
 class Distillation(Settings):
     """All that decides a student, given clips, targets and labels."""
-
-    UNSAID = ("recall", "tempi", "shifts", "read_variants")
 
     student: str = "conv"
     frontend: Frontend = Frontend()

@@ -77,9 +77,7 @@ def save_student(student: Student, folder: Path) -> None:
     }
     if isinstance(student.module, Shaped):  # it may be narrower than others of its name
         record["shape"] = student.module.shape
-    for name, values in asdict(student.variants).items():
-        if values != getattr(AS_SAID, name):
-            record[name] = list(values)
+    record |= {name: list(values) for name, values in asdict(student.variants).items()}
     keep(folder, "student", FORMAT, record, student.module.state_dict())
 
 
@@ -105,8 +103,8 @@ def load_student(folder: Path) -> Student:
         module.load_state_dict(state)
         temperature, provenance = float(record["temperature"]), dict(record["provenance"])
         mean = tuple(map(float, record["mean_log_posterior"]))
-        tempi = tuple(map(float, record.get("tempi", AS_SAID.tempi)))
-        shifts = tuple(map(float, record.get("shifts", AS_SAID.shifts)))
+        tempi = tuple(map(float, record["tempi"]))
+        shifts = tuple(map(float, record["shifts"]))
         if not tempi or min(tempi) <= 0:
             raise ValueError(f"tempi are numbers above 0, one at least, not {list(tempi)}")
         if len(mean) != len(labels):
