@@ -19,6 +19,8 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from liser.storage import write_json
+
 TRIED: dict[str, dict[str, Any]] = {
     "as they are": {},
     "no self-training": {"self_training_rounds": 0},
@@ -98,7 +100,7 @@ def main(
         "rows": rows,
     }
     file = out or Path(__file__).parent / "results" / f"heads-{kind}.json"
-    file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    write_json(file, record, indent=1)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from typing import Annotated
 import typer
 
 from layouts import markdown
-from liser.errors import InputError, LiserError, NotFoundError, StorageError
+from liser.errors import InputError, LiserError, NotFoundError
+from liser.storage import write_text
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- results:([\w-]+)(?:/(\w+))? -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -40,7 +41,7 @@ def main(
                 typer.echo(f"{file} is out of date: run this command without --check", err=True)
                 stale = True
             else:
-                _write(file, after)
+                write_text(file, after)
                 typer.echo(f"{file} rewritten")
     except LiserError as error:
         typer.echo(f"error: {error}", err=True)
@@ -79,15 +80,6 @@ def _read(path: Path) -> str:
         raise NotFoundError(f"{path} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text: {error}") from error
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ that is; and, for the last bundle in the runtime that people use, with its searc
 time and memory grow up to an hour of sound.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from typing import Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
+
+from liser.storage import write_json
 
 Waveform = NDArray[np.float32]
 System = Callable[[Waveform], NDArray[np.float32]]
@@ -65,9 +66,7 @@ def main(
         "where": [_where(name, Path(folder)) for name, _, folder in map(_parted, bundle)],
         "runtime": [_runtime(_parted(bundle[-1])[2], seconds) for seconds in LONG_S],
     }
-    part = out.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    part.replace(out)
+    write_json(out, record)
     _show(record)
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from liser import __version__
-from liser.errors import InputError, NotFoundError, StorageError
+from liser.errors import InputError, NotFoundError
+from liser.folders import BUNDLE
+from liser.storage import write_bytes
 
 FORMAT = 1
 """Version of the layout; raised whenever an older liser would misread a bundle."""
@@ -73,8 +75,8 @@ class Bundle:
 def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundle:
     """Write a bundle to `folder`, and return it as it lies there.
 
-    Each file is written beside its place and then renamed, `model.json` last: a folder in which
-    that one fits the graph is whole.
+    `model.json` is written last: a folder in which that one fits the graph is whole. A bundle
+    that is there already is replaced.
 
     Args:
         bundle: what to say of the model; its own `folder` is not looked at.
@@ -83,7 +85,7 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
         card: the model card, in Markdown.
 
     Raises:
-        InputError: `provenance` or `parity` is not plain JSON.
+        InputError: `provenance` or `parity` is not plain JSON, or the folder holds other files.
         StorageError: a file can't be written.
     """
     bundle = replace(bundle, folder=folder)
@@ -94,15 +96,10 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"bundle {folder}: what it says of itself isn't JSON: {error}") from None
+    BUNDLE.check(folder)
     contents = {GRAPH: graph, CARD: card.encode(), RECORD: text.encode()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            part = folder / f".{name}.part"
-            part.write_bytes(content)
-            part.replace(folder / name)
-    except OSError as error:
-        raise StorageError(f"can't write the bundle {folder}: {error}") from error
+    for name, content in contents.items():
+        write_bytes(folder / name, content)
     return bundle
 
 

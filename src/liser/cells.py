@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 
 from liser.config import Distillation, Protocol
@@ -29,6 +28,7 @@ from liser.students.trunk import is_made, load_trunk
 from liser.targets import Targets
 from liser.teachers.base import Modality
 from liser.teachers.fusion import Views, views_by_modality
+from liser.terminal import Terminal
 
 RECIPE = 9
 """Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
@@ -163,7 +163,7 @@ def cell_folders(
 def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | None) -> float:
     """Train what isn't there yet; return the seconds of training that all cells took together."""
     missing = _missing(work)
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     run = Parallel(n_jobs=jobs, return_as="generator_unordered")
     with Progress(console=console, disable=hidden) as bar:

@@ -18,7 +18,9 @@ from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
 from liser.errors import InputError, StorageError
 from liser.fingerprint import fingerprint
+from liser.folders import STUDENT
 from liser.metrics import abstention_threshold, answered
+from liser.storage import write_json
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
@@ -299,11 +301,11 @@ def _begin(folder: Path, provenance: dict[str, Any]) -> bool:
     """Note in the folder what it is for; tell whether a finished student is there already.
 
     Raises `InputError` if the folder was begun with anything else: its checkpoint, or its
-    student, would be taken for what it isn't.
+    student, would be taken for what it isn't. It is also raised if it holds other files.
     """
     begun, wanted = folder / "begun.json", json.loads(json.dumps(provenance))
+    STUDENT.check(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         finished = (folder / "student.json").exists()
         if begun.exists() or finished:
             if not begun.exists() or json.loads(begun.read_text("utf-8")) != wanted:
@@ -312,9 +314,7 @@ def _begin(folder: Path, provenance: dict[str, Any]) -> bool:
                     "choose another folder, or delete this one"
                 )
             return finished
-        part = folder / "begun.json.part"
-        part.write_text(json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        part.replace(begun)
+        write_json(begun, provenance)
     except json.JSONDecodeError as error:
         raise StorageError(f"{begun} is damaged, delete {folder}: {error}") from error
     except OSError as error:

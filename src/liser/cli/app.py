@@ -5,8 +5,8 @@ import os
 import sys
 from typing import Any
 
+import click
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from liser import __version__
@@ -28,6 +28,8 @@ from liser.cli import (
 )
 from liser.cli.output import console
 from liser.errors import LiserError, MissingExtraError
+from liser.escaping import markup, visible
+from liser.terminal import accept_any_encoding
 
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -41,11 +43,14 @@ _EXTRAS = {
 
 
 class _Verbs(TyperGroup):
-    """Says how to go on where Ctrl-C stopped a verb."""
+    """Says how to go on where Ctrl-C stopped a verb, and shows what was given as it can be."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            error.message = visible(error.message)
+            raise
         except KeyboardInterrupt:
             console.print("stopped; what was done is kept: give the same command again to go on")
             raise typer.Exit(130) from None
@@ -78,6 +83,7 @@ def main() -> None:
     Exit statuses: 2 where the user can mend it, 1 where the fault is ours or the machine's, 130
     after Ctrl-C.
     """
+    accept_any_encoding()
     try:
         app()
     except LiserError as error:
@@ -101,5 +107,7 @@ def main() -> None:
 
 
 def _end(message: str, status: int) -> None:
-    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    # lines but the first are indented: none can pass for another message
+    lines = "\n    ".join(map(markup, message.splitlines()))
+    console.print(f"[bold red]error:[/] {lines}", highlight=False)
     sys.exit(status)

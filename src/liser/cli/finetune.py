@@ -43,9 +43,11 @@ def finetune(
     from liser.cli.output import print_json
     from liser.config import Training
     from liser.corpora.labelled import label_from
+    from liser.folders import STUDENT
 
     if out.resolve() == student.resolve():
         raise InputError(f"--out {out} is the student itself: give another folder")
+    STUDENT.check(out)
     corpus = open_corpus(data, kind)
     if labels is not None:
         corpus = label_from(corpus, labels)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from liser.errors import InputError
+from liser.escaping import markup, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -242,35 +243,33 @@ def skips(skipped: Sequence[Skip]) -> list[dict[str, Any]]:
 def skips_table(records: Sequence[dict[str, Any]], title: str = "skipped") -> Table:
     """Lay `skips` out for people."""
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), box=SIMPLE)
+    table = Table(title=markup(title), box=SIMPLE)
     for column in ("reason", "clips", "such as"):
         table.add_column(column, justify="right" if column == "clips" else "left")
     for record in records:
-        table.add_row(escape(record["reason"]), str(record["clips"]), escape(record["example"]))
+        table.add_row(markup(record["reason"]), str(record["clips"]), markup(record["example"]))
     return table
 
 
 def facts(rows: dict[str, str]) -> Table:
     """Lay out names and values in two columns."""
-    from rich.markup import escape
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        grid.add_row(f"[bold]{name}[/]", escape(value))
+        grid.add_row(f"[bold]{name}[/]", markup(value))
     return grid
 
 
-def show(*parts: RenderableType) -> None:
-    """Print for people, on stdout."""
-    from rich.console import Console
+def show(*parts: RenderableType, beside: bool = False) -> None:
+    """Print for people: on stdout, or `beside` it, on stderr, where it holds something else."""
+    from liser.terminal import Terminal
 
-    out = Console()
+    out = Terminal(stderr=beside)
     if not out.is_terminal:
-        out = Console(width=120)  # a file or a pipe has room
+        out = Terminal(stderr=beside, width=120)  # a file or a pipe has room
     for part in parts:
         out.print(part, highlight=False)
 
@@ -283,10 +282,13 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int, int | None
 
     from liser.cli.output import console
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    said = TextColumn("{task.description}", markup=False)
+    columns = (said, BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done, of, now: bar.update(task, completed=done, total=of, description=now)
+        task = bar.add_task(visible(what), total=total)
+        yield lambda done, of, now: bar.update(
+            task, completed=done, total=of, description=visible(now)
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import typer
 from liser.cli.options import Json
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from liser.corpora.base import Skip
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -52,7 +54,8 @@ def predict(
     ],
     bundle: BundleFolder = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write recordings and segments.")
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write recordings and segments; - for stdout."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw what is heard when.")
@@ -68,23 +71,28 @@ def predict(
 
     Example: `liser predict talk.mp4 interviews/ --csv heard.csv --plot timeline.png`
     """
+    from liser.cli.check_outputs import Output, check_outputs, goes_to_stdout
     from liser.cli.output import print_json
-    from liser.runtime.table import write_csv
-    from liser.runtime.timeline import check_plot, plot_timeline
+    from liser.runtime.timeline import FORMATS, check_plot
 
-    recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
     found, skipped = _find(files)
+    check_outputs(
+        context,
+        Output("--csv", csv, (".csv",), stdout=True),
+        Output("--plot", plot, FORMATS),
+        also_read=["/dev/stdin" if name == STDIN else name for name in found],
+    )
     if plot is not None:
         check_plot(plot, len(found))
+    recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
     predictions = _listen(recognizer, found, skipped)
-    if as_json:
-        print_json(_record(recognizer, predictions, skipped))
-    else:
-        _print(recognizer, predictions, skipped)
-    if predictions and csv is not None:
-        write_csv(csv, predictions, recognizer.labels)
-    if predictions and plot is not None:
-        plot_timeline(plot, predictions, recognizer.labels)
+    try:
+        _write(csv, plot, predictions, recognizer.labels)
+    finally:  # a full disk costs nobody the answers
+        if as_json:
+            print_json(_record(recognizer, predictions, skipped))
+        else:
+            _print(recognizer, predictions, skipped, beside=goes_to_stdout(csv))
     if any(skip.reason == STOPPED for skip in skipped):
         raise typer.Exit(130)
     if not predictions:
@@ -100,6 +108,22 @@ def open_recognizer(
 
     recognizer = load(bundle, threads=threads, detector=everything if all_sound else None)
     return recognizer.for_one_speaker() if one_speaker else recognizer
+
+
+def _write(
+    csv: Path | None,
+    plot: Path | None,
+    predictions: Sequence[tuple[str, Prediction]],
+    labels: Sequence[str],
+) -> None:
+    from liser.cli.output import write_table
+    from liser.runtime.table import csv_table
+    from liser.runtime.timeline import plot_timeline
+
+    if predictions and csv is not None:
+        write_table(csv, csv_table(predictions, labels))
+    if predictions and plot is not None:
+        plot_timeline(plot, predictions, labels)
 
 
 def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
@@ -161,27 +185,33 @@ def _record(
 
 
 def _print(
-    recognizer: Recognizer, predictions: Sequence[tuple[str, Prediction]], skipped: Sequence[Skip]
+    recognizer: Recognizer,
+    predictions: Sequence[tuple[str, Prediction]],
+    skipped: Sequence[Skip],
+    beside: bool,
 ) -> None:
+    """Show it all, `beside` stdout where that holds the CSV."""
     from liser.cli.options import show
 
+    parts: list[RenderableType] = []
     if predictions:
-        show(_table(predictions))
+        parts.append(_table(predictions))
     if len(predictions) == 1 and len(predictions[0][1].segments) > 1:
-        show(segments_table(predictions[0][1]))
+        parts.append(segments_table(predictions[0][1]))
     if any(answer.label == "uncertain" for _, answer in predictions):
         least = recognizer.bundle.threshold
-        show(f"uncertain: no emotion reaches the model's least probability, {least:.2f}")
+        parts.append(f"uncertain: no emotion reaches the model's least probability, {least:.2f}")
     if skipped:
-        show(_skipped_table(skipped))
+        parts.append(_skipped_table(skipped))
+    show(*parts, beside=beside)
 
 
 def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     from liser.cli.bars import bars, clock, heard
+    from liser.escaping import markup
 
     table = Table(box=SIMPLE)
     for column in ("recording", "heard", "probabilities"):
@@ -190,7 +220,7 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     table.add_column("length", justify="right")
     best = None if len(predictions) == 1 else 3
     for name, answer in predictions:
-        shown = "standard input" if name == STDIN else escape(name)
+        shown = "standard input" if name == STDIN else markup(name)
         lengths = (clock(answer.speech_s), clock(answer.duration_s))
         table.add_row(shown, heard(answer), bars(answer.probabilities, best), *lengths)
     return table
@@ -199,14 +229,15 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
 def _skipped_table(skipped: Sequence[Skip]) -> Table:
     """Name every file that was left out, and say why."""
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
+
+    from liser.escaping import markup
 
     table = Table(title=f"skipped {len(skipped)}", box=SIMPLE)
     for column in ("file", "reason", "detail"):
         table.add_column(column, overflow="fold")
     for skip in skipped:
-        table.add_row(escape(skip.id), escape(skip.reason), escape(skip.detail))
+        table.add_row(markup(skip.id), markup(skip.reason), markup(skip.detail))
     return table
 
 

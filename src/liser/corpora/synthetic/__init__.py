@@ -7,15 +7,15 @@ nothing about real speech; its name, its files and their titles say that it is s
 import csv
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from liser.corpora import folder as folder_corpus
 from liser.corpora.base import Corpus
-from liser.errors import InputError, MissingExtraError, NotFoundError, StorageError
+from liser.errors import InputError, MissingExtraError, NotFoundError
+from liser.folders import SYNTHETIC
+from liser.storage import write_json, write_text
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
 """Six of RAVDESS's eight emotions, in its order."""
@@ -83,7 +83,7 @@ def generate(
 
     Raises:
         InputError: a number below its least, or a folder with the corpus of another seed or
-            version.
+            version, or with other files.
         MissingExtraError: the extras ``train`` and ``video`` aren't installed.
         StorageError: the folder can't be written.
     """
@@ -97,14 +97,10 @@ def generate(
             raise InputError(f"{name} is {value}; it must be at least {least}")
     folder = Path(folder)
     clips = [_Clip(seed, s, n) for s in range(speakers) for n in range(clips_per_speaker)]
-    with _storing(folder):
-        for name in sorted({clip.speaker_id for clip in clips}):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        _claim(folder, seed)
-        missing = [clip for clip in clips if not (folder / clip.path).is_file()]
+    _claim(folder, seed)
+    missing = [clip for clip in clips if not (folder / clip.path).is_file()]
     _make_all(folder, missing, jobs, progress)
-    with _storing(folder):
-        _write_manifest(folder, clips)
+    _write_manifest(folder, clips)
     return load(folder)
 
 
@@ -148,14 +144,15 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
         from joblib import Parallel, cpu_count, delayed
     except ImportError as error:
         raise MissingExtraError("joblib", "train") from error
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from liser.terminal import Terminal
 
     # Processes take a second or two to start: not worth it for a handful of clips.
     workers = jobs or min(cpu_count(), max(1, len(clips) // 16))
     run = Parallel(n_jobs=workers, return_as="generator_unordered")
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     columns = (TextColumn("synthetic clips"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, disable=hidden) as bar:
@@ -168,8 +165,8 @@ def _claim(folder: Path, seed: int) -> None:
     """Say in the folder which seed and version its clips are of, or refuse if they are others."""
     settings = {"corpus": "synthetic", "version": _VERSION, "seed": seed}
     file = folder / SETTINGS
-    if not file.is_file():
-        _write(file, json.dumps(settings, indent=1) + "\n")
+    if not SYNTHETIC.check(folder):
+        write_json(file, settings, indent=1)
         return
     try:
         found = json.loads(file.read_text("utf-8"))
@@ -187,19 +184,4 @@ def _write_manifest(folder: Path, clips: list[_Clip]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("path", "id", "label", "speaker", "sex"))
     table.writerows((c.path, c.id, c.emotion, c.speaker_id, c.sex) for c in clips)
-    _write(folder / MANIFEST, text.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, "utf-8")
-    part.replace(path)
-
-
-@contextmanager
-def _storing(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into an error of ours."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"can't write the synthetic corpus to {folder}: {error}") from error
+    write_text(folder / MANIFEST, text.getvalue())

@@ -1,5 +1,6 @@
 """Waveform and frames to an mp4 file with H.264 and AAC."""
 
+import tempfile
 from pathlib import Path
 
 import av
@@ -9,6 +10,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from liser.errors import StorageError
+from liser.storage import write_bytes
 
 
 def write_mp4(
@@ -19,17 +21,21 @@ def write_mp4(
     fps: int,
     title: str,
 ) -> None:
-    """Write one clip under a temporary name, and give it its own once it is whole.
+    """Write one clip; it is there as a whole, or not at all.
 
     `waveform` is (samples,) in -1…1, `frames` (frames, height, width, 3) RGB. `title` goes into
     the file's metadata. Raises `StorageError` where the folder can't be written.
     """
-    part = path.with_name(f"{path.name}.part")
+    options = {"movflags": "+faststart"}  # FFmpeg opens the file again for it: not one of ours
     try:
-        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            container.metadata["title"] = title
-            _encode(container, waveform, sample_rate, frames, fps)
-        part.replace(path)
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "clip.mp4"
+            with av.open(str(whole), "w", format="mp4", options=options) as container:
+                container.metadata["title"] = title
+                _encode(container, waveform, sample_rate, frames, fps)
+            write_bytes(path, whole.read_bytes())
+    except StorageError:
+        raise
     except (OSError, av.FFmpegError) as error:
         raise StorageError(f"can't write {path}: {error}") from error
 
