@@ -5,7 +5,6 @@ import os
 import sys
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -48,8 +47,9 @@ class _Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except click.UsageError as error:
-            error.message = visible(error.message)
+        except Exception as error:
+            if isinstance(said := getattr(error, "message", None), str):  # click's
+                error.message = visible(said, keep_lines=True)  # type: ignore[attr-defined]
             raise
         except KeyboardInterrupt:
             console.print("stopped; what was done is kept: give the same command again to go on")
