@@ -17,7 +17,7 @@ from typing import Any
 from liser import __version__
 from liser.errors import InputError, NotFoundError
 from liser.folders import BUNDLE
-from liser.storage import write_bytes
+from liser.storage import write_bytes, write_text
 
 FORMAT = 1
 """Version of the layout; raised whenever an older liser would misread a bundle."""
@@ -97,9 +97,9 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
     except (TypeError, ValueError) as error:
         raise InputError(f"bundle {folder}: what it says of itself isn't JSON: {error}") from None
     BUNDLE.check(folder)
-    contents = {GRAPH: graph, CARD: card.encode(), RECORD: text.encode()}
-    for name, content in contents.items():
-        write_bytes(folder / name, content)
+    write_bytes(folder / GRAPH, graph)
+    write_text(folder / CARD, card)
+    write_text(folder / RECORD, text)
     return bundle
 
 

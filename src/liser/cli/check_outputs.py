@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,13 +52,13 @@ def check_outputs(
     flags = {output.flag for output in outputs}
     read = [*_named(context, flags), *map(Path, also_read)]
     identities = {_identity(path): path for path in reversed(read)}
-    folders = [path.resolve() for path in read if path.is_dir()]
+    folders = [path.resolve() for path in read if _is(Path.is_dir, path)]
     taken: dict[Any, str] = {}
     for flag, path, suffixes, stdout in given:
         assert path is not None  # for the type checker: these are the ones that are given
         what = f"{flag} {path}"
         if goes_to_stdout(path):
-            _check_stdout(what, stdout, context)
+            _check_stdout(what, flag if stdout else None, context)
         elif not _is_written_through(path, what):
             _check_suffix(path, suffixes, what)
             if (source := identities.get(_identity(path))) is not None:
@@ -71,11 +71,11 @@ def check_outputs(
             raise InputError(f"{what} is the file of {other}, too: give each its own")
 
 
-def _check_stdout(what: str, allowed: bool, context: typer.Context) -> None:
-    if not allowed:
+def _check_stdout(what: str, flag: str | None, context: typer.Context) -> None:
+    if flag is None:
         raise InputError(f"{what}: this can't go to standard output; give a file")
     if context.params.get("as_json"):
-        raise InputError(f"{what} and --json both go to standard output: give --csv a file")
+        raise InputError(f"{what} and --json both go to standard output: give {flag} a file")
 
 
 def _named(context: typer.Context, flags: set[str]) -> Iterator[Path]:
@@ -88,12 +88,12 @@ def _named(context: typer.Context, flags: set[str]) -> Iterator[Path]:
             if isinstance(one, str | Path):
                 # a teacher may be `votes:TABLE:COLUMN=VALUE`, and a detector `yunet:FILE`
                 words = [str(one), *str(one).split(":")]
-                yield from (Path(word) for word in words if word and _exists(Path(word)))
+                yield from (Path(word) for word in words if word and _is(Path.exists, Path(word)))
 
 
-def _exists(path: Path) -> bool:
+def _is(question: Callable[[Path], bool], path: Path) -> bool:
     try:
-        return path.exists()
+        return question(path)
     except (OSError, ValueError):  # a name that is too long, or has a NUL
         return False
 
