@@ -21,8 +21,8 @@ from typing import Any
 
 import typer
 
+from liser import storage
 from liser.report import with_interval
-from liser.storage import write_text
 
 RESULTS = Path(__file__).parent / "results"
 RAVDESS_TEACHERS = {
@@ -130,7 +130,7 @@ def write_table(page: Path) -> None:
     before, rest = page.read_text("utf-8").split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     text = f"{before}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{after}"
-    write_text(page, text)
+    storage.write_text(page, text)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from liser.storage import write_json
+from liser import storage
 
 TRIED: dict[str, dict[str, Any]] = {
     "as they are": {},
@@ -100,7 +100,7 @@ def main(
         "rows": rows,
     }
     file = out or Path(__file__).parent / "results" / f"heads-{kind}.json"
-    write_json(file, record, indent=1)
+    storage.write_json(file, record, indent=1)
 
 
 if __name__ == "__main__":

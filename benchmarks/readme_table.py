@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 
 from layouts import markdown
+from liser import storage
 from liser.errors import InputError, LiserError, NotFoundError
-from liser.storage import write_text
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- results:([\w-]+)(?:/(\w+))? -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -41,7 +41,7 @@ def main(
                 typer.echo(f"{file} is out of date: run this command without --check", err=True)
                 stale = True
             else:
-                write_text(file, after)
+                storage.write_text(file, after)
                 typer.echo(f"{file} rewritten")
     except LiserError as error:
         typer.echo(f"error: {error}", err=True)

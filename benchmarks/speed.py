@@ -24,7 +24,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from liser.storage import write_json
+from liser import storage
 
 Waveform = NDArray[np.float32]
 System = Callable[[Waveform], NDArray[np.float32]]
@@ -66,7 +66,7 @@ def main(
         "where": [_where(name, Path(folder)) for name, _, folder in map(_parted, bundle)],
         "runtime": [_runtime(_parted(bundle[-1])[2], seconds) for seconds in LONG_S],
     }
-    write_json(out, record)
+    storage.write_json(out, record)
     _show(record)
 
 

@@ -184,7 +184,11 @@ def test_a_stopped_run_trains_only_what_is_missing(
 ) -> None:
     record, folder = run
     (lost,) = folder.glob("duo/*/distilled-*/1-draw1-fold0.npz")
-    lost.rename(lost.with_name(f"{lost.name}.part"))
+    lost.unlink()
+    (damaged,) = folder.glob("tones/*/distilled-*/1-draw0-fold0.npz")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
     trained: list[str] = []
     real = cells._train_cell
 
@@ -194,7 +198,8 @@ def test_a_stopped_run_trains_only_what_is_missing(
 
     monkeypatch.setattr(cells, "_train_cell", counted)
     again = across(sources, folder, SETTINGS, jobs=1)
-    assert trained == ["duo 1"]
+    assert sorted(trained) == ["duo 1", "tones 0"]
+    assert again["reused"]["students"] == 4
     assert again["rows"] == record["rows"]
     trained.clear()
     settings = SETTINGS.model_copy(update={"draws": 1, "run_folds": 2})

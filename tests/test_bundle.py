@@ -11,6 +11,7 @@ import pytest
 
 from liser.bundle import Bundle, read_bundle, write_bundle
 from liser.errors import InputError, NotFoundError
+from liser.storage import with_checksum
 
 BUNDLE = Bundle(
     folder=Path("anywhere"),
@@ -36,7 +37,8 @@ def folder(tmp_path: Path) -> Path:
 def change(folder: Path, **values: Any) -> None:
     path = folder / "model.json"
     record = json.loads(path.read_text()) | values
-    path.write_text(json.dumps({k: v for k, v in record.items() if v is not ...}))
+    kept = {k: v for k, v in record.items() if v is not ...}
+    path.write_text(json.dumps(with_checksum(kept)))
 
 
 def test_a_bundle_comes_back_as_it_was_written(folder: Path) -> None:
@@ -49,8 +51,8 @@ def test_a_bundle_comes_back_as_it_was_written(folder: Path) -> None:
 
 def test_the_record_is_plain_json_with_version_and_checksum(folder: Path) -> None:
     record = json.loads((folder / "model.json").read_text())
-    assert record["format"] == 1 and record["liser"] and record["bytes"] == 5
-    assert len(record["sha256"]) == 64 and "folder" not in record
+    assert record["format"] == 2 and record["liser"] and record["bytes"] == 5
+    assert len(record["sha256"]) == len(record["checksum"]) == 64 and "folder" not in record
 
 
 def test_writing_again_replaces_the_old_bundle(folder: Path) -> None:
@@ -89,8 +91,23 @@ def test_a_graph_with_another_checksum_is_refused(folder: Path) -> None:
 
 
 def test_a_bundle_of_the_future_says_to_update(folder: Path) -> None:
-    change(folder, format=2, liser="9.0", labels=...)
+    change(folder, format=3, liser="9.0", labels=...)
     with pytest.raises(InputError, match=r"made by liser 9\.0.*update"):
+        read_bundle(folder)
+
+
+def test_a_bundle_of_the_past_says_to_export_it_again(folder: Path) -> None:
+    change(folder, format=1, liser="0.0")
+    with pytest.raises(InputError, match=r"format 1, made by liser 0\.0.*export it again"):
+        read_bundle(folder)
+
+
+def test_a_value_that_was_edited_is_not_believed(folder: Path) -> None:
+    path = folder / "model.json"
+    text = path.read_text()
+    path.write_text(text.replace('"threshold": 0.5', '"threshold": 0.1'))
+    assert path.read_text() != text
+    with pytest.raises(InputError, match=r"model\.json is damaged or was edited"):
         read_bundle(folder)
 
 
@@ -125,7 +142,12 @@ def test_a_field_that_is_not_known_yet_does_no_harm(folder: Path) -> None:
         ("sample_rate", 16_000.0),
         ("sample_rate", 0),
         ("window_s", 0),
+        ("window_s", 1e-9),
+        ("window_s", 1e300),
+        ("window_s", 10**400),
         ("window_s", float("inf")),
+        ("temperature", 1e-300),
+        ("temperature", 10**400),
         ("temperature", "1"),
         ("temperature", -1.0),
         ("temperature", True),
@@ -133,6 +155,9 @@ def test_a_field_that_is_not_known_yet_does_no_harm(folder: Path) -> None:
         ("threshold", float("nan")),
         ("mean_log_posterior", [0.0, 1.0]),
         ("mean_log_posterior", [0.0, 1.0, "2"]),
+        ("mean_log_posterior", [-1.0, -1.0, -1e300]),
+        ("sample_rate", 10**400),
+        ("parameters", 10**400),
         ("parameters", 0),
         ("precision", "int4"),
         ("precision", ["int8"]),

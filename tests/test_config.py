@@ -1,12 +1,16 @@
 """Settings say which key is wrong and what was there; nothing changes after reading."""
 
+import math
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from liser.config import Distillation, Frontend, Protocol, Training, read_toml
+from liser.config import Distillation, Frontend, Protocol, Settings, Training, read_toml
 from liser.errors import InputError, NotFoundError
 
 
@@ -40,12 +44,51 @@ def test_a_toml_file_says_what_the_flags_say(tmp_path: Path) -> None:
         ({"heads": {"shrinkage": 0}}, "heads.shrinkage", "0"),
         ({"loss": {"temperature": 0}}, "loss.temperature", "0"),
         ({"loss": {"temperature": "warm"}}, "loss.temperature", "'warm'"),
+        ({"training": {"learning_rate": float("inf")}}, "training.learning_rate", "inf"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate", "nan"),
+        ({"training": {"learning_rate": 0}}, "training.learning_rate", "0"),
+        ({"training": {"learning_rate": -1e-3}}, "training.learning_rate", "-0.001"),
+        ({"training": {"crop_s": 1e300}}, "training.crop_s", "1e+300"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_path_and_value(record, path: str, value: str) -> None:
     with pytest.raises(InputError) as caught:
         Distillation.read(record)
     assert f"{path} = {value}: " in str(caught.value)
+
+
+def _kinds(kind: type[Settings]) -> list[type[Settings]]:
+    return [kind, *(found for below in kind.__subclasses__() for found in _kinds(below))]
+
+
+def _numbers(schema: dict[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Find the schemas of all numbers."""
+    if schema.get("type") in ("number", "integer"):
+        yield where, schema
+    for key in ("properties", "$defs"):
+        for name, inner in schema.get(key, {}).items():
+            yield from _numbers(inner, f"{where}.{name}")
+    for inner in (*schema.get("anyOf", ()), *schema.get("prefixItems", ())):
+        yield from _numbers(inner, where)
+    if isinstance(schema.get("items"), dict):
+        yield from _numbers(schema["items"], where)
+
+
+@pytest.mark.parametrize("kind", _kinds(Settings), ids=lambda kind: kind.__name__)
+def test_every_number_has_a_least_and_a_greatest_value(kind: type[Settings]) -> None:
+    for where, schema in _numbers(kind.model_json_schema(), kind.__name__):
+        least = schema.get("minimum", schema.get("exclusiveMinimum", -math.inf))
+        most = schema.get("maximum", schema.get("exclusiveMaximum", math.inf))
+        assert -math.inf < least < most < math.inf, f"{where} has no bounds"
+
+
+def test_a_number_that_is_not_finite_is_refused_without_bounds_too() -> None:
+    class Free(Settings):
+        number: float
+
+    for number in (math.inf, -math.inf, math.nan):
+        with pytest.raises(InputError, match="number = "):
+            Free.read({"number": number})
 
 
 def test_every_fault_is_named_at_once() -> None:
@@ -89,6 +132,19 @@ def test_files_that_are_missing_or_not_toml_are_named(tmp_path: Path) -> None:
             read_toml(tmp_path / "odd.toml")
     with pytest.raises(InputError, match="can't be read"):
         read_toml(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_files_without_an_end_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with (tmp_path / "big.toml").open("wb") as big:
+        big.truncate(10 << 30)  # takes no room on the disk
+    for path in (Path("/dev/zero"), tmp_path / "pipe.toml", tmp_path / "big.toml"):
+        with pytest.raises(InputError, match=f"settings file {path} can't be read"):
+            read_toml(path)
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(InputError, match="can't be read"):
+        read_toml(tmp_path / "deep.toml")
 
 
 def test_the_method_page_names_settings_that_exist_with_the_defaults_that_they_have() -> None:

@@ -14,6 +14,7 @@ from liser.adaptation import log_posteriors
 from liser.answer import Whole
 from liser.config import Distillation, Frontend, Heads, Loss, Training
 from liser.corpora.base import Corpus, Utterance
+from liser.corpora.splits import held_out_notes
 from liser.distill import Learnt, Split, distill, finetune, label_indices, learn, split_rows
 from liser.errors import InputError, StorageError
 from liser.students.hearing import Clips, hear
@@ -216,6 +217,13 @@ def test_validation_speakers_are_held_out_whole(tones: Corpus) -> None:
     assert sorted([*split.train, *split.valid]) == [i for i in range(48) if i != 3]
     assert split.mask(48).tolist() == usable.tolist()
     assert len(split_rows(tones, usable, 3, seed=0).valid) == 0, "one speaker left to train on"
+    assert held_out_notes(tones, 2) == held_out_notes(tones, 0) == ()
+    (note,) = held_out_notes(tones, 3)
+    assert note.startswith(
+        "nobody of tones is held out: without 3 of its 4 speakers fewer than two"
+    )
+    with pytest.raises(InputError, match="-1 speakers can't be held out"):
+        split_rows(tones, usable, -1, seed=0)
 
 
 def test_labels_are_numbered_in_the_order_that_is_asked_for(tones: Corpus) -> None:

@@ -155,6 +155,8 @@ def test_seen_speakers_are_refused_unless_asked_for(said: list[int]) -> None:
     heard = corpus(["neutral", "happy"], ["a", "b"])
     for seen in (
         {"speakers": ["a", "z"]},
+        {"speakers": ["A "]},
+        {"speakers": ["other:a"]},
         {"finetuned": [{"speakers": ["a"]}, {"speakers": ["z"]}]},
     ):
         with pytest.raises(InputError, match="1 of the 2 speakers"):
@@ -164,6 +166,9 @@ def test_seen_speakers_are_refused_unless_asked_for(said: list[int]) -> None:
         assert "trained on 1 of these speakers: a" in record["rows"][0]["note"]
     with pytest.raises(InputError, match="2 of the 2"):
         evaluate(student(), heard, trained_on=heard)
+    numbered = corpus(["neutral", "happy"], ["1", "02"])
+    with pytest.raises(InputError, match=r"1 of the 2 speakers.*\(1\)"):
+        evaluate(student(speakers=["1.0", "2.0"]), numbered)
 
 
 def test_without_labels_all_classes_are_predicted(said: list[int]) -> None:

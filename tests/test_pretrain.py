@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from liser.checkpoint import save_checkpoint
 from liser.config import Frontend, Pretraining
 from liser.errors import InputError
 from liser.students.frontend import LogMel
@@ -157,7 +158,7 @@ def test_a_checkpoint_of_another_run_is_refused(
         "kind": {},
     }
     if what == "kind":  # a student's checkpoint, say
-        torch.save({"step": 3}, checkpoint)
+        save_checkpoint(checkpoint, {"step": 3})
         before = checkpoint.read_bytes()
     with pytest.raises(InputError, match="was made with other settings, clips, another encoder"):
         make(checkpoint=checkpoint, **change[what])
@@ -227,6 +228,14 @@ def test_what_cannot_be_pretrained_is_refused(make: Make, clips: Clips, nano: st
         InputError, match="a 'nano' student can't inherit: choose 'small' or 'base'"
     ):
         make(student=nano)
+
+
+def test_pretraining_that_diverges_stops_and_says_where(make: Make, tmp_path: Path) -> None:
+    for rate in (1e30, float("inf")):
+        hasty = SETTINGS.model_copy(update={"learning_rate": rate})
+        with pytest.raises(InputError, match=r"diverged at update \d+ of .* lower learning_rate"):
+            make(hasty, checkpoint=tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()
 
 
 def test_bfloat16_is_near_float32(make: Make) -> None:

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and nothing that isn't a file is replaced."""
 
+import json
 import os
 import stat
 import subprocess
@@ -144,3 +145,90 @@ def test_sealed_bytes_come_back_under_their_key_only_and_whole_only(tmp_path: Pa
         path.write_bytes(whole[:at])
         with pytest.raises(StorageError, match="delete it"):
             storage.read_sealed(path, "key")
+
+
+@pytest.mark.parametrize("lost", ["first", "last"])
+def test_files_that_belong_together_are_all_new_or_all_old(tmp_path: Path, lost: str) -> None:
+    storage.write_together(tmp_path / "new", {"first": b"1", "last": b"1"})
+    folder = tmp_path / "new"
+    with pytest.raises(TypeError):  # as a full disk would
+        storage.write_together(folder, {"first": b"2", "last": b"2", lost: 2})  # type: ignore[dict-item]
+    assert (folder / "first").read_bytes() == (folder / "last").read_bytes() == b"1"
+    storage.write_together(folder, {"first": b"3", "last": b"3"})
+    assert (folder / "first").read_bytes() == (folder / "last").read_bytes() == b"3"
+    assert _names(folder) == ["first", "last"]
+
+
+def test_the_last_of_files_that_belong_together_is_there_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed: list[str] = []
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        renamed.append(target.name)
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    storage.write_together(tmp_path, {"weights": b"", "card": b"", "record": b""})
+    assert renamed == ["weights", "card", "record"]
+
+
+def test_two_who_write_the_same_files_do_not_mix_them(tmp_path: Path) -> None:
+    def write(name: bytes) -> None:
+        for _ in range(40):
+            storage.write_together(tmp_path, {"first": name, "last": name})
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in (b"a", b"b")]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        if (tmp_path / "last").exists():
+            with storage.held(tmp_path):
+                assert (tmp_path / "first").read_bytes() == (tmp_path / "last").read_bytes()
+    assert _names(tmp_path) == ["first", "last"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, nobody is kept out")
+def test_who_holds_a_folder_keeps_others_out_until_killed(tmp_path: Path) -> None:
+    code = (
+        f"import time\nfrom pathlib import Path\nfrom liser import storage\n"
+        f"with storage.held(Path({str(tmp_path)!r})):\n"
+        "    print('held', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(StorageError, match="another process is at work on"),
+            storage.held(tmp_path, wait=False),
+        ):
+            pass
+        other.kill()
+    with storage.held(tmp_path, wait=False):
+        pass
+    with pytest.raises(StorageError, match="can't use"), storage.held(tmp_path / "no"):
+        pass
+
+
+def test_a_damaged_file_is_deleted_where_it_can_be_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a"
+    assert storage.read_sealed_or_discard(path, "key") is None
+    storage.write_sealed(path, "key", b"value")
+    assert storage.read_sealed_or_discard(path, "key") == b"value"
+    assert not caplog.text
+    assert storage.read_sealed_or_discard(path, "other") is None
+    assert not path.exists()
+    assert f"{path} was damaged" in caplog.text
+
+
+def test_a_record_with_a_checksum_survives_json_and_no_change() -> None:
+    record = storage.with_checksum({"labels": ("a", "é"), "by": {10: 0.1, 2: -0.0}, "none": None})
+    read = json.loads(json.dumps(record))
+    assert storage.is_whole(read)
+    assert storage.is_whole(dict(reversed(read.items())))
+    for name in read:
+        assert not storage.is_whole({**read, name: "other"})
+        assert not storage.is_whole({key: value for key, value in read.items() if key != name})
+    assert not storage.is_whole({**read, "more": 1})

@@ -327,6 +327,24 @@ def test_nothing_to_learn_from_is_an_error() -> None:
         run(supervised(labels))
 
 
+def test_training_that_diverges_stops_and_says_where(tmp_path: Path) -> None:
+    lessons = supervised(easy()[1])
+    hasty = SETTINGS.model_copy(update={"learning_rate": 1e30})
+    words = r"diverged at update \d+ of 20: .* lower learning_rate \(this was 1e\+30\)"
+    with pytest.raises(InputError, match=words):
+        run(lessons, hasty, checkpoint=tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()
+    broken = replace(lessons, posterior=lessons.posterior * float("nan"))
+    with pytest.raises(InputError, match="diverged at update 1 of 20: the loss is nan"):
+        run(broken)
+
+
+def test_weights_that_only_the_last_update_broke_are_not_kept() -> None:
+    one = SETTINGS.model_copy(update={"updates": 1, "learning_rate": float("inf")})
+    with pytest.raises(InputError, match=r"diverged at update 1 of 1: weights of .* aren't finite"):
+        run(supervised(easy()[1]), one)
+
+
 def test_fewer_clips_than_a_batch_will_do() -> None:
     trained = run(supervised(easy()[1]), rows=(np.arange(3), np.arange(30, 40)))
     assert len(trained.history) == 5

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from joblib import parallel_config
 
 from liser.config import Distillation, Frontend, Heads, Pretraining, Protocol, Training
 from liser.corpora.base import Corpus
@@ -146,6 +145,7 @@ def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
     assert made(beginning, tones, tmp_path / "runs", more) == first
 
 
+@pytest.mark.parametrize("left", ["no record", "damaged weights"])
 def test_trunks_are_made_once_and_a_killed_one_goes_on(
     heir: str,
     tones: Corpus,
@@ -153,10 +153,14 @@ def test_trunks_are_made_once_and_a_killed_one_goes_on(
     asked: list[list[Heard]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    left: str,
 ) -> None:
     first = made(beginning, tones, tmp_path / "runs")
     weights = (first[1] / "trunk.safetensors").read_bytes()
-    (first[1] / "trunk.json").rename(first[1] / "trunk.json.part")  # as a kill leaves it
+    if left == "no record":  # as a kill leaves it
+        (first[1] / "trunk.json").unlink()
+    else:
+        (first[1] / "trunk.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
 
     def never(*_: object) -> None:
         raise AssertionError("listened again")
@@ -239,15 +243,21 @@ def test_without_an_encoder_there_are_none(tones: Corpus, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("jobs", "idle"), [(1, 0), (2, 1), (4, 1), (6, 3)])
 def test_work_beside_fills_the_processes_that_would_wait_for_the_last_trunks(
-    heir: str, tones: Corpus, beginning: Beginning, tmp_path: Path, jobs: int, idle: int
+    heir: str,
+    tones: Corpus,
+    beginning: Beginning,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+    idle: int,
 ) -> None:
+    monkeypatch.setattr(module, "run_in_processes", lambda work, _: (one() for one in work))
     done: list[int] = []
     beside = [partial(done.append, number) for number in range(3)]
-    with parallel_config("threading"):
-        folders = made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
-        assert all((folder / "trunk.json").exists() for folder in folders)
-        assert sorted(done) == list(range(idle))
-        made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    folders = made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    assert all((folder / "trunk.json").exists() for folder in folders)
+    assert sorted(done) == list(range(idle))
+    made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
     assert len(done) == idle, "there was nothing to wait for"
 
 

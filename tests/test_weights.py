@@ -69,6 +69,8 @@ def test_a_known_name_is_fetched_once_and_told_of(cache, server, known, capsys):
     assert resolve("net", "test net") == path and asked == ["/good"]
     assert capsys.readouterr().err == ""
     assert [p.name for p in cache.iterdir()] == ["net.onnx"], "no part files stay"
+    (cache / "any").touch()
+    assert path.stat().st_mode == (cache / "any").stat().st_mode, "others may read it, too"
 
 
 def test_what_is_sent_must_have_the_known_checksum(cache, server, known):

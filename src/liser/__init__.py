@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from liser.runtime import Recognizer
+    from liser.runtime import Prediction, Recognizer
+    from liser.runtime.voice import Detector
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["Prediction", "Recognizer", "__version__", "load"]
 
 
-def load(folder: Path | str | None = None, *, threads: int = 1) -> Recognizer:
+def load(
+    folder: Path | str | None = None,
+    *,
+    threads: int = 1,
+    detector: Callable[[], Detector] | None = None,
+) -> Recognizer:
     """Load a model that says which emotion is heard: ``liser.load().predict("talk.mp4")``.
 
     Args:
-        folder: a bundle; None for the model that comes with the package.
-        threads: how many threads the model may use at once.
+        folder: a bundle; None for the model that comes with the package; so does "default", where
+            no folder is called that.
+        threads: how many threads the model may use at once, 1 to 256.
+        detector: makes a voice activity detector for each recording; None for Silero VAD,
+            `liser.runtime.voice.everything` to take all sound for speech.
 
     Raises:
         NotFoundError: there is no such bundle, or the package carries none.
@@ -26,4 +36,17 @@ def load(folder: Path | str | None = None, *, threads: int = 1) -> Recognizer:
     """
     from liser.runtime import load as load_recognizer
 
-    return load_recognizer(folder, threads=threads)
+    return load_recognizer(folder, threads=threads, detector=detector)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the runtime's classes once somebody asks for them: ``import liser`` stays quick."""
+    if name in ("Prediction", "Recognizer"):
+        from liser import runtime
+
+        return getattr(runtime, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

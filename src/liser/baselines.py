@@ -7,9 +7,9 @@ whose baseline is this set of functionals with a linear SVM.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from rich.progress import Progress
 from sklearn.model_selection import GroupKFold
@@ -25,6 +25,7 @@ from liser.metrics import confusion, uar
 from liser.target_store import TargetStore
 from liser.targets import Targets, teach
 from liser.terminal import Terminal
+from liser.workers import run_in_processes
 
 SYSTEM = "opensmile_svm"
 FEATURE_SET = "ComParE_2016"
@@ -94,11 +95,11 @@ def opensmile_svm(
     """
     console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
-    work = Parallel(n_jobs=jobs, return_as="generator")
+    work = (partial(_fold, *_given(bench, heard, fold)) for fold in bench.folds)
     parts = []
     with Progress(console=console, disable=hidden) as bar:
         task = bar.add_task(SYSTEM, total=len(bench.folds))
-        for part in work(delayed(_fold)(*_given(bench, heard, fold)) for fold in bench.folds):
+        for part in run_in_processes(work, jobs, in_order=True):
             parts.append(part)
             bar.advance(task)
     pooled = np.concatenate(parts, axis=2)  # (budgets, draws, clips, classes)

@@ -2,28 +2,31 @@
 
 A bundle is a folder of three files and no code: `model.onnx` takes a mono ``waveform`` float32
 (batch, samples) of any gain to ``logits`` (batch, classes) and an ``embedding`` (batch, dim), with
-the log-mel front end inside; `model.json` holds the fields of `Bundle` and the graph's checksum;
-`README.md` is the model card. Posteriors are ``softmax(logits / temperature)``.
+the log-mel front end inside; `model.json` holds the fields of `Bundle`, and checksums of these and
+of the graph; `README.md` is the model card. Posteriors are ``softmax(logits / temperature)``.
 """
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from liser import __version__
+from liser import __version__, storage
 from liser.errors import InputError, NotFoundError
 from liser.folders import BUNDLE
-from liser.storage import write_bytes, write_text
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; raised whenever an older liser would misread a bundle."""
 
 UNCERTAIN = "uncertain"
 """What is answered where no label's probability reaches the threshold."""
+
+WINDOW_S = (0.1, 60.0)
+"""The shortest and the longest window: of less a student can tell nothing, more it never learnt."""
+
+TEMPERATURE = (0.001, 1000.0)
 
 GRAPH, RECORD, CARD = "model.onnx", "model.json", "README.md"
 
@@ -75,8 +78,8 @@ class Bundle:
 def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundle:
     """Write a bundle to `folder`, and return it as it lies there.
 
-    `model.json` is written last: a folder in which that one fits the graph is whole. A bundle
-    that is there already is replaced.
+    `model.json` takes its place last: a folder in which that one fits the graph is whole. A
+    bundle that is there already is replaced.
 
     Args:
         bundle: what to say of the model; its own `folder` is not looked at.
@@ -93,13 +96,14 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
     del record["folder"]
     record |= {"sha256": hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}
     try:
+        record = storage.with_checksum(record)
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"bundle {folder}: what it says of itself isn't JSON: {error}") from None
     BUNDLE.check(folder)
-    write_bytes(folder / GRAPH, graph)
-    write_text(folder / CARD, card)
-    write_text(folder / RECORD, text)
+    # names of files need not be UTF-8: JSON has escapes for them
+    told = [one.encode("utf-8", "backslashreplace") for one in (card, text)]
+    storage.write_together(folder, dict(zip((GRAPH, CARD, RECORD), (graph, *told), strict=True)))
     return bundle
 
 
@@ -108,8 +112,8 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises:
         NotFoundError: the folder, `model.json` or `model.onnx` is not there.
-        InputError: `model.json` is not a bundle's, is of a newer format, or lacks a field or has
-            a wrong one; or the graph's checksum differs.
+        InputError: `model.json` is not a bundle's, is of another format, or lacks a field or has
+            a wrong one; or a checksum differs.
     """
     record = _read_record(folder)
     made_by = f"made by liser {record.get('liser', '?')}"
@@ -121,9 +125,19 @@ def read_bundle(folder: Path) -> Bundle:
             f"bundle {folder} has format {version}, {made_by}; this is liser {__version__}, which "
             f"reads up to format {FORMAT}: update it (pip install --upgrade liser)"
         )
-    missing = [name for name in (*_FIELDS, "sha256") if name not in record]
+    if version < FORMAT:
+        raise InputError(
+            f"bundle {folder} has format {version}, {made_by}; this liser reads format {FORMAT}: "
+            "export it again"
+        )
+    missing = [name for name in (*_FIELDS, "sha256", storage.CHECKSUM) if name not in record]
     if missing:
         raise InputError(f"bundle {folder} ({made_by}) lacks {', '.join(missing)} in {RECORD}")
+    if not storage.is_whole(record):
+        raise InputError(
+            f"{folder / RECORD} is damaged or was edited: get the bundle again, or export it with "
+            "the values that you want"
+        )
     values = {name: _frozen(record[name]) for name in _FIELDS}
     bundle = Bundle(folder=folder, **values)
     _check_graph(bundle, record["sha256"])
@@ -162,16 +176,14 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _between(low: float, high: float) -> Callable[[Any], bool]:
+    """Return what tells a number in a range, ends included, from anything else."""
 
+    def fits(value: Any) -> bool:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and low <= value <= high
 
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
+    return fits
 
 
 def _is_record(value: Any) -> bool:
@@ -188,26 +200,32 @@ def _is_labels(value: Any) -> bool:
     return len(value) >= 2 and len(set(value)) == len(value) and UNCERTAIN not in value
 
 
-def _is_numbers(value: Any) -> bool:
-    return isinstance(value, tuple) and all(map(_is_number, value))
+def _is_log_posteriors(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_between(-1000, 1e-6), value))
 
 
 def _is_rate(value: Any) -> bool:
-    return isinstance(value, int) and 4_000 <= value <= 192_000
+    return isinstance(value, int) and _between(4_000, 192_000)(value)
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and _between(1, 10**12)(value)
 
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_is_name, "a name"),
     "labels": (_is_labels, f"two or more different labels, none of them {UNCERTAIN!r}"),
     "sample_rate": (_is_rate, "a whole number of Hz between 4000 and 192000"),
-    "window_s": (_is_positive, "a number of seconds above 0"),
-    "temperature": (_is_positive, "a number above 0"),
-    "threshold": (_is_share, "a probability, 0 to 1"),
-    "mean_log_posterior": (_is_numbers, "a list of numbers, one a label"),
+    "window_s": (
+        _between(*WINDOW_S),
+        f"a number of seconds from {WINDOW_S[0]:g} to {WINDOW_S[1]:g}",
+    ),
+    "temperature": (
+        _between(*TEMPERATURE),
+        f"a number from {TEMPERATURE[0]:g} to {TEMPERATURE[1]:g}",
+    ),
+    "threshold": (_between(0, 1), "a probability, 0 to 1"),
+    "mean_log_posterior": (_is_log_posteriors, "a list of log-posteriors, one a label"),
     "parameters": (_is_count, "a whole number above 0"),
     "precision": (lambda value: value in ("float32", "int8"), '"float32" or "int8"'),
     "provenance": (_is_record, "a table"),

@@ -1,9 +1,11 @@
 """The cells of the protocol: one student each, trained, tested and kept as a file.
 
 No choice is made on test speakers: they are outside of everything but the last prediction. A
-benchmark that was killed goes on where it was, since a cell's file is there or it isn't.
+benchmark that was killed goes on where it was, since a cell's file is there or it isn't. A damaged
+one counts as missing.
 """
 
+import io
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from liser import storage
 from liser.config import Distillation, Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, label_budget
 from liser.distill import Split, learn, sources_of
-from liser.errors import StorageError
 from liser.fingerprint import fingerprint
+from liser.record import plain
 from liser.students.hearing import Clips
 from liser.students.student import softmax
 from liser.students.trunk import is_made, load_trunk
@@ -29,6 +31,7 @@ from liser.targets import Targets
 from liser.teachers.base import Modality
 from liser.teachers.fusion import Views, views_by_modality
 from liser.terminal import Terminal
+from liser.workers import run_in_processes
 
 RECIPE = 9
 """Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
@@ -75,6 +78,15 @@ class Bench:
     def path(self, cell: Cell) -> Path:
         """Return the file that keeps a cell's predictions."""
         return self.folders[cell.system] / cell.file
+
+    def key(self, cell: Cell) -> str:
+        """Return what a cell's file is sealed under: all that decides its predictions."""
+        people = fingerprint(plain(self.folds[cell.fold]))
+        return f"{self.folders[cell.system].name} {people} {cell}"
+
+    def is_trained(self, cell: Cell) -> bool:
+        """Tell whether a cell's predictions are there; if they are damaged, the log says so."""
+        return storage.read_sealed_or_discard(self.path(cell), self.key(cell)) is not None
 
     def split(self, fold: Fold) -> Split:
         """Return a fold's training and validation rows: a clip needs no label to be learnt from."""
@@ -165,10 +177,9 @@ def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | 
     missing = _missing(work)
     console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
-    run = Parallel(n_jobs=jobs, return_as="generator_unordered")
     with Progress(console=console, disable=hidden) as bar:
         task = bar.add_task("students", total=len(work), completed=len(work) - len(missing))
-        for _ in run(delayed(_train_cell)(bench, cell) for bench, cell in missing):
+        for _ in run_in_processes((partial(_train_cell, *one) for one in missing), jobs):
             bar.advance(task)
     return sum(float(load_cell(bench, cell)["seconds"]) for bench, cell in work)
 
@@ -177,7 +188,7 @@ def reused(trunks: Sequence[Path], work: Sequence[tuple[Bench, Cell]]) -> dict[s
     """Count what is there already: the time that a run takes doesn't tell of it."""
     return {
         "trunks": sum(map(is_made, trunks)),
-        "students": sum(bench.path(cell).exists() for bench, cell in work),
+        "students": sum(bench.is_trained(cell) for bench, cell in work),
     }
 
 
@@ -190,18 +201,12 @@ def untaught(bench: Bench, cells: Sequence[Cell]) -> list[Callable[[], None]]:
 def _missing(work: Sequence[tuple[Bench, Cell]]) -> list[tuple[Bench, Cell]]:
     """Return the cells that aren't there yet; their folders are."""
     for folder in {bench.folders[cell.system] for bench, cell in work}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"can't make the run's folder {folder}: {error}") from error
-    return [(bench, cell) for bench, cell in work if not bench.path(cell).exists()]
+        storage.make_folder(folder)  # before hours of work
+    return [(bench, cell) for bench, cell in work if not bench.is_trained(cell)]
 
 
 def _train_cell(bench: Bench, cell: Cell) -> None:
     """Train and test one student, and write its predictions to a file."""
-    import torch
-
-    torch.set_num_threads(1)
     started = time.monotonic()
     fold, protocol = bench.folds[cell.fold], bench.protocol
     labels = bench.budgeted(fold, cell.budget, cell.draw)
@@ -217,24 +222,25 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     student = learnt.student
     rows = bench.rows(fold.test)
     logits, embeddings = bench.clips.predict(student.answering, rows)
-    path = bench.path(cell)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(
-                file,
-                rows=rows,
-                posteriors=softmax(logits / student.temperature),
-                embeddings=embeddings.astype(np.float16),
-                mean_log_posterior=np.array(student.mean_log_posterior),
-                seconds=time.monotonic() - started,
-            )
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"can't write {part}: {error}") from error
+    arrays: dict[str, NDArray[Any]] = {
+        "rows": rows,
+        "posteriors": softmax(logits / student.temperature),
+        "embeddings": embeddings.astype(np.float16),
+        "mean_log_posterior": np.array(student.mean_log_posterior),
+        "seconds": np.array(time.monotonic() - started),
+    }
+    save_cell(bench, cell, arrays)
+
+
+def save_cell(bench: Bench, cell: Cell, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write what a trained cell said; raises `StorageError`."""
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]  # names are ours
+    storage.write_sealed(bench.path(cell), bench.key(cell), packed.getbuffer())
 
 
 def load_cell(bench: Bench, cell: Cell) -> dict[str, NDArray[Any]]:
-    """Return what a trained cell's file holds."""
-    with np.load(bench.path(cell)) as arrays:
+    """Return what `save_cell` wrote; raises `DamagedError`."""
+    packed = storage.read_sealed(bench.path(cell), bench.key(cell))
+    with np.load(io.BytesIO(packed)) as arrays:
         return dict(arrays)

@@ -19,17 +19,27 @@ from pydantic import (
 )
 
 from liser.errors import InputError, NotFoundError
+from liser.storage import read_text
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
+LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
+Temperature = Annotated[float, Field(ge=0.01, le=100.0)]
+Crop = Annotated[float, Field(ge=0.1, le=60.0)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Folds = Annotated[int, Field(ge=2, le=1000)]
+BatchSize = Annotated[int, Field(ge=2, le=65_536)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["float32", "bfloat16"]
 
 
 class Settings(BaseModel):
-    """Frozen settings; unknown names are refused."""
+    """Frozen settings; unknown names are refused, and numbers that aren't finite.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Every number has a least and a greatest value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     UNSAID: ClassVar[tuple[str, ...]] = ()
     """Settings that came later and are not told of where they are off, at their default: what was
@@ -69,10 +79,12 @@ class Settings(BaseModel):
 def read_toml(path: Path) -> dict[str, Any]:
     """Return a TOML file's tables; raises as `Settings.from_toml`."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise NotFoundError(f"no settings file {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except InputError as error:
+        raise InputError(f"settings file {error}") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"settings file {path} can't be read: {error}") from None
 
 
@@ -89,11 +101,11 @@ class Frontend(Settings):
     """Long enough to resolve the harmonics of a voice, and with them its pitch."""
     hop_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 23.22
     low_hz: Annotated[float, Field(ge=0.0, lt=4_000)] = 0.0
-    high_hz: Positive | None = 8012.168965763913
+    high_hz: Annotated[float, Field(gt=0.0, le=24_000.0)] | None = 8012.168965763913
     """Upper edge of the highest mel filter; None: half the sample rate."""
-    trim_db: Positive = 35.0
+    trim_db: Annotated[float, Field(gt=0.0, le=200.0)] = 35.0
     """Leading and trailing sound this far below the loudest frame is cut off."""
-    floor_db: Annotated[float, Field(lt=0.0)] = -30.0
+    floor_db: Annotated[float, Field(ge=-200.0, lt=0.0)] = -30.0
     """What is quieter than this, against the clip's mean power, is flattened."""
 
     @property
@@ -139,12 +151,12 @@ class Loss(Settings):
 
     UNSAID = ("label_share",)
 
-    posterior: Annotated[float, Field(ge=0.0)] = 1.0
-    speech_alignment: Annotated[float, Field(ge=0.0)] = 1.0
-    face_alignment: Annotated[float, Field(ge=0.0)] = 1.0
+    posterior: Weight = 1.0
+    speech_alignment: Weight = 1.0
+    face_alignment: Weight = 1.0
     """Of a modality: its teachers share it."""
-    temperature: Positive = 1.0
-    confidence_power: Annotated[float, Field(ge=0.0)] = 1.0
+    temperature: Temperature = 1.0
+    confidence_power: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
     label_share: Fraction = 1.0
     """Share of its label in a labelled clip's target; the rest is what the teachers say of it."""
 
@@ -158,17 +170,17 @@ class Training(Settings):
     """Weight updates in all."""
     passes: Count | None = None
     """Passes over the clips at most: few clips need fewer updates. None: any number."""
-    batch_size: Annotated[int, Field(ge=2)] = 32
-    learning_rate: Positive = 2e-3
-    inherited_rate: Annotated[float, Field(ge=0.0)] = 1.0
+    batch_size: BatchSize = 32
+    learning_rate: LearningRate = 2e-3
+    inherited_rate: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
     """Learning rate of the layers that a trunk gave, as a share of `learning_rate`."""
-    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
-    mixup: Annotated[float, Field(ge=0.0)] = 0.3
+    weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 1e-2
+    mixup: Annotated[float, Field(ge=0.0, le=100.0)] = 0.3
     """Both parameters of the Beta distribution that mixing weights are drawn from; 0: none."""
     mixup_share: Fraction = 0.5
     """Share of the clips of a batch that are mixed, each with a weight of its own."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    crop_s: Positive = 2.0
+    crop_s: Crop = 2.0
     augment: bool = True
     harden: Fraction = 0.0
     """Probability with which each of five kinds of bad sound strikes a clip, before `augment`."""
@@ -187,12 +199,12 @@ class Pretraining(Settings):
 
     UNSAID = ("oversampling",)
 
-    clips_to_inherit: Annotated[int, Field(ge=2)] = 300
+    clips_to_inherit: Annotated[int, Field(ge=2, le=1_000_000)] = 300
     """Clips on which the encoder's layers are fitted to the student before it is trained."""
     updates: Count = 2500
-    batch_size: Annotated[int, Field(ge=2)] = 32
-    learning_rate: Positive = 1e-3
-    crop_s: Positive = 1.5
+    batch_size: BatchSize = 32
+    learning_rate: LearningRate = 1e-3
+    crop_s: Crop = 1.5
     components: Count = 192
     """Directions of the encoder's frames that are learnt, the widest ones."""
     oversampling: Count = 1
@@ -237,7 +249,7 @@ class Distillation(Settings):
     training: Training = Training()
     balanced: bool = True
     """Answer as if all emotions were equally frequent, whatever the training clips' shares."""
-    readout: Annotated[float, Field(ge=0.0)] = 0.1
+    readout: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
     """Penalty of the linear readout that answers once the student is trained; 0: none, its head
     answers."""
     recall: Fraction = 0.0
@@ -298,7 +310,7 @@ class Protocol(Settings):
     systems: tuple[System, ...] = get_args(System)
     speakers_per_fold: Count | None = None
     """How many speakers a fold tests at most: 4 if neither this nor `folds` is given."""
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Folds | None = None
     """How many folds there are, instead of `speakers_per_fold`."""
     valid_speakers: Count = 2
     budgets: tuple[Budget, ...] = (0.05, 0.1, 0.2, 1.0)
@@ -306,7 +318,7 @@ class Protocol(Settings):
     """Label draws (and seeds of the student) for each fold, system and budget."""
     ablation_budgets: tuple[Budget, ...] = (0.1,)
     """Budgets at which one teacher alone teaches the student."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     pretraining: Pretraining = Pretraining()
     """Of the trunks, where an encoder is given."""
     distillation: Distillation = Distillation()
@@ -327,7 +339,7 @@ class Protocol(Settings):
 class Across(Settings):
     """Training on some corpora and testing on others: folds, labels, and the student."""
 
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Folds = 5
     """Into how many folds each corpus's speakers are divided."""
     run_folds: Count = 1
     """How many of the folds are run, the first ones."""
@@ -337,7 +349,7 @@ class Across(Settings):
     """Share of the training and validation speakers' labels that is kept."""
     draws: Count = 1
     """Label draws (and seeds of the student) for each fold and training set."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     pretraining: Pretraining = Pretraining()
     """Of the trunks, where an encoder is given."""
     distillation: Distillation = Distillation()
@@ -372,7 +384,7 @@ class SourceSettings(Settings):
     """What it is called; needed where two corpora would go by one name."""
     speech_teacher: tuple[str, ...] = ()
     face_teacher: tuple[str, ...] = ()
-    layers: tuple[int, ...] | None = None
+    layers: tuple[Annotated[int, Field(ge=-1000, le=1000)], ...] | None = None
     detector: str | None = None
     face_spec: str | None = None
     table_where: str | None = None

@@ -1,7 +1,6 @@
 """From targets and a few labels to a student: the step that `liser` exists for."""
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,11 +15,11 @@ from liser import __version__
 from liser.answer import Whole, averaged, calibrated, evened, settle
 from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
-from liser.errors import InputError, StorageError
+from liser.corpora.splits import held_out_notes, hold_out
+from liser.errors import InputError
 from liser.fingerprint import fingerprint
-from liser.folders import STUDENT
 from liser.metrics import abstention_threshold, answered
-from liser.storage import write_json
+from liser.run_folder import run_folder
 from liser.students.hearing import Clips, hear
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
@@ -73,7 +72,7 @@ def distill(
         InputError: nothing or one class labelled, targets of another corpus or given twice, a
             trunk to recall and none given, or other data or settings than those that the folder
             was begun with.
-        StorageError: the folder can't be written.
+        StorageError: the folder can't be written, is damaged, or another process is at work in it.
     """
     settings = settings or Distillation()
     check_targets(corpus, targets)
@@ -83,28 +82,29 @@ def distill(
     provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
     if trunk is not None:
         provenance["trunk"] = {"fingerprint": trunk.fingerprint, **trunk.provenance}
-    if _begin(folder, provenance):
-        return load_student(folder)
-    clips = hear(corpus.utterances, settings.frontend)
-    split = split_rows(corpus, clips.heard, valid_speakers, seed)
-    speakers = [u.speaker_id for u in corpus.utterances]
-    seen = views_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
-    learnt = learn(
-        clips,
-        seen,
-        labels,
-        corpus.labels,
-        split,
-        settings,
-        seed,
-        folder / "checkpoint.pt",
-        watch,
-        trunk,
-        sources_of(corpus),
-    )
-    result = _result(corpus, clips, split, learnt.trained)
-    result |= _abstention(learnt.checked, clips, labels, split)
-    return _keep(replace(learnt.student, provenance={**provenance, "result": result}), folder)
+    with run_folder(folder, provenance) as finished:
+        if finished:
+            return load_student(folder)
+        clips = hear(corpus.utterances, settings.frontend)
+        split = split_rows(corpus, clips.heard, valid_speakers, seed)
+        speakers = [u.speaker_id for u in corpus.utterances]
+        seen = views_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
+        learnt = learn(
+            clips,
+            seen,
+            labels,
+            corpus.labels,
+            split,
+            settings,
+            seed,
+            folder / "checkpoint.pt",
+            watch,
+            trunk,
+            sources_of(corpus),
+        )
+        result = _result(corpus, clips, split, learnt.trained, valid_speakers)
+        result |= _abstention(learnt.checked, clips, labels, split)
+        return _keep(replace(learnt.student, provenance={**provenance, "result": result}), folder)
 
 
 def check_targets(corpus: Corpus, targets: Sequence[Targets]) -> None:
@@ -229,7 +229,7 @@ def finetune(
     Raises:
         InputError: nothing or one class labelled, labels that the student doesn't know, or other
             data or settings than those that the folder was begun with.
-        StorageError: the folder can't be written.
+        StorageError: the folder can't be written, is damaged, or another process is at work in it.
     """
     training = training or FINETUNING
     strangers = set(corpus.labels) - set(student.labels)
@@ -244,21 +244,23 @@ def finetune(
     tuning = {**_data(corpus), **settings}
     before = student.provenance.get("finetuned", [])
     provenance = {**student.provenance, "finetuned": [*before, tuning]}
-    if _begin(folder, provenance):
-        return load_student(folder)
-    clips = hear(corpus.utterances, student.frontend)
-    split = split_rows(corpus, clips.heard & (labels >= 0), valid_speakers, seed)
-    lessons = lessons_from(None, labels, len(student.labels), Distillation().loss)
-    checkpoint = folder / "checkpoint.pt"
-    rows_of = (split.train, split.valid)
-    fresh = copy.deepcopy(student.module)  # the caller keeps the student as it was
-    trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
-    tuned = replace(student, module=trained.student)
-    tuned = calibrated(tuned, clips, lessons, split.valid)
-    result = _result(corpus, clips, split, trained) | _abstention(tuned, clips, labels, split)
-    finetuned = [*before, {**tuning, "result": result}]
-    tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
-    return _keep(averaged(tuned, clips, split.train, seed), folder)
+    with run_folder(folder, provenance) as finished:
+        if finished:
+            return load_student(folder)
+        clips = hear(corpus.utterances, student.frontend)
+        split = split_rows(corpus, clips.heard & (labels >= 0), valid_speakers, seed)
+        lessons = lessons_from(None, labels, len(student.labels), Distillation().loss)
+        checkpoint = folder / "checkpoint.pt"
+        rows_of = (split.train, split.valid)
+        fresh = copy.deepcopy(student.module)  # the caller keeps the student as it was
+        trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
+        tuned = replace(student, module=trained.student)
+        tuned = calibrated(tuned, clips, lessons, split.valid)
+        result = _result(corpus, clips, split, trained, valid_speakers)
+        result |= _abstention(tuned, clips, labels, split)
+        finetuned = [*before, {**tuning, "result": result}]
+        tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
+        return _keep(averaged(tuned, clips, split.train, seed), folder)
 
 
 def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
@@ -268,17 +270,8 @@ def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArr
 
 
 def split_rows(corpus: Corpus, usable: NDArray[np.bool_], valid_speakers: int, seed: int) -> Split:
-    """Hold out whole speakers for validation; none if fewer than two were left to train on.
-
-    Where corpora are joined, so many are held out of each.
-    """
-    rng = np.random.default_rng(seed)
-    held: set[str] = set()
-    for source in sorted({str(u.source) for u in corpus.utterances}):
-        own = [u.speaker_id for u in corpus.utterances if str(u.source) == source]
-        speakers = sorted({who for who in own if who is not None})
-        if len(speakers) >= valid_speakers + 2:
-            held |= set(map(str, rng.choice(speakers, valid_speakers, replace=False)))
+    """Hold out whole speakers for validation; see `liser.corpora.splits.hold_out`."""
+    held = hold_out(corpus, valid_speakers, np.random.default_rng(seed))
     is_held = np.array([u.speaker_id in held for u in corpus.utterances])
     return Split(np.flatnonzero(usable & ~is_held), np.flatnonzero(usable & is_held))
 
@@ -297,42 +290,20 @@ def _refuse_one_class(labels: NDArray[np.int64]) -> None:
         )
 
 
-def _begin(folder: Path, provenance: dict[str, Any]) -> bool:
-    """Note in the folder what it is for; tell whether a finished student is there already.
-
-    Raises `InputError` if the folder was begun with anything else: its checkpoint, or its
-    student, would be taken for what it isn't. It is also raised if it holds other files.
-    """
-    begun, wanted = folder / "begun.json", json.loads(json.dumps(provenance))
-    STUDENT.check(folder)
-    try:
-        finished = (folder / "student.json").exists()
-        if begun.exists() or finished:
-            if not begun.exists() or json.loads(begun.read_text("utf-8")) != wanted:
-                raise InputError(
-                    f"{folder} holds a student made from other data or settings; "
-                    "choose another folder, or delete this one"
-                )
-            return finished
-        write_json(begun, provenance)
-    except json.JSONDecodeError as error:
-        raise StorageError(f"{begun} is damaged, delete {folder}: {error}") from error
-    except OSError as error:
-        raise StorageError(f"can't use the folder {folder}: {error}") from error
-    return False
-
-
 def _keep(student: Student, folder: Path) -> Student:
     save_student(student, folder)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return student
 
 
-def _result(corpus: Corpus, clips: Clips, split: Split, trained: Trained) -> dict[str, Any]:
+def _result(
+    corpus: Corpus, clips: Clips, split: Split, trained: Trained, valid_speakers: int
+) -> dict[str, Any]:
     held = {corpus.utterances[row].speaker_id for row in split.valid}
     return {
         "valid_speakers": sorted(map(str, held)),
         "valid_uar": trained.history[-1]["valid_uar"] if held else None,
+        "valid_notes": list(held_out_notes(corpus, valid_speakers)),
         "skipped": [{"id": s.id, "reason": s.reason} for s in clips.skipped],
     }
 

@@ -12,6 +12,7 @@ from liser import __version__
 from liser.adaptation import adapt
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.joined import bare
+from liser.corpora.tables import same_name
 from liser.errors import InputError
 from liser.listeners import Listener, listener_of
 from liser.metrics import answered, aurc, score, summary, uar_by_group
@@ -112,14 +113,14 @@ def seen_speakers(
 ) -> tuple[str, ...]:
     """Return the speakers of the corpus that any training or fine-tuning of the student heard.
 
-    One who goes by a name that somebody had there is taken for the same, also where the corpus or
-    what was trained on was joined of several.
+    One who goes by a name that somebody had there is taken for the same, also in another case or as
+    a number with ``.0``, and where the corpus or what was trained on was joined of several.
     """
     trainings = [student.provenance, *student.provenance.get("finetuned", [])]
     known = {who for training in trainings for who in training.get("speakers", [])}
     known |= set(trained_on.speakers) if trained_on is not None else set()
-    known |= {bare(who) for who in known}
-    return tuple(who for who in corpus.speakers if who in known or bare(who) in known)
+    names = {same_name(name) for who in known for name in (who, bare(who))}
+    return tuple(w for w in corpus.speakers if {same_name(w), same_name(bare(w))} & names)
 
 
 def predictions_csv(predictions: Sequence[dict[str, Any]]) -> bytes:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from liser.corpora import ravdess
-from liser.corpora.base import Skip, Utterance
-from liser.corpora.files import VIDEO_SUFFIXES, media_files
-from liser.errors import MediaError, NotFoundError
+from liser.corpora.base import Skip, Utterance, readable
+from liser.corpora.files import MediaFile, exists, find_media, is_folder, once
+from liser.corpora.sniff import kind_of_content
+from liser.errors import NotFoundError
 from liser.folders import check_holds_only
 from liser.labels import RAVDESS
 from liser.media.detectors import import_cv2
@@ -50,22 +51,30 @@ class FaceSummary:
 
 
 def video_files(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the files, and all videos in the folders, at any depth.
+    """Return the files, and all videos in the folders, at any depth; each file once.
 
     Raises `NotFoundError` for a path that isn't there, and for a folder without a video.
     """
-    found: list[Path] = []
+    found: list[str] = []
     for path in paths:
-        if path.is_dir():
-            videos = [p for p in media_files(path) if p.suffix.lower() in VIDEO_SUFFIXES]
+        if is_folder(path):
+            videos = [file.path for file in find_media(path).media if _has_picture(file)]
             if not videos:
-                raise NotFoundError(f"{str(path)!r} holds sound, but no video")
-            found += videos
-        elif path.exists():
-            found.append(path)
+                raise NotFoundError(f"{readable(path)!r} holds sound, but no video")
+            found += map(str, videos)
+        elif exists(path):
+            found.append(str(path))
         else:
-            raise NotFoundError(f"there is no {str(path)!r}; check the path")
-    return tuple(dict.fromkeys(found))
+            raise NotFoundError(f"there is no {readable(path)!r}; check the path")
+    return tuple(map(Path, once(found)[0]))
+
+
+def _has_picture(file: MediaFile) -> bool:
+    """Tell by the content where the suffix says sound: an .ogg or .m4a may be a video."""
+    try:
+        return file.kind == "video" or kind_of_content(file.path) == "video"
+    except Exception:  # it is told why when it is looked at by its name
+        return False
 
 
 def faces(
@@ -90,8 +99,8 @@ def faces(
         try:
             track = (expression.reader if expression else reader).read(Utterance(name, video=file))
             target = expression.target(track) if expression else None
-        except MediaError as error:
-            yield Skip(name, error.reason, error.detail)
+        except Exception as error:
+            yield Skip.of(name, error)
             continue
         if crops is not None:
             _write_sheet(crops / f"{name}.png", track.crops)

@@ -1,16 +1,15 @@
 """What a speech representation model said of each frame of a clip, computed once and kept."""
 
 import hashlib
-import zipfile
+import io
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from liser import storage
 from liser.config import Frontend
-from liser.errors import StorageError
 from liser.fingerprint import fingerprint
 from liser.students.whisper import Whisper
 
@@ -27,14 +26,18 @@ class FrameStore:
     def of(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> NDArray[np.float16]:
         """Return the encoder's frames (n, width) of a log-mel (frames, mels).
 
-        Raises:
-            StorageError: the folder can't be written, or a file in it is damaged.
+        The encoder is asked again where a file is damaged, and the log says so. Raises
+        `StorageError` if the folder can't be read or written.
         """
         path = self.path(encoder, logmel, frontend)
-        if path.exists():
-            return _read(path)
+        key = f"{path.parent.name}/{path.stem}"
+        stored = storage.read_sealed_or_discard(path, key)
+        if stored is not None:
+            return np.asarray(np.load(io.BytesIO(stored)))
         frames = encoder.frames(logmel, frontend)
-        _write(path, frames)
+        packed = io.BytesIO()
+        np.save(packed, frames)
+        storage.write_sealed(path, key, packed.getbuffer())
         return frames
 
     def holds(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> bool:
@@ -46,26 +49,3 @@ class FrameStore:
         heard = fingerprint(encoder.fingerprint, frontend.model_dump())
         sound = hashlib.sha256(logmel.numpy().tobytes()).hexdigest()[:24]
         return self.folder / f"frames-{encoder.name}-{heard}" / f"{sound}.npy"
-
-
-def _read(path: Path) -> NDArray[np.float16]:
-    try:
-        frames = np.load(path)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise StorageError(f"{path} is damaged, delete it: {error}") from error
-    except OSError as error:
-        raise StorageError(f"can't read frames from {path}: {error}") from error
-    if not isinstance(frames, np.ndarray) or frames.ndim != 2 or frames.dtype != np.float16:
-        raise StorageError(f"{path} is damaged, delete it: it holds no frames")
-    return frames
-
-
-def _write(path: Path, frames: NDArray[np.float16]) -> None:
-    part = path.with_suffix(f".{uuid4().hex}.part")  # another process may write the same clip
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.save(file, frames)
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"can't keep frames in {path.parent}: {error}") from error

@@ -11,20 +11,20 @@ from liser.errors import InputError
 RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 CREMAD = ("neutral", "happy", "sad", "angry", "fearful", "disgust")
 
-_ALIASES = {
-    "anger": "angry",
-    "ang": "angry",
-    "fear": "fearful",
-    "fea": "fearful",
-    "happiness": "happy",
-    "joy": "happy",
-    "hap": "happy",
-    "sadness": "sad",
-    "disgusted": "disgust",
-    "dis": "disgust",
-    "surprise": "surprised",
-    "neu": "neutral",
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "neutral": ("neutrality", "neu"),
+    "calm": ("calmness",),
+    "happy": ("happiness", "joy", "joyful", "hap"),
+    "sad": ("sadness", "sorrow"),
+    "angry": ("anger", "rage", "ang"),
+    "fearful": ("fear", "afraid", "scared", "anxiety", "anxious", "fea"),
+    "disgust": ("disgusted", "dis"),
+    "surprised": ("surprise", "pleasant surprise", "pleasant_surprise", "sur"),
 }
+"""Other names of RAVDESS's emotions, in lower case: the words of other corpora, and their short
+forms. A word that may mean several of them, such as "excited", is none."""
+
+_CANONICAL = {word: label for label, words in SYNONYMS.items() for word in words}
 
 
 def canonical(name: str) -> str:
@@ -35,8 +35,18 @@ def canonical(name: str) -> str:
     >>> canonical("Anger"), canonical("calm"), canonical("Bored")
     ('angry', 'calm', 'bored')
     """
-    word = name.strip().lower()
-    return _ALIASES.get(word, word)
+    word = " ".join(name.lower().split())
+    return _CANONICAL.get(word, word)
+
+
+def renamed(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return which of the names are synonyms, and of what: each once, in their order.
+
+    >>> renamed(["Anger", "sad", "joy", "anger"])
+    (('anger', 'angry'), ('joy', 'happy'))
+    """
+    words = dict.fromkeys(" ".join(name.lower().split()) for name in names)
+    return tuple((word, _CANONICAL[word]) for word in words if word in _CANONICAL)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -178,8 +178,8 @@ class BundleListener:
                     raise MediaError("no speech", f"no speech was found in {utterance.id}")
                 rows.append(row)
                 said.append(posterior)
-            except MediaError as error:
-                skipped.append(Skip(utterance.id, error.reason, error.detail))
+            except Exception as error:
+                skipped.append(Skip.of(utterance.id, error))
             advance()
         posteriors = np.array(said).reshape(len(said), len(self.labels))
         return np.array(rows, np.int64), posteriors, tuple(skipped)

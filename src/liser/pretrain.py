@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from liser.checkpoint import load_checkpoint, save_checkpoint
 from liser.config import Frontend, Pretraining
+from liser.divergence import check_loss, check_weights
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.frame_store import FrameStore
@@ -58,7 +59,7 @@ def pretrain(
 
     Raises:
         InputError: nothing to listen to, clips of several front ends, a student that can't
-            inherit, or a checkpoint of another run.
+            inherit, training that diverges, or a checkpoint of another run.
         StorageError: the checkpoint or the frames can't be kept, or are damaged.
     """
     settings = settings or Pretraining()
@@ -214,6 +215,7 @@ class _Pretraining:
             crops = [self._crop(sound[i], int(i), length, frontend, order) for i in picked]
             logmel, target, inside = (torch.stack(part) for part in zip(*crops, strict=True))
             lost += self._update(disturb(logmel, rng, own_hop), target, inside, width)
+        check_weights(self.average, self.step, self.settings)
         self.explained = 1.0 - lost / count
 
     def _crop(
@@ -248,6 +250,8 @@ class _Pretraining:
             given = self.project(_smoothed(told, width))
         error = (given.float() - target).square().sum(-1)
         loss = (error * inside).sum() / inside.sum() / self.variance
+        lost = float(loss.item())
+        check_loss(lost, self.step + 1, self.settings)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
@@ -258,7 +262,7 @@ class _Pretraining:
             torch._foreach_lerp_(
                 list(self.average.parameters()), list(self.student.parameters()), 1 - keep
             )
-        return float(loss.item())
+        return lost
 
     _MODULES = ("student", "average", "project", "optimizer")
 

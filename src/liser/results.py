@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from liser import storage
 from liser.report import report
-from liser.storage import write_json
 
 
 def write_results(
@@ -19,6 +19,6 @@ def write_results(
     Raises:
         StorageError: a file can't be written.
     """
-    write_json(record, results, indent=1)
+    storage.write_json(record, results, indent=1)
     if page is not None:
         to_page(results, page)

@@ -134,8 +134,8 @@ def _listen(
                 clean = student.posterior(waveform)
                 if np.isnan(clean).any():
                     raise MediaError("no speech", f"no speech was found in {utterance.id}")
-            except MediaError as error:
-                skipped.append(Skip(utterance.id, error.reason, error.detail))
+            except Exception as error:
+                skipped.append(Skip.of(utterance.id, error))
             else:
                 people.append(utterance)
                 said[CLEAN].append(clean)

@@ -3,14 +3,15 @@
 A store is a folder: `media.sqlite` remembers the hashes of media files, and each teacher has a
 folder `<name>-<fingerprint>` of up to 16 shards, one for each first hex digit of a key. Shards are
 plain rollback-journal databases, which (unlike a write-ahead log) also work on a network share.
+Every row carries a checksum over its key and its values; one that doesn't fit counts as missing.
 """
 
 import hashlib
 import json
+import logging
 import os
 import re
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,19 +24,21 @@ from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, StorageError
 from liser.teachers.base import Modality, Target
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _ASKED_AT_ONCE = 500  # keys in a query; old builds of SQLite allow 999
 _REMEMBERED_AT_ONCE = 256  # hashes of media files in a transaction
 BUSY_S = 60.0  # how long to wait for another process that writes to the same shard
 
 Outcome = Target | Skip
 
+_log = logging.getLogger(__name__)
+
 _MEDIA_TABLE = """CREATE TABLE media (
-    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT
+    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, checksum BLOB
 )"""
 _TARGET_TABLE = """CREATE TABLE target (
     key TEXT PRIMARY KEY, reason TEXT, detail TEXT,
-    embedding BLOB, logits BLOB, confidence REAL, crc32 INTEGER
+    embedding BLOB, logits BLOB, confidence REAL, checksum BLOB
 )"""
 
 
@@ -69,10 +72,10 @@ class TargetStore:
                     return _hash("name", corpus_name, utterance.id)
                 try:
                     content = media.sha256(path)
-                except OSError as error:
-                    missing = isinstance(error, FileNotFoundError)
-                    reason = "missing file" if missing else "unreadable"
-                    return Skip(utterance.id, reason, f"{path}: {error.strerror}")
+                except StorageError:  # the store's fault, not the clip's
+                    raise
+                except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+                    return Skip.of(utterance.id, error)
                 return _hash("media", content, utterance.start_s, utterance.end_s)
 
             yield key_of
@@ -84,10 +87,14 @@ class TargetStore:
 
 
 class Shelf:
-    """One teacher's outputs by key; a context manager that closes its files."""
+    """One teacher's outputs by key; a context manager that closes its files.
+
+    `damaged` counts rows that were read and are not what was written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.damaged = 0
         self._writing: dict[str, sqlite3.Connection] = {}
 
     def __enter__(self) -> "Shelf":
@@ -103,7 +110,7 @@ class Shelf:
             connection.close()
 
     def read(self, keys: set[str]) -> dict[str, Outcome]:
-        """Return what is stored under these keys; a `Skip` bears no id here."""
+        """Return what is stored whole under these keys; a `Skip` bears no id here."""
         found: dict[str, Outcome] = {}
         for digit in sorted({key[0] for key in keys}):
             path = self._path(digit)
@@ -115,9 +122,11 @@ class Shelf:
                     some = own[start : start + _ASKED_AT_ONCE]
                     marks = ", ".join("?" * len(some))
                     query = f"SELECT * FROM target WHERE key IN ({marks})"
-                    found |= {
-                        key: _unpacked(path, *row) for key, *row in shard.execute(query, some)
-                    }
+                    for key, *row, checksum in shard.execute(query, some):
+                        if checksum == _checksum(key, *row):
+                            found[key] = _unpacked(*row)
+                        else:
+                            self.damaged += 1
         return found
 
     def write(self, key: str, outcome: Outcome) -> None:
@@ -127,9 +136,10 @@ class Shelf:
             if key[0] not in self._writing:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._writing[key[0]] = _open(path, _TARGET_TABLE)
+            row = (key, *_packed(outcome))
             self._writing[key[0]].execute(
                 "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (key, *_packed(outcome)),
+                (*row, _checksum(*row)),
             )
 
     def _path(self, digit: str) -> Path:
@@ -141,26 +151,33 @@ class _MediaHashes:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "media.sqlite"
-        self._known: dict[str, tuple[int, int, str]] = {}
-        self._new: dict[str, tuple[int, int, str]] = {}
+        # by path in bytes: names that aren't UTF-8 are names too
+        self._known: dict[bytes, tuple[int, int, str]] = {}
+        self._new: dict[bytes, tuple[int, int, str]] = {}
 
     def __enter__(self) -> "_MediaHashes":
         if self._path.exists():
             with _explained(self._path), closing(_open(self._path, _MEDIA_TABLE)) as database:
-                rows = database.execute("SELECT path, size, mtime_ns, sha256 FROM media")
-                self._known = {path: (size, time, digest) for path, size, time, digest in rows}
+                rows = list(database.execute("SELECT * FROM media"))
+            for name, size, time, digest, checksum in rows:
+                if checksum == _checksum(name, size, time, digest):
+                    self._known[name] = (size, time, digest)
+            if damaged := len(rows) - len(self._known):
+                _log.warning(
+                    "%s: %d hashes were damaged: those files are hashed again", self._path, damaged
+                )
         return self
 
     def sha256(self, path: Path) -> str:
         """Return the hex hash of the file's bytes; raises OSError where it can't be read."""
         path = path.resolve()
         status = path.stat()
-        size, time, digest = self._known.get(str(path), (-1, -1, ""))
+        name = os.fsencode(path)
+        size, time, digest = self._known.get(name, (-1, -1, ""))
         if (size, time) != (status.st_size, status.st_mtime_ns):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self._known[str(path)] = (status.st_size, status.st_mtime_ns, digest)
-            self._new[str(path)] = self._known[str(path)]
+            self._known[name] = self._new[name] = (status.st_size, status.st_mtime_ns, digest)
             if len(self._new) >= _REMEMBERED_AT_ONCE:
                 self._remember()
         return digest
@@ -182,8 +199,8 @@ class _MediaHashes:
             folder.mkdir(parents=True, exist_ok=True)
             with closing(_open(self._path, _MEDIA_TABLE)) as database:
                 database.execute("BEGIN IMMEDIATE")
-                rows = [(path, *row) for path, row in self._new.items()]
-                database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", rows)
+                rows = [(path, *row, _checksum(path, *row)) for path, row in self._new.items()]
+                database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, ?)", rows)
                 database.execute("COMMIT")
         self._new.clear()
 
@@ -192,6 +209,7 @@ def _open(path: Path, table: str) -> sqlite3.Connection:
     """Open a database of this version, making file and table where there are none."""
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
+        connection.execute("PRAGMA synchronous = FULL")  # so that a power cut loses nothing
         if _version(connection, path) is None:
             connection.execute("BEGIN IMMEDIATE")
             if _version(connection, path) is None:  # another process may have been quicker
@@ -219,30 +237,33 @@ def _version(connection: sqlite3.Connection, path: Path) -> int | None:
 
 
 def _packed(outcome: Outcome) -> tuple[object, ...]:
-    """Return an outcome as a row without its key."""
+    """Return an outcome as a row without its key and its checksum."""
     if isinstance(outcome, Skip):
-        return (outcome.reason, outcome.detail, None, None, None, 0)
+        # it may name a file whose name isn't UTF-8, as texts in a database are
+        detail = outcome.detail.encode("utf-8", "backslashreplace").decode()
+        return (outcome.reason, detail, None, None, None)
     embedding = np.ascontiguousarray(outcome.embedding, "<f4").tobytes()
     logits = None
     if outcome.logits is not None:
         logits = np.ascontiguousarray(outcome.logits, "<f4").tobytes()
-    crc32 = zlib.crc32(embedding + (logits or b""))
-    return (None, None, embedding, logits, float(outcome.confidence), crc32)
+    return (None, None, embedding, logits, float(outcome.confidence))
+
+
+def _checksum(*values: object) -> bytes:
+    """Hash a row's values, and of which type each is."""
+    digest = hashlib.sha256()
+    for value in values:
+        content = value if isinstance(value, bytes) else repr(value).encode()
+        digest.update(f"{type(value).__name__} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.digest()
 
 
 def _unpacked(
-    path: Path,
-    reason: str | None,
-    detail: str,
-    embedding: bytes,
-    logits: bytes | None,
-    confidence: float,
-    crc32: int,
+    reason: str | None, detail: str, embedding: bytes, logits: bytes | None, confidence: float
 ) -> Outcome:
     if reason is not None:
         return Skip("", reason, detail)
-    if zlib.crc32(embedding + (logits or b"")) != crc32:
-        raise StorageError(f"{path}: {_DAMAGED}")
     return Target(_floats(embedding), None if logits is None else _floats(logits), confidence)
 
 
@@ -271,7 +292,7 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn what the database or the disk says into a `StorageError` that names the file."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # it may quote damaged text
         name = getattr(error, "sqlite_errorname", "")
         advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), _DAMAGED)
         raise StorageError(f"{path}: {error}: {advice}") from error

@@ -1,5 +1,6 @@
 """What a teacher said of every clip of a corpus: computed once, kept, and read back in order."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from liser.target_store import Outcome, TargetStore
 from liser.teachers.base import Modality, Target, Teacher
 from liser.terminal import Terminal
 
+_log = logging.getLogger(__name__)
+
 __all__ = ["Precomputed", "TargetStore", "Targets", "join_targets", "teach"]
 
 
@@ -51,7 +54,7 @@ class Targets:
     `valid` (n,) is False: mask them, never average them in. `confidence` (n,) float32 in 0…1 is
     0 there too. `skipped` says why, once for each row that isn't valid although the teacher was
     asked. `computed` counts the clips that the teacher was asked about just now; what the store
-    knew was read.
+    knew was read. `damaged` counts those among them of which the store held something damaged.
     """
 
     teacher: str
@@ -65,6 +68,7 @@ class Targets:
     confidence: NDArray[np.float32]
     skipped: tuple[Skip, ...]
     computed: int = 0
+    damaged: int = 0
 
     def only(self, rows: NDArray[np.bool_]) -> "Targets":
         """Return the targets of the utterances that `rows` (n,) marks."""
@@ -134,6 +138,7 @@ def _together(a: Targets, b: Targets) -> Targets:
         confidence=a.confidence + b.confidence,
         skipped=(*a.skipped, *b.skipped),
         computed=a.computed + b.computed,
+        damaged=a.damaged + b.damaged,
     )
 
 
@@ -145,7 +150,8 @@ def teach(
     Each outcome, a skip as well, is on disk as soon as the teacher gives it: a run that is killed
     goes on where it was, and loses only what the teacher had in hand. A second run reads only,
     and doesn't load the teacher's weights. Clips with the same bytes are looked at once. A file
-    that is missing or unreadable is a skip that isn't stored, so that it can be put right.
+    that is missing or unreadable is a skip that isn't stored, so that it can be put right. A stored
+    outcome that was damaged is asked for again, and the log says how many were.
     Teachers that are `Precomputed` tables are asked directly; nothing of theirs is stored.
 
     Args:
@@ -160,7 +166,8 @@ def teach(
     Raises:
         InputError: no utterance gave a target (says the most common reason), the corpus is
             empty, or the store is of another version.
-        StorageError: the store is damaged, full or read-only; names the file.
+        StorageError: a file of the store is damaged as a whole, or the store is full or read-only;
+            names the file.
 
     >>> targets = teach(ravdess, HuggingFaceSpeech("openai/whisper-base"),
     ...                 TargetStore("targets"))  # doctest: +SKIP
@@ -168,10 +175,11 @@ def teach(
     if not corpus.utterances:
         raise InputError(f"corpus {corpus.name!r} has no utterances: there is nothing to look at")
     if isinstance(teacher, Precomputed):
-        outcomes, computed = _ask(teacher, corpus.utterances), len(corpus.utterances)
+        outcomes, counts = _ask(teacher, corpus.utterances), (len(corpus.utterances), 0)
     else:
-        outcomes, computed = _ask_once(corpus, teacher, store, progress)
-    return replace(_collect(corpus, teacher, outcomes), computed=computed)
+        outcomes, counts = _ask_once(corpus, teacher, store, progress)
+    computed, damaged = counts
+    return replace(_collect(corpus, teacher, outcomes), computed=computed, damaged=damaged)
 
 
 def _ask(teacher: Teacher, utterances: tuple[Utterance, ...]) -> dict[str, Outcome]:
@@ -181,9 +189,9 @@ def _ask(teacher: Teacher, utterances: tuple[Utterance, ...]) -> dict[str, Outco
 
 def _ask_once(
     corpus: Corpus, teacher: Teacher, store: TargetStore, progress: bool | None
-) -> tuple[dict[str, Outcome], int]:
+) -> tuple[dict[str, Outcome], tuple[int, int]]:
     """Return each utterance id's outcome, from the store or asked and stored now, and how many
-    were asked.
+    were asked, and were damaged.
     """
     outcomes: dict[str, Outcome] = {}
     keys: dict[str, str] = {}
@@ -200,6 +208,12 @@ def _ask_once(
             advance()
     with store.shelf(teacher.name, teacher.fingerprint) as shelf:
         known = shelf.read(set(keys.values()))
+        if shelf.damaged:
+            _log.warning(
+                "%s: %d targets were damaged: the teacher is asked again",
+                shelf.folder,
+                shelf.damaged,
+            )
         missing: dict[str, Utterance] = {}
         for utterance in corpus.utterances:
             key = keys.get(utterance.id)
@@ -212,10 +226,11 @@ def _ask_once(
                 for utterance, outcome in teacher.observe(list(missing.values())):
                     key = keys[utterance.id]
                     known[key] = _checked(teacher, utterance, outcome)
-                    shelf.write(key, known[key])
+                    if not (isinstance(outcome, Skip) and outcome.may_pass):
+                        shelf.write(key, known[key])
                     advance()
     outcomes |= {i: _renamed(known[key], i) for i, key in keys.items() if key in known}
-    return outcomes, len(missing)
+    return outcomes, (len(missing), shelf.damaged)
 
 
 def _renamed(outcome: Outcome, utterance_id: str) -> Outcome:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from liser.checkpoint import load_checkpoint, save_checkpoint
 from liser.config import Loss, Training
+from liser.divergence import check_loss, check_weights
 from liser.errors import InputError
 from liser.losses import alignment, confidence, smooth, soft_cross_entropy, soften
 from liser.metrics import confusion, uar
@@ -113,7 +114,7 @@ def train(
     the latest validation score (0 without validation clips). Without it there is one, at the end.
 
     Raises:
-        InputError: nothing to learn from, or the checkpoint is of another run.
+        InputError: nothing to learn from, training diverges, or the checkpoint is of another run.
     """
     learn, valid = rows
     has_lesson = lessons.posterior_weight > 0
@@ -197,6 +198,8 @@ class _State:
             projected, own = self.projections[name](embedding), valid[picked]
             target = mixed(own[:, None] * representation[picked])
             loss = loss + scale * alignment(projected, target, mixed(own))
+        self.losses.append(loss.item())
+        check_loss(self.losses[-1], self.step + 1, s)
 
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * schedule(self.step, s.updates)
@@ -206,7 +209,6 @@ class _State:
         self.optimizer.step()
         self.step += 1
         self._follow()
-        self.losses.append(loss.item())
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -218,6 +220,7 @@ class _State:
 
     def end_round(self, score: float | None) -> None:
         """Note the round's mean loss and, if there is one, the average's validation score."""
+        check_weights(self.average, self.step, self.settings)
         self.round += 1
         seen = {} if score is None else {"valid_uar": score}
         self.history.append({"loss": float(np.mean(self.losses)), **seen})

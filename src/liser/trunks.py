@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from rich.progress import MofNCompleteColumn, Progress
 
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
+from liser.corpora.tables import same_name
 from liser.distill import check_recall
 from liser.errors import InputError
 from liser.escaping import markup
@@ -24,6 +24,7 @@ from liser.students.hearing import Clips
 from liser.students.trunk import is_made, save_trunk
 from liser.students.whisper import Whisper
 from liser.terminal import Terminal
+from liser.workers import run_in_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ class Trunks:
             for i, own in zip(todo, rows, strict=True):
                 heard = [*_by_source(self.corpus, whole, own), *others]
                 making.append(partial(_make, beginning, heard, protocol, self.folders[i]))
-            run = Parallel(n_jobs=jobs, return_as="generator_unordered")
-            for made in run(delayed(work)() for work in (*making, *beside[: -len(todo) % jobs])):
+            work: list[Callable[[], int | None]] = [*making, *beside[: -len(todo) % jobs]]
+            for made in run_in_processes(work, jobs):
                 bar.advance(task, made or 0)
 
 
@@ -138,8 +139,9 @@ PORTION = 40
 
 def _refuse_shared_speakers(corpus: Corpus, also: Sequence[Corpus]) -> None:
     """Raise `InputError` where a trunk would hear a speaker that a fold tests."""
+    own = {same_name(who) for who in corpus.speakers}
     for other in also:
-        shared = sorted(set(corpus.speakers) & set(other.speakers))
+        shared = [who for who in other.speakers if same_name(who) in own]
         if shared:
             raise InputError(
                 f"{other.name}, which is to be listened to, has {len(shared)} speakers of "
@@ -174,24 +176,18 @@ def _listen(beginning: Beginning, heard: Sequence[Heard], jobs: int, bar: Progre
         markup(f"{encoder.name} listens"), total=len(sound), completed=len(sound) - len(missing)
     )
     portions = [missing[i : i + PORTION] for i in range(0, len(missing), PORTION)]
-    run = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for count in run(delayed(_listen_to)(beginning, portion) for portion in portions):
+    work = (partial(_listen_to, beginning, portion) for portion in portions)
+    for count in run_in_processes(work, jobs):
         bar.advance(task, count)
 
 
 def _listen_to(beginning: Beginning, sound: Sequence[Stretch]) -> int:
-    import torch
-
-    torch.set_num_threads(1)
     listen(sound, Whisper(beginning.model), FrameStore(beginning.frames))
     return len(sound)
 
 
 def _make(beginning: Beginning, heard: Sequence[Heard], protocol: Protocol, folder: Path) -> int:
     """Make one trunk, and return how many that is."""
-    import torch
-
-    torch.set_num_threads(1)
     checkpoint = folder / "checkpoint.pt"
     trunk = pretrain(
         heard,

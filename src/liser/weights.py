@@ -5,6 +5,7 @@ the file where the error says, or name its path.
 """
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from liser import storage
 from liser.errors import InputError, MissingExtraError, NotFoundError, StorageError
 from liser.terminal import Terminal
 
@@ -119,7 +121,7 @@ def _download(name: str, known: Weights, place: Path, role: str) -> None:
             f"the {role} {name!r} is not published in this form (see {known.source}), so it "
             f"cannot be downloaded: {by_hand}"
         )
-    pooch = _pooch()
+    download = _pooch().HTTPDownloader
     import requests
 
     console = Terminal(stderr=True)
@@ -129,29 +131,23 @@ def _download(name: str, known: Weights, place: Path, role: str) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    pooch.get_logger().setLevel("WARNING")  # the line above says the same, and the licence
+    content = io.BytesIO()
     try:
         with _RichBar(console, known.file) as bar:
-            pooch.retrieve(
-                known.url,
-                known_hash=f"sha256:{known.sha256}",
-                fname=known.file,
-                path=place.parent,
-                downloader=pooch.HTTPDownloader(progressbar=bar, timeout=30),
-            )
+            download(progressbar=bar, timeout=30)(known.url, content, None)
     except requests.RequestException as error:
         detail = f"the {role} {name!r} cannot be downloaded ({type(error).__name__} at {known.url})"
         raise NotFoundError(f"{detail}: {by_hand}") from error
-    except ValueError as error:  # what pooch says of a wrong checksum; it keeps nothing of it
+    found = hashlib.sha256(content.getbuffer()).hexdigest()
+    if found != known.sha256:
         raise InputError(
-            f"what {known.url} sends is not the file with the known checksum: {error} "
-            f"Nothing was kept. If you have the right one, {by_hand}"
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"{place.parent} cannot be written ({error.strerror}); choose another folder by "
-            f"{CACHE_VARIABLE}"
-        ) from error
+            f"what {known.url} sends is not the file with the known checksum: its sha256 is "
+            f"{found}. Nothing was kept. If you have the right one, {by_hand}"
+        )
+    try:
+        storage.write_bytes(place, content.getbuffer())
+    except StorageError as error:
+        raise StorageError(f"{error}; choose another folder by {CACHE_VARIABLE}") from error
 
 
 class _RichBar:

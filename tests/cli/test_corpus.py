@@ -88,3 +88,16 @@ def test_importing_the_verb_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "set()"
+
+
+def test_what_is_no_media_is_counted_and_synonyms_are_told(tmp_path: Path) -> None:
+    for name in ("ann/a.wav", "ann/a.txt", "ann/b.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert "left out: 2 files that aren't media (ann/a.txt, ann/b.json)" in run(str(tmp_path))
+    record = json.loads(run(str(tmp_path), "--json"))
+    assert [skip["id"] for skip in record["left_out"]] == ["ann/a.txt", "ann/b.json"]
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("path,label\nann/a.wav,Anxiety\n")
+    result = CliRunner().invoke(app, ["corpus", str(manifest)])
+    assert result.stderr.count("taking anxiety as fearful") == 1

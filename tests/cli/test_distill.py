@@ -45,6 +45,14 @@ def test_people_read_what_was_learnt(liser, recordings: Path) -> None:
         assert words in ended.out
 
 
+def test_whoever_cannot_be_held_out_is_told(liser, recordings: Path) -> None:
+    ask = ("distill", recordings, *LABELLED, "--valid-speakers", 5)
+    said = " ".join(liser(*ask, "--out", "made").out.split())
+    assert "nobody of recordings is held out: without 5 of its 6 speakers" in said
+    record = json.loads(liser(*ask, "--out", "made", "--json").out)
+    assert record["valid_speakers"] == [] and len(record["valid_notes"]) == 1
+
+
 def test_a_stopped_run_ends_where_an_unbroken_one_does(
     liser, recordings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,10 +159,10 @@ def test_what_can_not_be_learnt_from_is_refused(liser, recordings: Path) -> None
 
 def test_one_speaker_is_enough_to_learn_from(liser, recordings: Path) -> None:
     ended = liser(
-        *("distill", recordings / "speaker1", "--labels", "few.csv", *TAUGHT[:2], "--out", "one"),
+        *("distill", recordings / "speaker1", "--labels", "few.csv", *TAUGHT[:2], "--out", "two"),
         *("--settings", "settings.toml"),
     )
-    assert ended.status == 2, "ids in a subfolder are not those of the table teacher"
+    assert ended.status == 0, "labels and teachers know a clip by the folders that it lies in"
     Path("one.csv").write_text("id,label\nangry-0,angry\nangry-1,angry\nsad-0,sad\n")
     ended = liser(
         *("distill", recordings / "speaker1", "--labels", "one.csv", "--out", "one"),
@@ -170,7 +178,7 @@ def test_a_full_disk_is_not_the_users_fault(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("liser.students.keeping.save_file", full)
+    monkeypatch.setattr("liser.storage.os.fsync", full)
     ended = liser("distill", recordings, *LABELLED, "--out", "made")
     assert ended.status == 1
     assert "No space left" in ended.err

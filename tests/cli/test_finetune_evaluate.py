@@ -120,6 +120,15 @@ def test_robustness_stands_in_record_page_and_table(liser, student: Path) -> Non
     assert "Answered" not in people.out
 
 
+def test_the_bundled_model_is_evaluated_by_its_name(here: Path) -> None:
+    from liser.cli.evaluate import _loaded
+    from liser.runtime import DEFAULT, Recognizer
+
+    made = _loaded(Path("default"))
+    assert isinstance(made, Recognizer)
+    assert made.bundle.folder == DEFAULT
+
+
 def test_what_can_not_be_spoilt_is_refused_before_listening(liser, student: Path) -> None:
     for arguments, words in (
         (["--labels", "few.csv", "--robustness", "gale"], "no degradation is called 'gale'"),

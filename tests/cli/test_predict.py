@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import signal
 import sys
 import wave
 from pathlib import Path
@@ -66,22 +68,28 @@ def test_where_nothing_could_be_heard_the_status_says_so(liser, voices: Path) ->
     assert not Path("t.csv").exists()
 
 
-def test_ctrl_c_leaves_what_was_heard_and_names_the_rest(
-    liser, voices: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("stop", "cause", "status"),
+    [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)],
+)
+def test_a_stop_leaves_what_was_heard_and_names_the_rest(
+    liser, voices: Path, monkeypatch: pytest.MonkeyPatch, stop: int, cause: str, status: int
 ) -> None:
     hear, left = Recognizer.predict, iter(range(2))
 
     def until_ctrl_c(self: Recognizer, source: str) -> Prediction:
         if next(left, None) is None:
-            raise KeyboardInterrupt
+            signal.raise_signal(stop)
         return hear(self, source)
 
     monkeypatch.setattr(Recognizer, "predict", until_ctrl_c)
     ended = predict(liser, voices, "--json", "--csv", "heard.csv")
     record = json.loads(ended.out)
-    assert ended.status == 130 and Path("heard.csv").exists()
+    assert ended.status == status and Path("heard.csv").exists()
+    assert f"stopped by {cause}: 2 of 24 recordings were listened to" in ended.err
     assert len(record["recordings"]) == 2
     assert [s["reason"] for s in record["skipped"]] == ["stopped"] * 22
+    assert record["skipped"][0]["detail"] == f"{cause} came first"
 
 
 def test_standard_input_is_heard(liser, voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,3 +157,39 @@ def test_a_plot_that_cannot_be_made_is_refused_before_listening(
 def test_a_bundle_that_is_none_is_refused(liser, voices: Path) -> None:
     ended = liser("predict", "--bundle", "nowhere", voices)
     assert ended.status == 2 and "not a bundle" in ended.err
+
+
+def test_files_are_heard_once_and_what_is_left_out_is_named(liser, voices: Path) -> None:
+    wav = voices / "speaker0" / "sad-0.wav"
+    (voices / "speaker0" / "rec").write_bytes(wav.read_bytes())
+    (voices / "speaker0" / "notes.txt").write_text("said in anger")
+    (voices / "link.wav").symlink_to(wav)
+    os.mkfifo(voices / "pipe.wav")
+    odd = voices / os.fsdecode(b"caf\xe9.wav")
+    odd.write_bytes(wav.read_bytes())
+    names = [voices, wav, os.path.relpath(wav), f"./{os.path.relpath(wav)}"]
+    record = json.loads(predict(liser, *names, "--json").out)
+    heard = [r["file"] for r in record["recordings"]]
+    assert len(heard) == 24 + 2 and str(voices / "speaker0" / "rec") in heard
+    assert str(voices / r"caf\xe9.wav") in heard
+    assert [s["reason"] for s in record["skipped"]] == ["named pipe"]
+    assert sorted({s["reason"] for s in record["left_out"]}) == ["not media", "same file"]
+    out = " ".join(predict(liser, *names).out.split())
+    assert "left out: 1 file that isn't media" in out and "names of the same files" in out
+
+
+def test_one_file_s_unforeseen_error_costs_that_file(
+    liser, voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear = Recognizer.predict
+
+    def broken(self: Recognizer, source: str) -> Prediction:
+        if source.endswith("sad-0.wav"):
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "in its tags")
+        return hear(self, source)
+
+    monkeypatch.setattr(Recognizer, "predict", broken)
+    record = json.loads(predict(liser, voices, "--json").out)
+    assert len(record["recordings"]) == 18
+    assert {s["reason"] for s in record["skipped"]} == {"unforeseen error"}
+    assert "UnicodeDecodeError" in record["skipped"][0]["detail"]

@@ -57,7 +57,7 @@ def test_cells_are_no_formulas_and_json_is_exact(liser, hostile: Path) -> None:
     run = ("predict", "--bundle", "../model", "--all-sound", ".", NAME)
     ended = liser(*run, "--csv", "../heard.csv", "--json")
     files = [r["file"] for r in json.loads(ended.out)["recordings"]]
-    assert NAME in files and os.fsdecode(b"caf\xe9.wav") in files
+    assert NAME in files and r"caf\xe9.wav" in files
     assert "\u202e" not in ended.out
     with Path("../heard.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

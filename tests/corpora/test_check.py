@@ -11,6 +11,7 @@ from liser.config import Frontend
 from liser.corpora import check
 from liser.corpora.base import Corpus, Skip, StoredLogMel, Utterance
 from liser.corpora.registry import load_corpus
+from liser.errors import InputError, MediaError
 
 
 def tone(file: Path, seconds: float = 1.0, rate: int = 16_000, hz: float = 220.0) -> Path:
@@ -156,3 +157,32 @@ def test_a_stored_log_mel_stands_for_the_sound(tmp_path: Path) -> None:
     assert reasons(report) == {"silent": ["1"]}
     assert report.with_logmel == 2
     assert reasons(check.corpus(source, decode=False)) == {}
+
+
+def test_no_error_of_one_clip_ends_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from liser.media import audio
+
+    load, files = audio.load_audio, {n: tone(tmp_path / f"{n}.wav") for n in ("good", "bad", "big")}
+
+    def broken(path: Path, *stretch: float) -> object:
+        if path.stem == "bad":
+            raise RuntimeError("the decoder is confused")
+        if path.stem == "big":
+            raise MemoryError
+        return load(path, *stretch)
+
+    monkeypatch.setattr(audio, "load_audio", broken)
+    report = check.corpus(corpus_of(*(Utterance(n, "ann", audio=f) for n, f in files.items())))
+    assert reasons(report) == {"unforeseen error": ["bad"], "too large": ["big"]}
+    (problem,) = (p for p in report.problems if p.reason == "unforeseen error")
+    assert problem.clips["bad"] == "RuntimeError: the decoder is confused"
+
+
+def test_errors_that_are_no_clips_are_raised() -> None:
+    for error in (InputError("a setting"), ImportError("no such package")):
+        with pytest.raises(type(error)):
+            Skip.of("clip", error)
+    assert Skip.of("clip", FileNotFoundError(2, "No such file", "x.wav")).reason == "missing file"
+    assert Skip.of("clip", MediaError("no sound", "x")) == Skip("clip", "no sound", "x")

@@ -1,5 +1,6 @@
 """Folders of media and manifests: what people bring, and the mistakes that they make."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ from pyarrow import parquet
 
 from liser.corpora import folder
 from liser.corpora.base import Corpus
+from liser.corpora.registry import guess_corpus
 from liser.errors import InputError, NotFoundError
 
 
@@ -107,7 +109,6 @@ def test_two_manifests_in_a_folder_are_refused(tmp_path: Path) -> None:
         ("b.wav,,5,2", "b@5-2", "bad times"),
         ("b.wav,,-1,2", "b@-1-2", "bad times"),
         ("b.wav,,soon,2", "b@soon-2", "bad times"),
-        ("b.wav,,1,nan", "b@1-nan", "bad times"),
         ("b.wav,,1,inf", "b@1-inf", "bad times"),
         ("a.wav,,,", "a", "duplicate id"),
     ],
@@ -176,3 +177,70 @@ def test_nothing_to_load_is_said(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"path\n\xff\xfe.wav\n")
     with pytest.raises(InputError, match="UTF-8"):
         folder.load(tmp_path / "list.csv")
+
+
+def test_missing_values_are_no_labels_and_nobody(tmp_path: Path) -> None:
+    rows = ("a.wav,NaN,nan,None,NA", "b.wav,sad,2.0,-,null")
+    corpus = manifest(tmp_path, "path,label,speaker,start,end", *rows)
+    assert corpus.labels == ("sad",)
+    assert [(u.id, u.label, u.speaker_id, u.end_s) for u in corpus.utterances] == [
+        ("a", None, None, None),
+        ("b", "sad", "2", None),
+    ]
+
+
+def test_classes_come_from_clips_that_exist(tmp_path: Path) -> None:
+    corpus = manifest(tmp_path, "path,label", "a.wav,sad", "gone.wav,bored", "a.wav,happy")
+    assert corpus.labels == ("sad",)
+    assert [skip.reason for skip in corpus.skipped] == ["file missing", "duplicate id"]
+
+
+def test_one_file_is_one_clip_however_its_path_is_written(tmp_path: Path) -> None:
+    rows = ("a.wav", "./a.wav", str(tmp_path / "a.wav"), r".\a.wav", "a", "talks/../a.wav")
+    corpus = manifest(tmp_path, "path", *rows)
+    assert [u.id for u in corpus.utterances] == ["a"]
+    assert {skip.reason for skip in corpus.skipped} == {"duplicate id", "duplicate clip"}
+    assert len(corpus.skipped) == len(rows) - 1
+    both = manifest(tmp_path, "path,id", "a.wav,first", "./a.wav,second")
+    assert [u.id for u in both.utterances] == ["first", "second"]  # as it was asked for
+
+
+def test_a_folder_that_holds_only_a_manifest_is_a_corpus(tmp_path: Path) -> None:
+    media = put(tmp_path / "media", "ann/a.wav", "ann/b.wav", "ann/b.mp4", "x;y.wav", "z.v2.wav")
+    only = put(tmp_path / "only", "Manifest.CSV")
+    lines = [
+        "Path;Label",
+        f"{media}/ann/a.wav;joy",
+        r"..\media\ann\b;sad",
+        '"../media/x;y.wav";sad',
+    ]
+    lines += ["../media/z.v2;sad"]
+    (only / "Manifest.CSV").write_text("\n".join(lines), encoding="utf-16")
+    assert guess_corpus(only) == "folder"
+    corpus = folder.load(only)
+    assert [u.label for u in corpus.utterances] == ["happy", "sad", "sad", "sad"]
+    assert [u.id for u in corpus.utterances[1:]] == [
+        "../media/ann/b",
+        "../media/x;y",
+        "../media/z.v2",
+    ]
+    b = corpus.utterances[1]
+    assert (b.audio, b.video) == (only / "../media/ann/b.wav", only / "../media/ann/b.mp4")
+    assert (corpus.name, corpus.synonyms, corpus.skipped) == ("only", (("joy", "happy"),), ())
+
+
+def test_a_manifest_may_name_what_can_not_be_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    rows = ("a.wav,1,sad", "pipe.wav,1,sad", '"a\0b.wav",1,sad', "a.wav,1;5,sad")
+    corpus = manifest(tmp_path, "path,speaker,label", *rows)
+    assert [u.id for u in corpus.utterances] == ["a"]
+    assert [skip.reason for skip in corpus.skipped] == [
+        "file missing",
+        "file missing",
+        "duplicate id",
+    ]
+
+
+def test_decimal_commas_are_numbers(tmp_path: Path) -> None:
+    corpus = manifest(tmp_path, "path;start;end", "a.wav;1,5;2,25")
+    assert (corpus.utterances[0].start_s, corpus.utterances[0].end_s) == (1.5, 2.25)

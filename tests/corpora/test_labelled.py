@@ -44,7 +44,7 @@ def test_the_table_alone_labels_and_strays_are_named(tmp_path: Path) -> None:
     ("rows", "words"),
     [
         (["id,emotion", "x/a,sad"], "needs a column 'label'"),
-        (["who,label", "x/a,sad"], "one of id, clip"),
+        (["who,label", "x/a,sad"], "one of clip, id"),
         (["id,label", "a.wav,sad"], "may be 'x/a' or 'y/a'"),
         (["id,label", "x/a,sad", "x/a.wav,angry"], "both"),
         (["id,label", "x/a,sad", "x/a,angry"], "both"),
@@ -78,3 +78,21 @@ def test_a_budget_keeps_some_labels_and_every_clip(tmp_path: Path) -> None:
     assert keep_labels(labelled, 2, seed=0) == labelled
     with pytest.raises(InputError, match="fewer than the 2 classes"):
         keep_labels(labelled, 0.1, seed=0)
+
+
+def test_classes_come_from_clips_that_exist(tmp_path: Path) -> None:
+    rows = ("id,label", "x/a,joy", "x/b,NaN", "y/a,sad", "nobody,bored", "y/c,None")
+    found = label_from(corpus(), table(tmp_path, *rows))
+    assert found.labels == ("happy", "sad")
+    assert [u.label for u in found.utterances] == ["happy", None, "sad", None]
+    assert [(s.id, s.reason) for s in found.skipped] == [("nobody", "label of no clip")]
+    assert found.synonyms == (("joy", "happy"),)
+    known = label_from(corpus(("happy", "sad")), table(tmp_path, *rows))
+    assert known.labels == ("happy", "sad")
+
+
+def test_an_id_is_surer_than_a_file_of_that_name(tmp_path: Path) -> None:
+    clips = (Utterance("a", audio=Path("a.wav")), Utterance("x/a", audio=Path("x/a.wav")))
+    few = table(tmp_path, "id,label", "a,sad", "x/a,happy")
+    found = label_from(Corpus("test", (), "given", clips), few)
+    assert [u.label for u in found.utterances] == ["sad", "happy"]

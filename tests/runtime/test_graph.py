@@ -80,5 +80,6 @@ def test_answers_that_are_not_finite_are_refused(bands: Bundle) -> None:
 
 
 def test_threads_are_counted_from_one(bands: Bundle) -> None:
-    with pytest.raises(InputError, match="threads = 0"):
-        Graph(bands, threads=0)
+    for threads in (0, -1, True, 1.5, "2", 10**9):
+        with pytest.raises(InputError, match="threads = "):
+            Graph(bands, threads=threads)  # type: ignore[arg-type]

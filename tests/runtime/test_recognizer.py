@@ -169,6 +169,68 @@ def test_a_bad_recording_costs_the_others_nothing(
     assert isinstance(array, Prediction) and isinstance(odd, InputError)
 
 
+class _Raises(io.RawIOBase):
+    """A file whose reading raises an error of another library."""
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0
+
+    def read(self, size: int = -1) -> bytes:
+        if size:
+            raise RuntimeError("no network")
+        return b""
+
+
+class _NeedsGrad:
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("can't call numpy() on a tensor that requires grad")
+
+
+def test_whatever_a_source_raises_has_its_place(hears_loudness: Recognizer, wav: Path) -> None:
+    with wav.open("rb") as closed:
+        pass
+    with wav.open() as text:
+        bad = {
+            "None is no path": None,
+            "5 is no path": 5,
+            "is no path, open file": object(),
+            "io.BytesIO": b"RIFF",
+            "is a folder": wav.parent,
+            "closed file": closed,
+            "open it for reading bytes": text,
+            "no network": _Raises(),
+            "null": "a\0b.wav",
+        }
+        answers = hears_loudness.predict_batch([wav, *bad.values(), wav])  # type: ignore[list-item]
+    assert isinstance(answers[0], Prediction) and answers[0] == answers[-1]
+    for words, answer in zip(bad, answers[1:-1], strict=True):
+        assert isinstance(answer, Exception) and words in str(answer), answer
+        assert isinstance(answer, LiserError) or words == "null"
+    sound = np.zeros(1600)
+    answers = hears_loudness.predict_batch([sound, _NeedsGrad(), sound], 16_000)  # type: ignore[list-item]
+    assert answers[0] == answers[2]
+    assert isinstance(answers[1], InputError) and "requires grad" in str(answers[1])
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_what_ends_the_program_ends_a_batch(hears_loudness: Recognizer, raised) -> None:
+    class Ends(_Raises):
+        def read(self, size: int = -1) -> bytes:
+            raise raised
+
+    with pytest.raises(raised):
+        hears_loudness.predict_batch([Ends()])
+
+
+def test_one_recording_is_no_batch(hears_loudness: Recognizer, wav: Path) -> None:
+    for one in (str(wav), wav, io.BytesIO(wav.read_bytes()), np.zeros(1600)):
+        with pytest.raises(InputError, match="put it into a list"):
+            hears_loudness.predict_batch(one, 16_000)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("rate", [None, 16, 400_000])
 def test_an_array_needs_a_rate_of_sound(hears_loudness: Recognizer, rate: int | None) -> None:
     with pytest.raises(InputError, match="sample"):

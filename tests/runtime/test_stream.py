@@ -9,9 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from liser.adaptation import Voice
+from liser.bundle import WINDOW_S
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, Stream
 from liser.runtime.stream import Tape
+from liser.runtime.voice import everything
 
 
 def stream_of(recognizer: Recognizer, sound: np.ndarray, edges: list[int], rate: int) -> Prediction:
@@ -125,6 +127,15 @@ def test_a_flushed_stream_is_over(hears_loudness: Recognizer, talk) -> None:
     assert stream.flush() == stream.flush()
     with pytest.raises(InputError, match="flushed"):
         stream.feed(np.zeros(10))
+
+
+@pytest.mark.parametrize("window_s", WINDOW_S)
+def test_the_shortest_and_the_longest_window_are_heard(write_bands, talk, window_s: float) -> None:
+    recognizer = Recognizer(write_bands(window_s=window_s), detector=everything)
+    answer = recognizer.predict(talk((0.2, 70.0)), 16_000)
+    assert answer.label is not None
+    assert all(s.end_s - s.start_s <= window_s + 1e-6 for s in answer.segments)
+    assert answer.speech_s == pytest.approx(70.2, abs=0.1)
 
 
 def test_a_stream_of_nothing_is_no_speech(hears_loudness: Recognizer) -> None:

@@ -1,6 +1,7 @@
 """A student that is kept comes back the same, or it is said why it can't."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from liser.config import Frontend
-from liser.errors import InputError, LiserError, NotFoundError, StorageError
+from liser.errors import DamagedError, InputError, NotFoundError, StorageError
+from liser.storage import with_checksum
 from liser.students.hearing import Clips
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student, softmax
@@ -95,7 +98,7 @@ def test_a_folder_without_a_student_says_what_is_missing(tmp_path: Path) -> None
 
 def _edit(folder: Path, **changes: object) -> None:
     record = json.loads((folder / "student.json").read_text("utf-8"))
-    (folder / "student.json").write_text(json.dumps({**record, **changes}), "utf-8")
+    (folder / "student.json").write_text(json.dumps(with_checksum({**record, **changes})), "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -125,21 +128,48 @@ def test_files_that_do_not_belong_together_are_refused(
 def test_a_damaged_record_is_refused(tmp_path: Path, content: bytes) -> None:
     save_student(student(), tmp_path)
     (tmp_path / "student.json").write_bytes(content)
-    with pytest.raises(InputError):
+    with pytest.raises((DamagedError, InputError), match=re.escape(str(tmp_path))):
         load_student(tmp_path)
+
+
+def test_a_record_that_was_edited_is_not_believed(tmp_path: Path) -> None:
+    save_student(student(), tmp_path)
+    path = tmp_path / "student.json"
+    record = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**record, "labels": record["labels"][::-1]}), "utf-8")
+    with pytest.raises(DamagedError, match=r"student\.json is damaged or was edited: delete"):
+        load_student(tmp_path)
+
+
+def test_weights_of_another_student_are_refused(tmp_path: Path) -> None:
+    save_student(student(), tmp_path / "one")
+    other = student()
+    with torch.no_grad():
+        next(other.module.parameters()).mul_(2.0)
+    save_student(other, tmp_path / "two")
+    (tmp_path / "two" / "student.safetensors").replace(tmp_path / "one" / "student.safetensors")
+    with pytest.raises(DamagedError, match=r"not the one of student\.json: delete"):
+        load_student(tmp_path / "one")
+
+
+def test_weights_can_be_read_by_others_and_have_everybodys_permissions(tmp_path: Path) -> None:
+    save_student(student(), tmp_path)
+    weights, record = tmp_path / "student.safetensors", tmp_path / "student.json"
+    assert load_file(weights).keys() == student().module.state_dict().keys()
+    assert weights.stat().st_mode == record.stat().st_mode
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     save_student(student(), tmp_path)
     weights = tmp_path / "student.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(LiserError, match="can't be read"):
+    with pytest.raises(DamagedError, match=r"student\.safetensors is damaged"):
         load_student(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="can't write the student to"):
+    with pytest.raises(StorageError, match="can't make the folder"):
         save_student(student(), tmp_path / "file")
 
 

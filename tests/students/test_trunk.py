@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from liser.config import Frontend
-from liser.errors import InputError, NotFoundError, StorageError
+from liser.errors import DamagedError, InputError, NotFoundError, StorageError
+from liser.storage import with_checksum
 from liser.students.cnn import Cnn
 from liser.students.transformer import Transformer
-from liser.students.trunk import Trunk, inherited_of, load_trunk, save_trunk
+from liser.students.trunk import Trunk, inherited_of, is_made, load_trunk, save_trunk
 
 FRONTEND = Frontend(mels=16, hop_ms=10)
 
@@ -104,23 +105,40 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     path, weights = tmp_path / "trunk.json", tmp_path / "trunk.safetensors"
     good, record = path.read_text("utf-8"), json.loads(path.read_text("utf-8"))
     for text, words in (
-        ("{", "can't be read"),
-        ("[]", "has format None"),
-        ("[1]", "can't be read"),
-        (json.dumps(_without(record, "student")), "'student'"),
-        (json.dumps({**record, "frontend": {"mels": 3}}), "mels = 3"),
-        (json.dumps({**record, "provenance": 3}), "can't be read"),
+        ("{}", "has format None"),
+        (json.dumps(with_checksum(_without(record, "student"))), "'student'"),
+        (json.dumps(with_checksum({**record, "frontend": {"mels": 3}})), "mels = 3"),
+        (json.dumps(with_checksum({**record, "provenance": 3})), "can't be read"),
     ):
         path.write_text(text, "utf-8")
         with pytest.raises(InputError, match=words):
             load_trunk(tmp_path)
     path.write_text(json.dumps({**record, "format": 9}), "utf-8")
-    with pytest.raises(InputError, match=r"^the trunk in .* has format 9, this liser reads 1;"):
+    with pytest.raises(InputError, match=r"^the trunk in .* has format 9, this liser reads 2;"):
         load_trunk(tmp_path)
+    for text in ("{", "[1]", good.replace("provenance", "provenancf")):
+        path.write_text(text, "utf-8")
+        with pytest.raises(DamagedError, match=r"trunk\.json is damaged"):
+            load_trunk(tmp_path)
     path.write_text(good, "utf-8")
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(DamagedError, match=r"trunk\.safetensors is damaged .*make the trunk again"):
         load_trunk(tmp_path)
+
+
+def test_a_damaged_one_is_none_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not is_made(tmp_path)
+    save_trunk(trunk(), tmp_path)
+    assert is_made(tmp_path)
+    weights = tmp_path / "trunk.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    assert not caplog.text
+    assert not is_made(tmp_path)
+    assert f"{weights} is damaged" in caplog.text
+    save_trunk(trunk(), tmp_path)
+    assert is_made(tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from liser.config import Distillation, Frontend
 from liser.errors import InputError
+from liser.storage import with_checksum
 from liser.students.hearing import Clips
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
@@ -95,7 +96,9 @@ def test_a_kept_student_still_hears_its_variants(tmp_path: Path) -> None:
 def test_tempi_that_make_no_sense_are_refused(tmp_path: Path, tempi: object) -> None:
     save_student(student(), tmp_path)
     record = json.loads((tmp_path / "student.json").read_text("utf-8"))
-    (tmp_path / "student.json").write_text(json.dumps({**record, "tempi": tempi}), "utf-8")
+    (tmp_path / "student.json").write_text(
+        json.dumps(with_checksum({**record, "tempi": tempi})), "utf-8"
+    )
     with pytest.raises(InputError, match="don't fit"):
         load_student(tmp_path)
 

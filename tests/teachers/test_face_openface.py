@@ -99,3 +99,13 @@ def test_the_fingerprint_follows_the_files(tmp_path):
     write(tmp_path / "sub" / "b.csv")
     with pytest.raises(InputError, match="named alike"):
         OpenFaceTeacher(tmp_path)
+
+
+def test_one_csv_is_of_one_video(tmp_path):
+    write(tmp_path / "01.csv")
+    videos = [Utterance(f"{who}/01", video=tmp_path / who / "01.mp4") for who in ("ann", "bob")]
+    said = look(OpenFaceTeacher(tmp_path), *videos)
+    assert {skip.reason for skip in said.values()} == {"ambiguous name"}
+    parts = [Utterance(f"01@{n}", video=videos[0].video, start_s=n / 100, end_s=1) for n in (0, 2)]
+    said = look(OpenFaceTeacher(tmp_path), *parts)
+    assert not any(isinstance(target, Skip) for target in said.values())

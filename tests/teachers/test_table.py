@@ -122,8 +122,7 @@ def test_two_rows_for_one_clip_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({"who": ["a"], "x": [1.0]}, {}, "no text column clip"),
-        ({"clip": [1], "x": [1.0]}, {}, "no text column clip"),
+        ({"who": ["a"], "x": [1.0]}, {}, "no column clip"),
         ({"clip": ["a"], "x": [1.0]}, {"key": "who"}, "no column 'who'"),
         ({"clip": ["a"], "x": [1.0]}, {"where": "x"}, "COLUMN=VALUE"),
         ({"clip": ["a"], "m": ["v"], "x": [1.0]}, {"where": "m=f"}, "m is one of v"),
@@ -156,7 +155,7 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read as a table"):
         TableTeacher(tmp_path / "t.parquet", "face")
     (tmp_path / "t.csv").write_text("clip,x\na\nb,1,2\n")
-    with pytest.raises(InputError, match="cannot be read as a table"):
+    with pytest.raises(InputError, match="more cells"):
         TableTeacher(tmp_path / "t.csv", "face")
     (tmp_path / "t.xlsx").write_text("")
     with pytest.raises(InputError, match=r"not '\.xlsx'"):
@@ -186,3 +185,45 @@ def test_the_real_tables_are_read_as_they_are(shared: Path) -> None:
 
 
 CLIP = "1001_DFA_ANG_XX"
+
+
+def test_a_row_teaches_one_clip_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("clip,a,b\n01,1.0,2.0\n02.wav,3.0,1.0\nbob/02,5.0,6.0\n")
+    clips = [
+        Utterance(f"{who}/0{n}", audio=Path(f"{who}/0{n}.wav"))
+        for who in ("ann", "bob")
+        for n in (1, 2)
+    ]
+    told = {u.id: outcome for u, outcome in TableTeacher(path, "speech").observe(clips)}
+    assert {i: getattr(o, "reason", "") for i, o in told.items()} == {
+        "ann/01": "ambiguous name",
+        "ann/02": "ambiguous name",
+        "bob/01": "ambiguous name",
+        "bob/02": "",
+    }
+    skip = told["ann/01"]
+    assert isinstance(skip, Skip) and "ann/01 or bob/01" in skip.detail
+
+
+def test_two_rows_that_may_be_one_clip_teach_nothing(tmp_path: Path) -> None:
+    path = _parquet(tmp_path / "t.parquet", clip=["a.wav", "a.mp4"], x=[1.0, 2.0])
+    outcome = _one(TableTeacher(path, "face"), Utterance("a", audio=Path("a.wav")))
+    assert isinstance(outcome, Skip) and outcome.reason == "ambiguous name"
+
+
+def test_missing_values_and_numbers_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("Clip;x;y;id;mood\na;1,5;2;77;sad\nb;None;3;78;NA\nc;NA;4;79;\n", "utf-16")
+    teacher = TableTeacher(path, "face")
+    assert _embedding(teacher, "a") == [1.5, 2]
+    assert isinstance(_one(teacher, "b"), Skip) and isinstance(_one(teacher, "c"), Skip)
+    assert _embedding(TableTeacher(path, "face", where="MOOD=sad"), "a") == [1.5, 2]
+
+
+def test_numbers_may_name_clips(tmp_path: Path) -> None:
+    path = _parquet(tmp_path / "t.parquet", clip=[7.0, 8.0], x=[1.0, 2.0])
+    assert _embedding(TableTeacher(path, "face"), "7") == [1]
+    own = tmp_path / "t.csv"
+    own.write_text("utterance,x\n007,1\n008,2\n")
+    assert _embedding(TableTeacher(own, "face", key="Utterance"), "007") == [1]

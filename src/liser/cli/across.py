@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Encoder, Json, Store, settings_from
+from liser.cli.options import Encoder, Jobs, Json, Store, settings_from
 
 if TYPE_CHECKING:
     from liser.across import Source
@@ -43,7 +43,7 @@ def across(
             metavar="DIR", help="Test nothing: make one student of all speakers, and keep it here."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 2,
+    jobs: Jobs = 2,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -159,7 +159,9 @@ def _make(
                 "learnt from": f"{record['clips']} clips of {record['speakers']} speakers of "
                 f"{', '.join(record['corpora'])}, {record['labelled']} of them labelled",
                 "emotions": ", ".join(record["labels"]),
-                "held out": f"{', '.join(held)}; UAR {uar:.3f}" if held else "nobody",
+                "held out": f"{', '.join(held)}; UAR {uar:.3f}"
+                if held
+                else "; ".join(record["valid_notes"]) or "nobody",
                 "left out": f"{len(record['skipped'])} clips that could not be heard",
                 "student": f"{record['architecture']}, {record['parameters']:,} parameters",
                 "kept in": record["student"],

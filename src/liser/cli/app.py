@@ -25,7 +25,9 @@ from liser.cli import (
     pretrain,
     teach,
 )
+from liser.cli.choices import Verb
 from liser.cli.output import console
+from liser.cli.stop import stoppable, stopped_by
 from liser.errors import LiserError, MissingExtraError
 from liser.escaping import markup, visible
 from liser.terminal import accept_any_encoding
@@ -41,8 +43,12 @@ _EXTRAS = {
 """Packages that a verb may miss, and the extra that installs each."""
 
 
+_GO_ON = ("teach", "pretrain", "distill", "finetune", "compress", "benchmark", "across", "demo")
+"""Verbs that keep what was done and go on with it."""
+
+
 class _Verbs(TyperGroup):
-    """Says how to go on where Ctrl-C stopped a verb, and shows what was given as it can be."""
+    """Says how to go on where a verb was stopped, and shows what was given as it can be."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -51,9 +57,11 @@ class _Verbs(TyperGroup):
             if isinstance(said := getattr(error, "message", None), str):  # click's
                 error.message = visible(said, keep_lines=True)  # type: ignore[attr-defined]
             raise
-        except KeyboardInterrupt:
-            console.print("stopped; what was done is kept: give the same command again to go on")
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as error:
+            cause, status = stopped_by(error)
+            kept = "; what was done is kept: give the same command again to go on"
+            console.print(f"stopped by {cause}" + kept * (ctx.invoked_subcommand in _GO_ON))
+            raise typer.Exit(status) from None
 
 
 app = typer.Typer(
@@ -68,6 +76,8 @@ for verb in (
     *(evaluate, compress, export, benchmark, across, demo),
 ):
     verb.register(app)
+for command in app.registered_commands:
+    command.cls = Verb
 
 
 @app.callback(invoke_without_command=True)
@@ -81,9 +91,14 @@ def main() -> None:
     """Run the command line; every foreseen error ends in a sentence, not in a traceback.
 
     Exit statuses: 2 where the user can mend it, 1 where the fault is ours or the machine's, 130
-    after Ctrl-C.
+    after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     accept_any_encoding()
+    with stoppable():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except LiserError as error:

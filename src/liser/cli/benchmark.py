@@ -12,7 +12,9 @@ from liser.cli.options import (
     Encoder,
     FaceSpec,
     FaceTeacher,
+    Jobs,
     Json,
+    Labels,
     Layers,
     SettingsFile,
     SpeechTeacher,
@@ -39,8 +41,9 @@ def register(app: typer.Typer) -> None:
 
 def benchmark(
     context: typer.Context,
-    corpus: Annotated[str, typer.Argument(help="ravdess, cremad, folder or synthetic.")],
+    corpus: Annotated[str, typer.Argument(help="Kind of the corpus: {corpora}.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="The corpus's folder, or a manifest.")],
+    labels: Labels = None,
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
     encoder: Encoder = None,
@@ -79,7 +82,7 @@ def benchmark(
     detector: Detector = None,
     face_spec: FaceSpec = None,
     table_where: TableWhere = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 2,
+    jobs: Jobs = 2,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
     settings: SettingsFile = None,
     as_json: Json = False,
@@ -97,6 +100,7 @@ def benchmark(
         ask_teachers,
         check_student,
         numbers,
+        open_corpus,
         relative,
         settings_from,
         show,
@@ -104,7 +108,6 @@ def benchmark(
     )
     from liser.cli.output import console, print_json
     from liser.config import Protocol
-    from liser.corpora.registry import load_corpus
 
     if not speech_teacher or not face_teacher:
         raise InputError("a benchmark compares teachers: give --speech-teacher and --face-teacher")
@@ -132,7 +135,7 @@ def benchmark(
         Output("--out", record_file, (".json",)),
         Output("--report", report, (".html", ".htm")),
     )
-    loaded = load_corpus(corpus, data)
+    loaded = open_corpus(data, corpus, labels)
     folder = runs or Path("runs") / f"benchmark-{corpus}"
     options = teacher_options(layers, detector, face_spec, table_where)
     targets = ask_teachers(loaded, store, speech_teacher, face_teacher, options)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from liser.cli.options import Json, Kind, Seed, SettingsFile, Updates
+from liser.cli.options import Json, Kind, Labels, Seed, SettingsFile, Updates
 from liser.errors import InputError
 
 
@@ -27,10 +27,7 @@ def compress(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
-    ] = None,
+    labels: Labels = None,
     prune: Annotated[
         bool | None,
         typer.Option("--prune/--no-prune", help="Leave out channels.", show_default="prune"),
@@ -59,11 +56,10 @@ def compress(
     Example: `liser compress student/ --data recordings/ --keep 0.7 --out bundle/`
     """
 
-    from liser.cli.options import open_corpus, progress, settings_from, show
+    from liser.cli.options import labelled, open_corpus, progress, settings_from, show
     from liser.cli.output import print_json
     from liser.config import Compression
     from liser.corpora.joined import join
-    from liser.corpora.labelled import label_from
     from liser.escaping import markup
 
     for folder in (out, keep_student):
@@ -76,8 +72,7 @@ def compress(
         raise InputError("--keep-student keeps the pruned student, and --no-prune makes none")
     corpora = [open_corpus(path, kind) for path in data]
     corpus = corpora[0] if len(corpora) == 1 else join(corpora)
-    if labels is not None:
-        corpus = label_from(corpus, labels)
+    corpus = labelled(corpus, labels)
 
     from liser.compress import recipe
     from liser.students.student import load_student

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from liser.cli.options import Data, Kind, Labels
 
 if TYPE_CHECKING:
     from liser.corpora.base import Corpus
@@ -22,10 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def corpus(
-    path: Path = typer.Argument(metavar="DIR", help="The corpus's folder, or a manifest."),
-    kind: str | None = typer.Option(
-        None, help="ravdess, cremad, folder or synthetic; guessed from file names if left out."
-    ),
+    data: Data,
+    kind: Kind = None,
+    labels: Labels = None,
     json: bool = typer.Option(False, "--json", help="Print JSON, with every clip named."),
     decode: bool = typer.Option(
         True, "--decode/--no-decode", help="Look at every sample, or at the headers alone."
@@ -35,14 +35,12 @@ def corpus(
 
     Example: `liser corpus recordings/ --kind folder`
     """
-    from liser.cli.output import console, print_json
-    from liser.corpora.registry import guess_corpus, load_corpus
+    from liser.cli.options import open_corpus
+    from liser.cli.output import print_json
+    from liser.corpora.registry import guess_corpus
 
-    chosen = kind or guess_corpus(path)
-    if kind is None:
-        console.print(f"kind: {chosen} (guessed from the file names; --kind says otherwise)")
-    source = load_corpus(chosen, path)
-    report = _check(source, decode)
+    chosen = kind or guess_corpus(data)
+    report = _check(open_corpus(data, kind, labels), decode)
     if json:
         print_json({"kind": chosen, "guessed": kind is None, **asdict(report)})
     else:
@@ -66,6 +64,7 @@ def _print(report: CorpusReport) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from liser.cli.options import left_out_note
     from liser.escaping import markup
     from liser.terminal import Terminal
 
@@ -93,6 +92,8 @@ def _print(report: CorpusReport) -> None:
             table.add_row(markup(name), *cells, str(sum(counts.values())))
         table.add_section()
     out.print(table)
+    if report.left_out:
+        out.print(left_out_note(report.left_out), highlight=False)
     if not report.problems:
         out.print("nothing wrong" + ("" if report.decoded else " (as far as headers tell)"))
         return

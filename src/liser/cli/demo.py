@@ -4,6 +4,8 @@ from pathlib import Path
 
 import typer
 
+from liser.cli.options import Jobs, Seed
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -12,8 +14,8 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Path = typer.Option(Path("liser-demo"), help="Folder for all that the demo makes."),
-    seed: int = typer.Option(0, help="Of the corpus, the label draws and the students."),
-    jobs: int = typer.Option(2, min=1, help="Processes that train at the same time."),
+    seed: Seed = 0,
+    jobs: Jobs = 2,
     as_json: bool = typer.Option(False, "--json", help="Print the results record instead."),
 ) -> None:
     """Generate **synthetic** talking faces, distil students from teachers, and report.

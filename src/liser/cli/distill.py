@@ -14,6 +14,7 @@ from liser.cli.options import (
     FaceTeacher,
     Json,
     Kind,
+    Labels,
     Layers,
     Seed,
     SettingsFile,
@@ -39,10 +40,7 @@ def distill(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The student's folder.")],
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
-    ] = None,
+    labels: Labels = None,
     budget: Annotated[
         str | None,
         typer.Option(metavar="0.1|5", help="Keep this share, or this number a class, of labels."),
@@ -60,7 +58,7 @@ def distill(
     table_where: TableWhere = None,
     updates: Updates = None,
     valid_speakers: Annotated[
-        int, typer.Option(min=0, help="Speakers held out to calibrate on.")
+        int, typer.Option(min=0, max=10_000, help="Speakers held out to calibrate on.")
     ] = 2,
     settings: SettingsFile = None,
     seed: Seed = 0,
@@ -85,7 +83,7 @@ def distill(
     )
     from liser.cli.output import print_json
     from liser.config import Distillation
-    from liser.corpora.labelled import keep_labels, label_from
+    from liser.corpora.labelled import keep_labels
     from liser.folders import STUDENT
 
     STUDENT.check(out)
@@ -101,9 +99,7 @@ def distill(
     if start is not None:
         start.check(chosen.student, chosen.frontend)
     kept = None if budget is None else _budget(budget)
-    corpus = open_corpus(data, kind)
-    if labels is not None:
-        corpus = label_from(corpus, labels)
+    corpus = open_corpus(data, kind, labels)
     if kept is not None:
         corpus = keep_labels(corpus, kept, seed)
     _refuse_unlabelled(corpus)
@@ -198,6 +194,8 @@ def _print(record: dict[str, Any]) -> None:
             }
         )
     )
+    for note in record["valid_notes"]:
+        show(f"note: {markup(note)}; --valid-speakers says how many")
     for t in record["teachers"]:
         if t["skipped"]:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))

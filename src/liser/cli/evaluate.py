@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Data, Json, Kind, Seed, SettingsFile
+from liser.cli.options import Data, Json, Kind, Labels, Seed, SettingsFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,11 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     context: typer.Context,
     student: Annotated[
-        Path, typer.Argument(metavar="STUDENT", help="Folder of a student, or of a bundle.")
+        Path,
+        typer.Argument(
+            metavar="STUDENT",
+            help="Folder of a student or of a bundle; default: the model that comes along.",
+        ),
     ],
     data: Data,
     report: Annotated[
@@ -38,10 +42,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE.csv", help="Write what it says of each clip; - for stdout."),
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
-    ] = None,
+    labels: Labels = None,
     allow_seen_speakers: Annotated[
         bool, typer.Option("--allow-seen-speakers", help="Score speakers it was trained on, too.")
     ] = False,
@@ -49,8 +50,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="all|NAME,NAME",
-            help="Score it on spoilt sound, too: telephone, noise, rooms, …; a wrong name lists "
-            "them.",
+            help="Score it on spoilt sound, too: all, or some of {degradations}.",
         ),
     ] = None,
     threshold: Annotated[
@@ -71,7 +71,6 @@ def evaluate(
     from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.options import open_corpus, progress, settings_from
     from liser.config import Settings
-    from liser.corpora.labelled import label_from
     from liser.errors import InputError
 
     settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
@@ -80,9 +79,7 @@ def evaluate(
         Output("--predictions", predictions, (".csv",), stdout=True),
         Output("--report", report, (".html", ".htm")),
     )
-    corpus = open_corpus(data, kind)
-    if labels is not None:
-        corpus = label_from(corpus, labels)
+    corpus = open_corpus(data, kind, labels)
     if report is not None and all(u.label is None for u in corpus.utterances):
         raise InputError("without labels there is nothing to report: leave --report out")
 
@@ -113,10 +110,10 @@ def evaluate(
 def _loaded(folder: Path) -> Student | Recognizer:
     """Load a student, or a bundle, which is heard as people hear it."""
     from liser.bundle import RECORD
+    from liser.runtime.recognizer import bundle_folder, load
 
+    folder = bundle_folder(folder)
     if (folder / RECORD).exists():
-        from liser.runtime.recognizer import load
-
         return load(folder)
     from liser.students.student import load_student
 

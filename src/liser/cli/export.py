@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liser.bundle import WINDOW_S
 from liser.cli.options import Json
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def export(
         ),
     ] = None,
     window_s: Annotated[
-        float, typer.Option(min=0.5, help="Longest stretch that is heard at once, seconds.")
+        float,
+        typer.Option(
+            min=WINDOW_S[0], max=WINDOW_S[1], help="Longest stretch that is heard at once, seconds."
+        ),
     ] = 6.0,
     as_json: Json = False,
 ) -> None:

@@ -24,16 +24,19 @@ def faces(
         list[Path], typer.Argument(metavar="VIDEO…", help="Videos, or folders of them.")
     ],
     detector: Annotated[
-        str, typer.Option(metavar="yunet|lbp", help="Face detector; yunet:FILE for own weights.")
+        str,
+        typer.Option(
+            metavar="NAME[:FILE]", help="Face detector: {detectors}; yunet:FILE for own weights."
+        ),
     ] = "yunet",
     expression: Annotated[
         str | None,
-        typer.Option(
-            metavar="WEIGHTS", help="Expression net: an .onnx file, or face-api-expression."
-        ),
+        typer.Option(metavar="WEIGHTS", help="Expression net: an .onnx file, or {nets}."),
     ] = None,
     spec: FaceSpec = None,
-    frames_per_second: Annotated[float, typer.Option(help="Frames looked at, a second.")] = 5.0,
+    frames_per_second: Annotated[
+        float, typer.Option(min=0.01, max=240.0, help="Frames looked at, a second.")
+    ] = 5.0,
     save_crops: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write each clip's faces as one picture.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from liser.cli.options import Data, Json, Kind, Seed, SettingsFile, Updates
+from liser.cli.options import Data, Json, Kind, Labels, Seed, SettingsFile, Updates
 from liser.errors import InputError
 
 
@@ -20,14 +20,11 @@ def finetune(
     student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new student.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label."),
-    ] = None,
+    labels: Labels = None,
     kind: Kind = None,
     updates: Updates = None,
     valid_speakers: Annotated[
-        int, typer.Option(min=0, help="Speakers held out to calibrate on.")
+        int, typer.Option(min=0, max=10_000, help="Speakers held out to calibrate on.")
     ] = 0,
     settings: SettingsFile = None,
     seed: Seed = 0,
@@ -42,15 +39,12 @@ def finetune(
     from liser.cli.options import facts, open_corpus, settings_from, show, training
     from liser.cli.output import print_json
     from liser.config import Training
-    from liser.corpora.labelled import label_from
     from liser.folders import STUDENT
 
     if out.resolve() == student.resolve():
         raise InputError(f"--out {out} is the student itself: give another folder")
     STUDENT.check(out)
-    corpus = open_corpus(data, kind)
-    if labels is not None:
-        corpus = label_from(corpus, labels)
+    corpus = open_corpus(data, kind, labels)
 
     from liser import distill as stage
     from liser.students.student import load_student
@@ -81,6 +75,8 @@ def finetune(
     rows = {"learnt from": clips, "kept in": str(out)}
     if record["valid_uar"] is not None:
         rows["validation"] = f"UAR {record['valid_uar']:.3f}"
+    elif record["valid_notes"]:
+        rows["validation"] = "; ".join(record["valid_notes"])
     if record["skipped"]:
         some = ", ".join(f"{s['id']} ({s['reason']})" for s in record["skipped"][:5])
         rows["left out"] = f"{len(record['skipped'])} clips that can't be heard, such as {some}"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from liser.cli.stop import Stopped
     from liser.errors import MediaError
     from liser.runtime import Prediction, Segment, Stream
 
@@ -41,7 +42,9 @@ def listen(
     device: Annotated[
         str | None, typer.Option(help="Microphone: its number, or part of its name.")
     ] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, max=1e6, help="Stop after so long.")
+    ] = None,
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Let a recording play the microphone.")
     ] = None,
@@ -90,12 +93,13 @@ def _hear(
     blocks: Iterator[Any],
     seconds: float | None,
     told: Callable[[list[Segment]], None],
-) -> tuple[float, MediaError | None]:
+) -> tuple[float, MediaError | Stopped | None]:
     """Feed the stream until it is over, or Ctrl-C.
 
-    Returns the highest peak that came, and what broke the sound off: it costs nothing of what was
-    heard before.
+    Returns the highest peak that came, and what broke the sound off, or the signal that did: it
+    costs nothing of what was heard before.
     """
+    from liser.cli.stop import Stopped
     from liser.errors import MediaError
 
     peak = 0.0
@@ -107,10 +111,10 @@ def _hear(
             peak = max(peak, float(abs(block).max(initial=0.0)))
             if seconds is not None and stream.duration_s >= seconds - 0.5 / stream.sample_rate:
                 break
+    except (MediaError, Stopped) as error:
+        return peak, error
     except KeyboardInterrupt:
         pass  # the way in which people end it
-    except MediaError as error:
-        return peak, error
     return peak, None
 
 

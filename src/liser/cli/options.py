@@ -64,34 +64,37 @@ def _is_repeatable(parameter: Any) -> bool:
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The corpus's folder, or a manifest.")]
 Kind = Annotated[
     str | None,
-    typer.Option(help="ravdess, cremad, folder or synthetic; guessed from names if left out."),
+    typer.Option(help="Of the corpus: {corpora}; guessed from file names if left out."),
+]
+Labels = Annotated[
+    Path | None, typer.Option(metavar="FILE.csv", help="Labels: columns id (or path) and label.")
 ]
 SpeechTeacher = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEACHER",
-        help="opensmile[:SET], a Hugging Face id or folder, a .parquet/.csv of embeddings, or "
-        "votes:TABLE[:COLUMN=VALUE]; may be given again.",
+        help="One of: {speech_teachers}. May be given again.",
     ),
 ]
 FaceTeacher = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEACHER",
-        help="hog, an expression net (name or .onnx), a Hugging Face image classifier, "
-        "a folder of OpenFace CSVs, a .parquet/.csv of embeddings, or "
-        "votes:TABLE[:COLUMN=VALUE]; may be given again.",
+        help="One of: {face_teachers}. May be given again.",
     ),
 ]
 Layers = Annotated[
     str | None, typer.Option(metavar="2,3", help="Hidden layers of a Hugging Face speech encoder.")
 ]
 Detector = Annotated[
-    str | None, typer.Option(metavar="yunet|lbp", help="Face detector; yunet:FILE for own weights.")
+    str | None,
+    typer.Option(
+        metavar="NAME[:FILE]", help="Face detector: {detectors}; yunet:FILE for own weights."
+    ),
 ]
 FaceSpec = Annotated[
     str | None,
-    typer.Option(metavar="face-api|FILE.json", help="What an .onnx net takes and gives."),
+    typer.Option(metavar="SPEC", help="What an .onnx net takes and gives: FILE.json, or {specs}."),
 ]
 TableWhere = Annotated[
     str | None, typer.Option(metavar="COLUMN=VALUE", help="Rows of a table that teach.")
@@ -118,8 +121,13 @@ Encoder = Annotated[
         "student.",
     ),
 ]
-StudentSize = Annotated[str | None, typer.Option(help="tiny, conv, small or base.")]
-Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
+StudentSize = Annotated[str | None, typer.Option(help="Architecture: {students}.")]
+MOST_JOBS, HIGHEST_SEED = 256, 2**32 - 1
+
+Jobs = Annotated[
+    int, typer.Option(min=1, max=MOST_JOBS, help="Processes that train at the same time.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=HIGHEST_SEED, help="Seed of all that is random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -178,15 +186,57 @@ def numbers(text: str | None, flag: str, kind: type[int] | type[float]) -> tuple
         raise InputError(f"{flag} {text!r} is not a list of {noun} such as 2,3") from None
 
 
-def open_corpus(path: Path, kind: str | None) -> Corpus:
-    """Load a corpus; where its kind is guessed, say so."""
+def open_corpus(path: Path, kind: str | None, labels: Path | None = None) -> Corpus:
+    """Load a corpus, with the labels of a table if one is given; say so if its kind is guessed."""
     from liser.cli.output import console
     from liser.corpora.registry import guess_corpus, load_corpus
 
     chosen = kind or guess_corpus(path)
     if kind is None:
         console.print(f"kind: {chosen} (guessed from the file names; --kind says otherwise)")
-    return load_corpus(chosen, path)
+    corpus = load_corpus(chosen, path)
+    tell_synonyms(corpus)
+    return labelled(corpus, labels)
+
+
+def labelled(corpus: Corpus, table: Path | None) -> Corpus:
+    """Return the corpus with the labels of a table, if there is one."""
+    from liser.corpora.labelled import label_from
+
+    if table is None:
+        return corpus
+    corpus = label_from(corpus, table)
+    tell_synonyms(corpus)
+    return corpus
+
+
+def tell_synonyms(corpus: Corpus) -> None:
+    """Say, once, which labels are taken for emotions of another name."""
+
+    from liser.cli.output import console
+
+    if corpus.synonyms:
+        told = ", ".join(f"{name} as {label}" for name, label in corpus.synonyms)
+        console.print(f"labels: taking {markup(told)}", highlight=False)
+
+
+_NOTED = 3
+_LEFT_OUT = {
+    "not media": ("file that isn't media", "files that aren't media"),
+    "hidden": ("hidden file", "hidden files"),
+    "same file": ("other name of the same file", "other names of the same files"),
+}
+
+
+def left_out_note(left_out: Sequence[Skip]) -> str:
+    """Count, in a line, what is plainly nothing to hear, and name some of it."""
+
+    parts = []
+    for reason, n in Counter(skip.reason for skip in left_out).items():
+        what = _LEFT_OUT.get(reason, (reason, reason))[n > 1]
+        some = [skip.id for skip in left_out if skip.reason == reason][:_NOTED]
+        parts.append(f"{n} {what} ({', '.join(some)}{', …' if n > len(some) else ''})")
+    return markup(f"left out: {'; '.join(parts)}")
 
 
 def teacher_options(
@@ -224,6 +274,7 @@ def taught(targets: Sequence[Targets]) -> list[dict[str, Any]]:
             "fingerprint": t.fingerprint,
             "clips": int(t.valid.sum()),
             "computed": t.computed,
+            "damaged": t.damaged,
             "read": max(0, len(t.ids) - t.computed),
             "skipped": skips(t.skipped),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from liser.runtime import Prediction, Recognizer
 
 STDIN = "-"
-STOPPED = "stopped"
 
 BundleFolder = Annotated[
     Path | None,
-    typer.Option("--bundle", metavar="DIR", help="A model; left out, the one that comes along."),
+    typer.Option(
+        "--bundle", metavar="DIR", help="A model; default, or left out: the one that comes along."
+    ),
 ]
 AllSound = Annotated[
     bool,
@@ -62,7 +63,9 @@ def predict(
     ] = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
-    threads: Annotated[int, typer.Option(help="Threads that the model may use.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=256, help="Threads that the model may use.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Say which emotion is heard in recordings, whole and piece by piece.
@@ -72,10 +75,12 @@ def predict(
     Example: `liser predict talk.mp4 interviews/ --csv heard.csv --plot timeline.png`
     """
     from liser.cli.check_outputs import Output, check_outputs, goes_to_stdout
-    from liser.cli.output import print_json
+    from liser.cli.options import show
+    from liser.cli.output import console, print_json
+    from liser.cli.stop import stopped_by
     from liser.runtime.timeline import FORMATS, check_plot
 
-    found, skipped = _find(files)
+    found, skipped, left_out = _find(files)
     check_outputs(
         context,
         Output("--csv", csv, (".csv",), stdout=True),
@@ -85,16 +90,20 @@ def predict(
     if plot is not None:
         check_plot(plot, len(found))
     recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
-    predictions = _listen(recognizer, found, skipped)
+    predictions, stopped = _listen(recognizer, found, skipped)
     try:
         _write(csv, plot, predictions, recognizer.labels)
     finally:  # a full disk costs nobody the answers
         if as_json:
-            print_json(_record(recognizer, predictions, skipped))
+            print_json(_record(recognizer, predictions, skipped, left_out))
         else:
-            _print(recognizer, predictions, skipped, beside=goes_to_stdout(csv))
-    if any(skip.reason == STOPPED for skip in skipped):
-        raise typer.Exit(130)
+            parts = _tables(recognizer, predictions, skipped, left_out)
+            show(*parts, beside=goes_to_stdout(csv))
+    if stopped is not None:
+        cause, status = stopped_by(stopped)
+        heard = f"{len(predictions)} of {len(found)} recordings were listened to"
+        console.print(f"stopped by {cause}: {heard}", highlight=False)
+        raise typer.Exit(status)
     if not predictions:
         raise typer.Exit(2)
 
@@ -126,84 +135,109 @@ def _write(
         plot_timeline(plot, predictions, labels)
 
 
-def _find(names: Sequence[str]) -> tuple[list[str], list[Skip]]:
-    """Look into folders; a folder without media is skipped as a bad file is."""
-    from liser.corpora.base import Skip
-    from liser.corpora.files import media_files
+def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
+    """Look into folders: what to hear, each file once; what can't be heard; what is no media.
+
+    A folder without media is skipped as a bad file is.
+    """
+    from dataclasses import replace
+
+    from liser.corpora.base import Skip, readable
+    from liser.corpora.files import is_folder, look_through, once
     from liser.errors import NotFoundError
 
-    found: list[str] = []
+    named: list[str] = []
     skipped: list[Skip] = []
+    left_out: list[Skip] = []
     for name in names:
-        if name == STDIN or not Path(name).is_dir():
-            found.append(name)
+        if name == STDIN or not is_folder(name):
+            named.append(name)
             continue
         try:
-            found += map(str, media_files(Path(name)))
+            found = look_through(Path(name))
         except NotFoundError as error:
-            skipped.append(Skip(name, "no media", str(error)))
-    return list(dict.fromkeys(found)), skipped
+            skipped.append(Skip(readable(name), "unreadable", str(error)))
+            continue
+        named += [str(file.path) for file in found.media]
+        for skips, own in ((skipped, found.skipped), (left_out, found.left_out)):
+            skips += [replace(s, id=readable(Path(name)) + "/" + s.id) for s in own]
+        if not found.media:
+            skipped.append(Skip(readable(name), "no media", "the folder holds no media file"))
+    heard, again = once(named)
+    return heard, skipped, [*left_out, *again]
 
 
 def _listen(
     recognizer: Recognizer, names: Sequence[str], skipped: list[Skip]
-) -> list[tuple[str, Prediction]]:
-    """Ask about each file; what can't be used, or Ctrl-C came before, goes to `skipped`."""
-    from liser.cli.options import progress
-    from liser.corpora.base import Skip
-    from liser.errors import InputError, MediaError
+) -> tuple[list[tuple[str, Prediction]], KeyboardInterrupt | None]:
+    """Ask about each file; what can't be used goes to `skipped`.
 
-    predictions = []
+    So does what Ctrl-C or a signal came before, which is returned too.
+    """
+    from liser.cli.options import progress
+    from liser.cli.stop import stopped_by
+    from liser.corpora.base import Skip, readable
+    from liser.errors import InputError
+
+    predictions: list[tuple[str, Prediction]] = []
+    stopped = None
     with progress("listening", len(names)) as update:
         for number, name in enumerate(names):
-            update(number, None, Path(name).name)
+            update(number, None, readable(Path(name).name))
             try:
                 source = sys.stdin.buffer if name == STDIN else name
                 predictions.append((name, recognizer.predict(source)))
-            except MediaError as error:
-                skipped.append(Skip(name, error.reason, error.detail))
             except InputError as error:
-                skipped.append(Skip(name, "not usable", str(error)))
-            except KeyboardInterrupt:
-                skipped += [Skip(left, STOPPED, "Ctrl-C came first") for left in names[number:]]
+                skipped.append(Skip(readable(name), "not usable", str(error)))
+            except Exception as error:
+                skipped.append(Skip.of(readable(name), error))
+            except KeyboardInterrupt as error:
+                stopped = error
+                why = f"{stopped_by(error)[0]} came first"
+                skipped += [Skip(readable(left), "stopped", why) for left in names[number:]]
                 break
         update(len(predictions) + len(skipped), None, "listened")
-    return predictions
+    return predictions, stopped
 
 
 def _record(
-    recognizer: Recognizer, predictions: Sequence[tuple[str, Prediction]], skipped: Sequence[Skip]
+    recognizer: Recognizer,
+    predictions: Sequence[tuple[str, Prediction]],
+    skipped: Sequence[Skip],
+    left_out: Sequence[Skip],
 ) -> dict[str, Any]:
+    from liser.corpora.base import readable
+
     return {
         "bundle": recognizer.bundle.name,
         "labels": recognizer.labels,
         "threshold": recognizer.bundle.threshold,
         "one_speaker": recognizer.one_speaker,
-        "recordings": [{"file": name, **answer.to_dict()} for name, answer in predictions],
+        "recordings": [{"file": readable(name), **p.to_dict()} for name, p in predictions],
         "skipped": [{"file": s.id, "reason": s.reason, "detail": s.detail} for s in skipped],
+        "left_out": [{"file": s.id, "reason": s.reason, "detail": s.detail} for s in left_out],
     }
 
 
-def _print(
+def _tables(
     recognizer: Recognizer,
     predictions: Sequence[tuple[str, Prediction]],
     skipped: Sequence[Skip],
-    beside: bool,
-) -> None:
-    """Show it all, `beside` stdout where that holds the CSV."""
-    from liser.cli.options import show
+    left_out: Sequence[Skip],
+) -> Iterator[RenderableType]:
+    from liser.cli.options import left_out_note
 
-    parts: list[RenderableType] = []
     if predictions:
-        parts.append(_table(predictions))
+        yield _table(predictions)
     if len(predictions) == 1 and len(predictions[0][1].segments) > 1:
-        parts.append(segments_table(predictions[0][1]))
+        yield segments_table(predictions[0][1])
     if any(answer.label == "uncertain" for _, answer in predictions):
         least = recognizer.bundle.threshold
-        parts.append(f"uncertain: no emotion reaches the model's least probability, {least:.2f}")
+        yield f"uncertain: no emotion reaches the model's least probability, {least:.2f}"
     if skipped:
-        parts.append(_skipped_table(skipped))
-    show(*parts, beside=beside)
+        yield _skipped_table(skipped)
+    if left_out:
+        yield left_out_note(left_out)
 
 
 def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Json, Seed, SettingsFile, Store, StudentSize, Updates
+from liser.cli.options import Json, Kind, Seed, SettingsFile, Store, StudentSize, Updates
 from liser.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def pretrain(
         str, typer.Option(metavar="MODEL", help="A Whisper model: hub id or local folder.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The trunk's folder.")],
+    kind: Kind = None,
     student: StudentSize = None,
     store: Store = Path("targets"),
     updates: Updates = None,
@@ -49,12 +50,12 @@ def pretrain(
 
     recipe = settings_from(PretrainingRecipe, settings, {"updates": updates}, {})
     chosen, frontend = recipe.pretraining, recipe.frontend
-    kind = student or "base"
-    check_student(kind)
+    architecture = student or "base"
+    check_student(architecture)
     TRUNK.check(out)
     if (out / "trunk.json").exists():
         raise InputError(f"{out} holds a trunk already: choose another folder, or delete it")
-    corpora = [open_corpus(folder, None) for folder in data]
+    corpora = [open_corpus(folder, kind) for folder in data]
 
     from liser import pretrain as stage
     from liser.frame_store import FrameStore
@@ -62,7 +63,7 @@ def pretrain(
     from liser.students.trunk import save_trunk
     from liser.students.whisper import Whisper
 
-    stage.build_heir(kind, frontend.mels)  # or refused before any work
+    stage.build_heir(architecture, frontend.mels)  # or refused before any work
     whisper, frames = Whisper(encoder), FrameStore(store)
     total = sum(len(corpus.utterances) for corpus in corpora)
     with progress("hearing the clips", total) as update:
@@ -74,7 +75,7 @@ def pretrain(
             heard,
             whisper,
             frames,
-            kind,
+            architecture,
             chosen,
             seed=seed,
             checkpoint=out / "checkpoint.pt",
@@ -85,7 +86,7 @@ def pretrain(
     save_trunk(trunk, out)
     (out / "checkpoint.pt").unlink(missing_ok=True)
     skipped = [s for source in heard for s in source.clips.skipped]
-    _tell({"trunk": str(out), "student": kind, **trunk.provenance}, skipped, as_json)
+    _tell({"trunk": str(out), "student": architecture, **trunk.provenance}, skipped, as_json)
 
 
 def _counter(

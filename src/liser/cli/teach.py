@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,6 +22,9 @@ from liser.cli.options import (
     TableWhere,
 )
 from liser.errors import InputError
+
+if TYPE_CHECKING:
+    from liser.corpora.base import Skip
 
 
 def register(app: typer.Typer) -> None:
@@ -61,20 +65,21 @@ def teach(
         "corpus": corpus.name,
         "clips": len(corpus.utterances),
         "left_out": len(corpus.skipped),
+        "not_media": [{"file": s.id, "reason": s.reason} for s in corpus.left_out],
         "store": str(store),
         "teachers": taught(targets),
     }
     if as_json:
         print_json(record)
     else:
-        _print(record)
+        _print(record, corpus.left_out)
 
 
-def _print(record: dict[str, Any]) -> None:
+def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from liser.cli.options import show, skips_table
+    from liser.cli.options import left_out_note, show, skips_table
     from liser.escaping import markup
 
     table = Table(title=markup(f"{record['corpus']}: {record['clips']} clips"), box=SIMPLE)
@@ -91,4 +96,6 @@ def _print(record: dict[str, Any]) -> None:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
     if record["left_out"]:
         show(f"{record['left_out']} files are no clip of the corpus: see `liser corpus`")
+    if left_out:
+        show(left_out_note(left_out))
     show(f"kept in {markup(record['store'])}")

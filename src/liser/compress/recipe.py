@@ -24,6 +24,7 @@ from liser.compress.table import Version, table_of
 from liser.config import Compression
 from liser.corpora.base import Corpus
 from liser.corpora.joined import bare
+from liser.corpora.tables import same_name
 from liser.errors import InputError
 from liser.evaluate import seen_speakers
 from liser.export import export_student
@@ -118,13 +119,14 @@ def divide(student: Student, corpus: Corpus, clips: Clips) -> tuple[Rows, NDArra
     """
     seen = set(seen_speakers(listener_of(student), corpus))
     held = set(student.provenance.get("result", {}).get("valid_speakers", ()))
-    held |= {bare(who) for who in held}
+    held = {same_name(name) for who in held for name in (who, bare(who))}
     people = [corpus.utterances[row] for row in np.flatnonzero(clips.heard)]
     places = np.flatnonzero(clips.heard)
+    names = [u.speaker_id or "" for u in people]
     ours = np.array([u.speaker_id is None or u.speaker_id in seen for u in people], np.bool_)
     known = np.array([u.label in student.labels for u in people], np.bool_)
     valid = np.array(
-        [u.speaker_id in held or bare(u.speaker_id or "") in held for u in people], np.bool_
+        [bool({same_name(who), same_name(bare(who))} & held) for who in names], np.bool_
     )
     if not (ours & valid).any():
         valid = ours & (np.cumsum(ours) % CHECK_SHARE == 0)

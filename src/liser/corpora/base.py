@@ -1,5 +1,7 @@
 """The records that every corpus gives: utterances, what was skipped, and what the labels mean."""
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -7,7 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from liser.config import Frontend
-from liser.errors import InputError
+from liser.errors import InputError, LiserError, MediaError
+
+_log = logging.getLogger(__name__)
+_ESCAPED = re.compile("[\udc80-\udcff]")  # how Python holds a byte of a name that isn't UTF-8
 
 LabelKind = Literal["intended", "perceived", "given"]
 """What a label is against: the emotion an actor was asked for (intended), the one that a crowd
@@ -65,16 +70,62 @@ class Skip:
     reason: str
     detail: str
 
+    @classmethod
+    def of(cls, clip: str, error: Exception) -> "Skip":
+        """Return the skip of a clip that `error` made unusable, whatever it was.
+
+        A `MediaError` says what is wrong with the clip. Any other error of a file, a decoder or a
+        teacher costs this clip only: it is named by its type, and its traceback is logged at the
+        level of debugging. Other errors of ours are about settings, not clips, and a missing
+        package is missing for every clip: they are raised.
+        """
+        if isinstance(error, MediaError):
+            return cls(clip, error.reason, readable(error.detail))
+        if isinstance(error, LiserError | ImportError):
+            raise error
+        if isinstance(error, FileNotFoundError):
+            return cls(clip, "missing file", readable(error))
+        if isinstance(error, OSError):
+            return cls(clip, "unreadable", readable(error))
+        _log.debug("clip %s: unforeseen error", clip, exc_info=error)
+        if isinstance(error, MemoryError):
+            return cls(clip, "too large", "it takes more memory than there is")
+        return cls(clip, "unforeseen error", f"{type(error).__name__}: {readable(error)}")
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same bytes may be usable the next time."""
+        return self.reason in ("missing file", "unreadable", "too large", "unforeseen error")
+
+
+def readable(name: object) -> str:
+    """Return a path or message as text that any file, table and terminal takes.
+
+    Bytes of a file's name that aren't UTF-8 are written as ``\\xe9``.
+
+    >>> readable(Path(b"caf\\xe9.wav".decode("utf-8", "surrogateescape")))
+    'caf\\\\xe9.wav'
+    """
+    text = _ESCAPED.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", str(name))
+    return text.encode("utf-8", "backslashreplace").decode()
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Utterances with the label set that they are labelled in, and what was left out and why."""
+    """Utterances with the label set that they are labelled in, and what was left out and why.
+
+    `skipped` are clips that could not be used. `left_out` are files of a folder that are plainly
+    no clips: text, pictures, what is hidden. `synonyms` says which emotions had other names, as
+    (name, what it was taken for).
+    """
 
     name: str
     labels: tuple[str, ...]
     label_kind: LabelKind
     utterances: tuple[Utterance, ...]
     skipped: tuple[Skip, ...] = field(default=())
+    left_out: tuple[Skip, ...] = field(default=())
+    synonyms: tuple[tuple[str, str], ...] = field(default=())
 
     def __post_init__(self) -> None:
         doubles = [i for i, n in Counter(u.id for u in self.utterances).items() if n > 1]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liser.corpora.base import Corpus, LabelKind, Utterance
-from liser.errors import MediaError
+from liser.corpora.base import Corpus, LabelKind, Skip, Utterance
 
 CHECK_RATE = 16_000  # Hz; speech students and teachers hear nothing above half of it
 SILENT_PEAK = 10 ** (-60 / 20)  # -60 dB of full scale: below a quiet room's noise
@@ -34,7 +33,8 @@ class CorpusReport:
     counts stored log-mels, which are heard where there is no file. `duration_s` is the total of
     the utterances that could be opened, and `sample_rates` maps the files' own rates, in Hz, to
     the number of those utterances. `decoded` tells whether the samples were looked at; without
-    it, nothing is known of silence, damage inside a file, or equal contents.
+    it, nothing is known of silence, damage inside a file, or equal contents. `left_out` and
+    `synonyms` are the corpus's.
     """
 
     name: str
@@ -49,6 +49,8 @@ class CorpusReport:
     sample_rates: dict[int, int]
     decoded: bool
     problems: tuple[Problem, ...]
+    left_out: tuple[Skip, ...] = ()
+    synonyms: tuple[tuple[str, str], ...] = ()
 
 
 def corpus(
@@ -89,10 +91,9 @@ def corpus(
                     first = contents.setdefault((digests[u.audio], u.start_s, u.end_s), u.id)
                     if first != u.id:
                         faults.append(("duplicated content", f"the same bytes as {first}"))
-            except MediaError as error:
-                note(error.reason, u.id, error.detail)
-            except OSError as error:
-                note("unreadable", u.id, f"{u.audio}: {error.strerror}")
+            except Exception as error:
+                skip = Skip.of(u.id, error)
+                note(skip.reason, u.id, skip.detail)
             else:
                 duration_s += heard_s
                 rates[rate] += 1
@@ -101,8 +102,9 @@ def corpus(
         elif u.logmel is not None and decode:
             try:
                 reader.power(u.logmel)
-            except MediaError as error:
-                note(error.reason, u.id, error.detail)
+            except Exception as error:
+                skip = Skip.of(u.id, error)
+                note(skip.reason, u.id, skip.detail)
         advance()
     imbalance = _imbalance(source)
     if imbalance is not None:
@@ -120,6 +122,8 @@ def corpus(
         sample_rates=dict(sorted(rates.items())),
         decoded=decode,
         problems=tuple(Problem(reason, clips) for reason, clips in sorted(problems.items())),
+        left_out=source.left_out,
+        synonyms=source.synonyms,
     )
 
 

@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from liser.config import Frontend
-from liser.corpora.base import Corpus, Skip, StoredLogMel, Utterance
-from liser.corpora.files import (
-    AUDIO_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Takes,
-    first_of,
-    group_takes,
-    media_files,
-)
+from liser.corpora.base import Corpus, Skip, StoredLogMel, Utterance, readable
+from liser.corpora.files import Take, best, find_media, group_takes, look_through, sound_of
 from liser.corpora.tables import Row, read_rows, text
 from liser.errors import InputError, NotFoundError
 from liser.labels import CREMAD, canonical
@@ -74,7 +67,7 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
     path = Path(path)
     _one_of("labels", labels, get_args(Labels))
     _one_of("votes", votes, get_args(Votes))
-    takes, skipped = _clips(path)
+    takes, skipped, left_out = _clips(path)
     winners = _winners(path)
     if labels == "perceived" and winners is None:
         raise NotFoundError(
@@ -86,15 +79,15 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
     sexes = _sexes(path)
     misspelt = {right: wrong for wrong, right in _MISSPELT.items()}
     utterances = []
-    for name, formats in sorted(takes.items()):
+    for name, take in sorted(takes.items()):
         actor, _, emotion, _ = name.split("_")
         utterances.append(
             Utterance(
                 id=name,
                 speaker_id=actor,
                 label=canonical(emotion) if labels == "intended" else won[votes].get(name),
-                audio=first_of(formats, AUDIO_SUFFIXES + VIDEO_SUFFIXES),
-                video=first_of(formats, VIDEO_SUFFIXES),
+                audio=sound_of(take),
+                video=best(take, "video"),
                 sex=sexes.get(actor),
                 aliases=(misspelt[name],) if name in misspelt else (),
                 logmel=logmels.get(name),
@@ -102,7 +95,7 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
                 overheard=won.get("voice", {}).get(name),
             )
         )
-    return Corpus("cremad", CREMAD, labels, tuple(utterances), tuple(skipped))
+    return Corpus("cremad", CREMAD, labels, tuple(utterances), tuple(skipped), left_out)
 
 
 def is_name(stem: str) -> bool:
@@ -118,19 +111,14 @@ def _spelt(name: str) -> str:
     return _MISSPELT.get(name, name)
 
 
-def _clips(path: Path) -> tuple[Takes, list[Skip]]:
-    """Gather the files of each clip, and the clips without a file."""
+def _clips(path: Path) -> tuple[dict[str, Take], list[Skip], tuple[Skip, ...]]:
+    """Gather the files of each clip and the clips without a file; what is skipped and left out."""
     clip_list = _find(path, CLIP_LISTS)
-    try:
-        files = media_files(path)
-    except NotFoundError:
-        if clip_list is None:
-            raise
-        files = ()
-    understood, skipped = [], []
-    for file in files:
-        name = file.relative_to(path).as_posix()
-        if is_name(file.stem):
+    found = find_media(path) if clip_list is None else look_through(path)
+    understood, skipped = [], list(found.skipped)
+    for file in found.media:
+        name = readable(file.path.relative_to(path).as_posix())
+        if is_name(file.path.stem):
             understood.append(file)
         else:
             skipped.append(Skip(name, "name not understood", "not like 1001_DFA_ANG_XX"))
@@ -139,7 +127,7 @@ def _clips(path: Path) -> tuple[Takes, list[Skip]]:
         for row in _rows(clip_list, ("clip",)):
             clip = text(row["clip"]) or ""
             if is_name(clip):
-                takes.setdefault(_spelt(clip), {})
+                takes.setdefault(_spelt(clip), ())
             else:
                 skipped.append(Skip(clip, "name not understood", f"in {clip_list.name}"))
     bad = [Skip(name, "bad upstream", why) for name, why in _BAD_UPSTREAM.items() if name in takes]
@@ -147,10 +135,10 @@ def _clips(path: Path) -> tuple[Takes, list[Skip]]:
         del takes[skip.id]
     if not takes:
         raise NotFoundError(
-            f"{str(path)!r} holds no CREMA-D clip: none of its {len(files)} media files is named "
-            "like 1001_DFA_ANG_XX"
+            f"{readable(path)!r} holds no CREMA-D clip: none of its {len(found.media)} media files "
+            "is named like 1001_DFA_ANG_XX"
         )
-    return takes, [*skipped, *copies, *bad]
+    return takes, [*skipped, *copies, *bad], found.left_out
 
 
 def _stored_logmels(path: Path) -> dict[str, StoredLogMel]:

@@ -2,28 +2,43 @@
 
 import difflib
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import os
+import posixpath
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from liser.corpora.base import Corpus, Skip, Utterance
+from liser.corpora.base import Corpus, Skip, Utterance, readable
 from liser.corpora.files import (
-    AUDIO_SUFFIXES,
-    VIDEO_SUFFIXES,
-    first_of,
+    MediaFile,
+    Take,
+    best,
+    exists,
+    find_media,
     group_takes,
-    is_media,
-    media_files,
+    is_file,
+    is_folder,
+    kind_of,
+    sound_of,
+    without_suffix,
 )
-from liser.corpora.tables import TABLE_SUFFIXES, Row, read_rows, text
+from liser.corpora.tables import (
+    NAME_COLUMNS,
+    TABLE_SUFFIXES,
+    Row,
+    column_of,
+    number,
+    read_rows,
+    text,
+)
 from liser.errors import InputError, NotFoundError
-from liser.labels import RAVDESS, canonical
+from liser.labels import RAVDESS, canonical, renamed
 
 COLUMNS = ("path", "label", "speaker", "start", "end", "id", "sex")
 # Names that people give these columns; passing over them in silence would lose labels or speakers.
 _LOOKALIKES = {
-    **dict.fromkeys(("file", "filename", "file_path", "filepath", "audio", "video"), "path"),
+    **dict.fromkeys(("file_path", "filepath", "audio", "video"), "path"),
     **dict.fromkeys(("emotion", "class", "target"), "label"),
     **dict.fromkeys(("actor", "actor_id", "subject", "speaker_id"), "speaker"),
     **dict.fromkeys(("begin", "onset", "start_s", "start_time"), "start"),
@@ -39,163 +54,253 @@ _SEXES: dict[str, Literal["female", "male"]] = {
 def load(path: Path, labels: Sequence[str] | None = None) -> Corpus:
     """Read a manifest, or every media file below a folder.
 
-    `path` is a manifest (``.csv``, ``.tsv``, ``.parquet``), a folder with a ``manifest.csv``,
-    ``manifest.tsv`` or ``manifest.parquet`` in it, or any other folder of media.
+    `path` is a manifest (``.csv``, ``.tsv``, ``.parquet``), a folder with a manifest in it
+    (``manifest.csv``, …), or any other folder of media.
 
-    **Manifest.** Columns, in any order and case: ``path`` (relative to the manifest), and if
-    wished ``label``, ``speaker``, ``start`` and ``end`` (seconds), ``id``, ``sex`` (female or
-    male; anything else is unknown). Empty cells are unknown. Without an id, it is the path
-    without its suffix, with the times where there are any. Further columns are left alone, but
-    one whose name looks like one of these is an error. Rows without a path, whose file is missing
-    or not media, with times that make no stretch, with a label outside the set, or with an id
-    that was used before are skipped.
+    **Manifest.** Columns, in any order and case: ``path`` (relative to the manifest; the suffix
+    may be missing), and if wished ``label``, ``speaker``, ``start`` and ``end`` (seconds), ``id``,
+    ``sex`` (female or male; anything else is unknown). Another of
+    `liser.corpora.tables.NAME_COLUMNS` does for ``path``. Cells of
+    `liser.corpora.tables.MISSING` are unknown. Without an id, it is the path without its suffix,
+    with the times where there are any. Further columns are left alone, but one whose name looks
+    like one of these is an error. Rows without a path, whose file is missing or not media, with
+    times that make no stretch, with a label outside the set, or of a clip that had a row before
+    are skipped.
 
     **Folder.** No labels. The speaker is the name of the folder that a file lies in; files in
     `path` itself, and in folders named after an emotion, have none. Files with one name in one
     folder are one utterance: picture from the video, sound from the audio file if there is one.
 
-    `labels` is the label set, in order. Without it, the set is *the names found in the manifest*,
+    `labels` is the label set, in order. Without it, the set is *the names of the clips found*,
     sorted: pass it wherever results from several manifests are to be compared. All labels go
     through `liser.labels.canonical`.
 
     Raises `NotFoundError` if there is nothing at `path` or nothing in it, `InputError` for a
-    manifest that cannot be read, lacks ``path``, or has a misspelt column.
+    manifest that cannot be read, names no files, or has a misspelt column.
     """
     path = Path(path)
     known = None if labels is None else _label_set(labels)
-    if path.is_dir():
-        manifests = [m for m in (path / f"manifest{s}" for s in TABLE_SUFFIXES) if m.is_file()]
+    if is_folder(path):
+        manifests = manifests_in(path)
         if len(manifests) > 1:
             raise InputError(
                 f"{str(path)!r} holds {' and '.join(m.name for m in manifests)}; "
                 "give the path of the one to read"
             )
         return _read_manifest(manifests[0], known) if manifests else _read_folder(path, known)
-    if path.exists() and path.suffix.lower() not in TABLE_SUFFIXES:
+    if not exists(path):
+        raise NotFoundError(f"there is no folder or manifest {readable(path)!r}; check the path")
+    if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(
             f"{path.name!r} is neither a folder nor a manifest ({', '.join(TABLE_SUFFIXES)})"
         )
-    if not path.exists():
-        raise NotFoundError(f"there is no folder or manifest {str(path)!r}; check the path")
     return _read_manifest(path, known)
 
 
+def manifests_in(folder: Path) -> list[Path]:
+    """Return the manifests that lie in a folder itself; raises `NotFoundError` as `find_media`."""
+    try:
+        names = sorted(file.name for file in folder.iterdir())
+    except OSError as error:
+        name = readable(folder)
+        raise NotFoundError(f"cannot read the folder {name!r}: {error.strerror}") from error
+    wanted = {f"manifest{suffix}" for suffix in TABLE_SUFFIXES}
+    return [folder / n for n in names if n.lower() in wanted and (folder / n).is_file()]
+
+
 def _read_folder(path: Path, known: tuple[str, ...] | None) -> Corpus:
-    takes, skipped = group_takes(
-        media_files(path), path, lambda file: file.relative_to(path).with_suffix("").as_posix()
+    found = find_media(path)
+    takes, copies = group_takes(
+        found.media, path, lambda file: without_suffix(file.relative_to(path).as_posix())
     )
-    utterances = []
-    for name, formats in sorted(takes.items()):
-        video = first_of(formats, VIDEO_SUFFIXES)
-        audio = first_of(formats, AUDIO_SUFFIXES) or video
-        for spare in sorted(set(formats.values()) - {audio, video}, key=str):
+    skipped = [*found.skipped, *copies]
+    utterances: dict[str, Utterance] = {}
+    for take_name, take in sorted(takes.items()):
+        name = readable(take_name)
+        audio, video = sound_of(take), best(take, "video")
+        for spare in sorted({file.path for file in take} - {audio, video}):
+            detail = f"{name} exists in several formats, and another one is used"
             skipped.append(
-                Skip(
-                    spare.relative_to(path).as_posix(),
-                    "duplicate name",
-                    f"{name} exists in several formats, and another one is used",
-                )
+                Skip(readable(spare.relative_to(path).as_posix()), "duplicate name", detail)
             )
-        utterances.append(Utterance(name, _folder_speaker(name), audio=audio, video=video))
-    return Corpus(path.resolve().name, known or (), "given", tuple(utterances), tuple(skipped))
+        utterance = Utterance(name, _folder_speaker(name), audio=audio, video=video)
+        if utterances.setdefault(name, utterance) is not utterance:
+            skipped.append(Skip(name, "duplicate name", "another file's name reads the same"))
+    return Corpus(
+        readable(path.resolve().name),
+        known or (),
+        "given",
+        tuple(utterances.values()),
+        tuple(skipped),
+        found.left_out,
+    )
 
 
 def _folder_speaker(name: str) -> str | None:
     """Return the innermost folder of a relative name, unless it is an emotion's."""
-    folder = Path(name).parent.name
+    folder = unicodedata.normalize("NFC", Path(name).parent.name)
     return None if canonical(folder) in {"", *RAVDESS} else folder
 
 
 def _read_manifest(manifest: Path, known: tuple[str, ...] | None) -> Corpus:
     rows = _normalised(read_rows(manifest), manifest)
-    found = {canonical(label) for row in rows if (label := text(row.get("label")))}
-    labels = tuple(sorted(found)) if known is None else known
+    files = _Files(manifest.parent)
     utterances: dict[str, Utterance] = {}
+    taken: dict[tuple[str, float, float | None], str] = {}
+    named: list[str] = []
     skipped = []
-    for number, row in enumerate(rows, start=1):
-        result = _read_row(row, manifest.parent, labels, f"{manifest.name}, row {number}")
-        if isinstance(result, Utterance) and result.id in utterances:
-            detail = f"row {number} has the id of a row before it; give each row its own `id`"
-            result = Skip(result.id, "duplicate id", detail)
+    for position, row in enumerate(rows, start=1):
+        result = _read_row(row, files, known, f"{manifest.name}, row {position}")
+        if isinstance(result, Utterance):
+            result = _unless_again(result, row, position, utterances, taken)
         if isinstance(result, Skip):
             skipped.append(result)
         else:
             utterances[result.id] = result
-    name = manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
-    return Corpus(name, labels, "given", tuple(utterances.values()), tuple(skipped))
+            named += [label] if (label := text(row.get("label"))) else []
+    found = {u.label for u in utterances.values() if u.label is not None}
+    return Corpus(
+        readable(
+            manifest.resolve().parent.name if manifest.stem.lower() == "manifest" else manifest.stem
+        ),
+        tuple(sorted(found)) if known is None else known,
+        "given",
+        tuple(utterances.values()),
+        tuple(skipped),
+        synonyms=renamed(named),
+    )
+
+
+def _unless_again(
+    u: Utterance,
+    row: Row,
+    position: int,
+    utterances: dict[str, Utterance],
+    taken: dict[tuple[str, float, float | None], str],
+) -> Utterance | Skip:
+    """Refuse the id of a row before, and without an id of its own the stretch of a row before."""
+    if u.id in utterances:
+        detail = f"row {position} has the id of a row before it; give each row its own `id`"
+        return Skip(u.id, "duplicate id", detail)
+    stretch = (os.path.realpath(u.audio or u.video or ""), u.start_s, u.end_s)
+    first = taken.setdefault(stretch, u.id)
+    if first != u.id and text(row.get("id")) is None:
+        return Skip(u.id, "duplicate clip", f"row {position} names the same sound as {first}")
+    return u
 
 
 def _normalised(rows: list[Row], manifest: Path) -> list[Row]:
-    """Return the rows with column names in lower case, refusing names that look misspelt."""
+    """Return the rows with column names in lower case, refusing names that look misspelt.
+
+    Where there is no ``path``, it is what names the clip.
+    """
     if not rows:
         raise NotFoundError(f"the manifest {str(manifest)!r} has no rows")
-    names = {column: column.strip().lower() for column in rows[0]}
-    doubles = [name for name, count in Counter(names.values()).items() if count > 1]
-    if doubles:
-        raise InputError(f"{manifest.name} has the column {doubles[0]!r} more than once")
+    names = {column: column.lower() for column in rows[0]}
+    file_column = column_of(names, ("path", "file", "filename", *NAME_COLUMNS))
+    known = {*names.values(), *(("path",) if file_column else ())}
     for column, name in names.items():
         meant = _meant(name)
-        if meant is not None and meant not in names.values():
+        if meant is not None and meant not in known:
             raise InputError(
                 f"{manifest.name} has a column {column!r}; rename it to {meant!r} if that is what "
                 f"it holds, or to something less alike (known: {', '.join(COLUMNS)})"
             )
-    if "path" not in names.values():
+    if file_column is None:
         raise InputError(f"{manifest.name} has no column 'path', only {', '.join(names)}")
-    return [{name: row[column] for column, name in names.items()} for row in rows]
+    if names[file_column] == "id":  # then the id is a path's, as if there were none
+        names = {**names, file_column: "path"}
+    return [
+        {**{name: row[column] for column, name in names.items()}, "path": row[file_column]}
+        for row in rows
+    ]
 
 
 def _meant(name: str) -> str | None:
     """Return the known column that an unknown name was probably meant to be."""
-    if name in COLUMNS:
+    if name in (*COLUMNS, *NAME_COLUMNS):
         return None
     close = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.75)
     return _LOOKALIKES.get(name) or (close[0] if close else None)
 
 
-def _read_row(row: Row, folder: Path, labels: Iterable[str], where: str) -> Utterance | Skip:
+def _read_row(
+    row: Row, files: "_Files", known: tuple[str, ...] | None, where: str
+) -> Utterance | Skip:
     named = text(row.get("path"))
     if named is None:
         return Skip(where, "no path", "the cell is empty")
-    file = folder / named
     start, end, label = (text(row.get(column)) for column in ("start", "end", "label"))
-    cut = f"@{start or 0}-{end or ''}" if start or end else ""
-    if not _is_file(file):
+    try:
+        take = files.take(named)
+    except Exception as error:
+        return Skip.of(text(row.get("id")) or named, error)
+    if take is None:
         return Skip(text(row.get("id")) or named, "file missing", f"{where}: no file {named!r}")
-    clip = text(row.get("id")) or Path(named).with_suffix("").as_posix() + cut
-    if not is_media(file):
-        return Skip(clip, "not media", f"{where}: {file.suffix!r} is no known audio or video")
-    start_s, end_s = _seconds(start or "0"), _seconds(end or "inf")
+    cut = f"@{start or 0}-{end or ''}" if start or end else ""
+    clip = text(row.get("id")) or readable(_name(named, take)) + cut
+    if not take:
+        return Skip(clip, "not media", f"{where}: {named!r} is neither sound nor video")
+    start_s, end_s = number(start or 0), number(end or math.inf)
     if not 0 <= start_s < end_s or math.isinf(start_s) or (end and math.isinf(end_s)):
         return Skip(clip, "bad times", f"{where}: from {start or 0!r} to {end!r} is no stretch")
-    if label is not None and canonical(label) not in labels:
-        return Skip(clip, "unknown label", f"{where}: {label!r} is not one of {', '.join(labels)}")
+    if label is not None and known is not None and canonical(label) not in known:
+        return Skip(clip, "unknown label", f"{where}: {label!r} is not one of {', '.join(known)}")
     return Utterance(
         id=clip,
         speaker_id=text(row.get("speaker")),
         label=canonical(label) if label else None,
-        audio=file,
-        video=file if file.suffix.lower() in VIDEO_SUFFIXES else None,
+        audio=sound_of(take),
+        video=best(take, "video"),
         start_s=start_s,
         end_s=end_s if end else None,
         sex=_SEXES.get((text(row.get("sex")) or "").lower()),
     )
 
 
-def _is_file(file: Path) -> bool:
-    """Tell whether there is a file; what cannot be looked at, or named, is none."""
-    try:
-        return file.is_file()
-    except OSError:
-        return False
+def _name(named: str, take: Take) -> str:
+    """Return a clip's name: its path as written, in its shortest form and without a suffix."""
+    path = posixpath.normpath(named.replace("\\", "/"))
+    own = {file.path.name for file in take}
+    return path if take and posixpath.basename(path) not in own else without_suffix(path)
 
 
-def _seconds(cell: str) -> float:
-    """Return a cell's number, NaN (which fits no comparison) where it is none."""
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
+class _Files:
+    """The files that a manifest in `folder` may name; each folder is listed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+
+    def take(self, named: str) -> Take | None:
+        """Return the file of that name, or those that have a suffix more; None without any.
+
+        Nothing stands for a file that is no media. Raises `MediaError` where it can't be read.
+        """
+        ways = [named, named.replace("\\", "/")]
+        ways += [unicodedata.normalize("NFD", way) for way in ways]
+        places = [self._folder / way for way in dict.fromkeys(ways)]
+        file = next((place for place in places if is_file(place)), None)
+        if file is not None:
+            kind = kind_of(file)
+            return () if kind is None else (MediaFile(file, kind),)
+        alike = next((found for place in places if (found := self._without_suffix(place))), [])
+        kinds = ((path, kind_of(path)) for path in alike)
+        return tuple(MediaFile(path, kind) for path, kind in kinds if kind) or None
+
+    def _without_suffix(self, place: Path) -> list[Path]:
+        folder = place.parent
+        if folder not in self._listed:
+            stems: dict[str, list[Path]] = {}
+            try:
+                names = sorted(file.name for file in folder.iterdir())
+            except (OSError, ValueError):  # ValueError: a name that no folder can have
+                names = []
+            for name in names:
+                if (stem := without_suffix(name)) != name and is_file(folder / name):
+                    stems.setdefault(stem, []).append(folder / name)
+            self._listed[folder] = stems
+        return self._listed[folder].get(place.name, [])
 
 
 def _label_set(labels: Sequence[str]) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
         corpora[0].label_kind,
         tuple(_renamed(c.name, u) for c in corpora for u in c.utterances),
         tuple(replace(s, id=prefixed(c.name, s.id)) for c in corpora for s in c.skipped),
+        tuple(replace(s, id=prefixed(c.name, s.id)) for c in corpora for s in c.left_out),
+        tuple(dict.fromkeys(pair for c in corpora for pair in c.synonyms)),
     )
 
 

@@ -6,15 +6,8 @@ numbers: modality, vocal channel, emotion, intensity, statement, repetition, act
 
 from pathlib import Path
 
-from liser.corpora.base import Corpus, Skip, Utterance
-from liser.corpora.files import (
-    AUDIO_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Takes,
-    first_of,
-    group_takes,
-    media_files,
-)
+from liser.corpora.base import Corpus, Skip, Utterance, readable
+from liser.corpora.files import MediaFile, Take, best, find_media, group_takes, sound_of
 from liser.errors import NotFoundError
 from liser.labels import RAVDESS
 
@@ -44,24 +37,25 @@ def load(path: Path) -> Corpus:
     Raises `NotFoundError` if `path` is no folder, or holds no RAVDESS speech.
     """
     path = Path(path)
-    understood: list[Path] = []
-    skipped: list[Skip] = []
-    for file in media_files(path):
+    found = find_media(path)
+    understood: list[MediaFile] = []
+    skipped = list(found.skipped)
+    for file in found.media:
         refusal = _refusal(file)
         if refusal is None:
             understood.append(file)
         else:
-            skipped.append(Skip(file.relative_to(path).as_posix(), *refusal))
+            skipped.append(Skip(readable(file.path.relative_to(path).as_posix()), *refusal))
     takes, copies = group_takes(understood, path, lambda file: file.stem)
     performances = sorted({name[2:] for name in takes})
     if not performances:
-        example = skipped[0]
+        example = skipped[-1]
         raise NotFoundError(
-            f"{str(path)!r} holds no RAVDESS speech: {len(skipped)} media files, the first "
+            f"{readable(path)!r} holds no RAVDESS speech: {len(found.media)} media files, the last "
             f"{example.id!r} ({example.reason}: {example.detail})"
         )
     utterances = tuple(_utterance(performance, takes) for performance in performances)
-    return Corpus("ravdess", RAVDESS, "intended", utterances, (*skipped, *copies))
+    return Corpus("ravdess", RAVDESS, "intended", utterances, (*skipped, *copies), found.left_out)
 
 
 def is_name(stem: str) -> bool:
@@ -83,31 +77,30 @@ def _name_fault(stem: str) -> str | None:
     return None
 
 
-def _refusal(file: Path) -> tuple[str, str] | None:
+def _refusal(file: MediaFile) -> tuple[str, str] | None:
     """Return why a file is no speech of RAVDESS (reason, detail), None if it is."""
-    fault = _name_fault(file.stem)
+    fault = _name_fault(file.path.stem)
     if fault is not None:
         return "name not understood", fault
-    modality, channel = file.stem.split("-")[:2]
+    modality, channel = file.path.stem.split("-")[:2]
     if channel == _SONG:
         return "song", f"vocal channel {_SONG}: sung, not spoken"
-    if modality == _VIDEO_ONLY and file.suffix.lower() in AUDIO_SUFFIXES:
+    if modality == _VIDEO_ONLY and file.kind == "audio":
         return "name not understood", f"modality {_VIDEO_ONLY} has no sound, yet this is audio"
     return None
 
 
-def _utterance(performance: str, takes: Takes) -> Utterance:
+def _utterance(performance: str, takes: dict[str, Take]) -> Utterance:
     """Join the files of one performance; `performance` is a name without its modality."""
     aliases = tuple(m + performance for m in (_AUDIO_VISUAL, _VIDEO_ONLY, _AUDIO_ONLY))
-    audio_visual, video_only, audio_only = (takes.get(name, {}) for name in aliases)
-    either = AUDIO_SUFFIXES + VIDEO_SUFFIXES
+    audio_visual, video_only, audio_only = (takes.get(name, ()) for name in aliases)
     emotion, actor = performance.split("-")[2], performance.split("-")[-1]
     return Utterance(
         id=aliases[2] if audio_only else aliases[0],
         speaker_id=actor,
         label=RAVDESS[int(emotion) - 1],
-        audio=first_of(audio_only, either) or first_of(audio_visual, either),
-        video=first_of(audio_visual, VIDEO_SUFFIXES) or first_of(video_only, VIDEO_SUFFIXES),
+        audio=sound_of(audio_only) or sound_of(audio_visual),
+        video=best(audio_visual, "video") or best(video_only, "video"),
         sex="male" if int(actor) % 2 else "female",
         aliases=aliases,
     )

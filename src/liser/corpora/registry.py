@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from liser.corpora import cremad, folder, ravdess, synthetic
-from liser.corpora.base import Corpus
-from liser.corpora.files import media_files
+from liser.corpora.base import Corpus, readable
+from liser.corpora.files import exists, find_media, is_folder
 from liser.corpora.tables import TABLE_SUFFIXES
 from liser.errors import InputError, NotFoundError
 
@@ -49,20 +49,22 @@ def load_corpus(name: str, path: Path, **options: Any) -> Corpus:
 
 
 def guess_corpus(path: Path) -> str:
-    """Guess from file names which corpus lies at `path`: that of most media, else ``folder``.
+    """Guess which corpus lies at `path`: by a manifest, else that of most media's names.
 
-    Raises `NotFoundError` if there is nothing at `path`, or no media in it.
+    Raises `NotFoundError` if there is nothing at `path`, or no media and no manifest in it.
     """
     path = Path(path)
-    if not path.exists():
-        raise NotFoundError(f"there is no folder or manifest {str(path)!r}; check the path")
-    if path.is_file():
+    if not exists(path):
+        raise NotFoundError(f"there is no folder or manifest {readable(path)!r}; check the path")
+    if not is_folder(path):
         return "folder"
     if (path / synthetic.SETTINGS).is_file():
         return "synthetic"
     if any((path / name).is_file() for name in cremad.CLIP_LISTS):
         return "cremad"
-    stems = [file.stem for file in media_files(path)]
+    if folder.manifests_in(path):
+        return "folder"
+    stems = [file.path.stem for file in find_media(path).media]
     for name, is_name in (("ravdess", ravdess.is_name), ("cremad", cremad.is_name)):
         if sum(map(is_name, stems)) > len(stems) / 2:
             return name

@@ -66,6 +66,46 @@ def speaker_folds(
     return tuple(result)
 
 
+def hold_out(corpus: Corpus, count: int, rng: np.random.Generator) -> set[str]:
+    """Draw `count` speakers for validation, of each corpus where several are joined.
+
+    None are drawn where fewer than two were left to train on; `held_out_notes` says so. Raises
+    `InputError` if the count is negative.
+    """
+    if count < 0:
+        raise InputError(f"{count} speakers can't be held out: give 0 or more")
+    held: set[str] = set()
+    for speakers in _by_source(corpus).values():
+        if len(speakers) >= count + 2:
+            held |= set(map(str, rng.choice(speakers, count, replace=False)))
+    return held
+
+
+def held_out_notes(corpus: Corpus, count: int) -> tuple[str, ...]:
+    """Say of each joined corpus, or of the one that there is, why `hold_out` draws none of it."""
+    return tuple(
+        f"nobody of {source} is held out: without {count} of its {len(speakers)} speakers fewer "
+        "than two would be left to train on"
+        for source, speakers in _by_source(corpus).items()
+        if count > 0 and len(speakers) < count + 2
+    )
+
+
+def _by_source(corpus: Corpus) -> dict[str, list[str]]:
+    """Return the speakers of each joined corpus, or of the one that there is, all sorted."""
+    sources = sorted({u.source or corpus.name for u in corpus.utterances})
+    return {
+        source: sorted(
+            {
+                u.speaker_id
+                for u in corpus.utterances
+                if (u.source or corpus.name) == source and u.speaker_id is not None
+            }
+        )
+        for source in sources
+    }
+
+
 def label_budget(
     labels: Sequence[str | None], budget: float | int, rng: np.random.Generator
 ) -> NDArray[np.bool_]:

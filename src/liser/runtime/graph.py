@@ -17,6 +17,8 @@ _ERRORS = (
 )
 _OUTPUTS = ["logits", "embedding"]
 _TRIAL_S = 0.5
+MOST_THREADS = 256
+"""ONNX Runtime starts as many as it is asked for, and so takes all of a machine's memory."""
 
 
 class Graph:
@@ -27,8 +29,9 @@ class Graph:
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        if threads < 1:
-            raise InputError(f"threads = {threads}: a graph needs 1 at least")
+        whole = isinstance(threads, int) and not isinstance(threads, bool)
+        if not whole or not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"threads = {threads!r}: give a whole number, 1 to {MOST_THREADS}")
         self._bundle = bundle
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

@@ -49,8 +49,10 @@ def mono_blocks(samples: Any, sample_rate: int, first: int = 0) -> Iterator[NDAr
     """
     try:
         array = np.asarray(samples)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"samples that are no array can't be heard: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # an object's own code may raise anything
+        raise InputError(f"samples that are no array can't be heard: {error}") from error
     if array.dtype.kind not in "fiu" or array.dtype.name in ("int64", "uint64", "uint16", "uint32"):
         raise InputError(
             f"samples of type {array.dtype} can't be heard: pass floats in -1…1, or int8, uint8, "

@@ -98,6 +98,12 @@ class Stream:
         window = (max(piece[0], piece[1] - self._bundle.window_s), piece[1])
         return self._segment(window, self._said(window, copy(self._voice)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise InputError(
+            "a stream can't be pickled or copied, it is in the middle of a recording: give the "
+            "other process the recogniser, and let it open a stream of its own"
+        )
+
     @property
     def duration_s(self) -> float:
         """How much was heard, in seconds."""

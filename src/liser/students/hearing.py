@@ -103,9 +103,9 @@ def hear(
         try:
             power = _mel_power(utterance, frontend, settings, reader)
             clip, first = _trimmed(power, frontend, settings)
-        except MediaError as error:
+        except Exception as error:
             clip, first = torch.zeros(0, settings.mels), 0
-            skipped.append(Skip(utterance.id, error.reason, error.detail))
+            skipped.append(Skip.of(utterance.id, error))
         heard.append(clip)
         starts.append(first * settings.hop_s)
         advance()

@@ -1,33 +1,33 @@
 """Weights with a record beside them: how a student and a trunk are kept in a folder."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
-from liser import __version__
-from liser.errors import InputError, NotFoundError, StorageError
+from liser import __version__, storage
+from liser.errors import DamagedError, InputError, NotFoundError
 
 
 def keep(
     folder: Path, what: str, version: int, record: dict[str, Any], state: dict[str, Tensor]
 ) -> None:
-    """Write ``WHAT.safetensors`` and ``WHAT.json``; raises `StorageError`."""
+    """Write ``WHAT.safetensors`` and ``WHAT.json``, which has checksums of both.
+
+    Raises `StorageError`.
+    """
+    weights = save({name: value.contiguous() for name, value in state.items()})
     described = {"format": version, "liser": __version__, **record}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{what}.safetensors.part"
-        save_file({name: value.contiguous() for name, value in state.items()}, part)
-        part.replace(folder / f"{what}.safetensors")
-        # the record comes last: a folder that has one is complete
-        written = folder / f"{what}.json.part"
-        written.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        written.replace(folder / f"{what}.json")
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f"can't write the {what} to {folder}: {error}") from error
+    described["sha256"] = hashlib.sha256(weights).hexdigest()
+    text = json.dumps(storage.with_checksum(described), indent=2, ensure_ascii=False) + "\n"
+    # the record comes last: a folder that has one is complete
+    storage.write_together(
+        folder, {f"{what}.safetensors": weights, f"{what}.json": text.encode("utf-8")}
+    )
 
 
 def kept(folder: Path, what: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -35,20 +35,27 @@ def kept(folder: Path, what: str, version: int) -> tuple[dict[str, Any], dict[st
 
     Raises:
         NotFoundError: one of the files is missing.
-        InputError: they can't be read, or are of another format.
+        InputError: they are of another format.
+        DamagedError: they are not what was written.
+        StorageError: they can't be read.
     """
     described, weights = folder / f"{what}.json", folder / f"{what}.safetensors"
     for path in (described, weights):
         if not path.exists():
             raise NotFoundError(f"no {what} in {folder}: {path.name} is missing")
-    try:
-        record = dict(json.loads(described.read_text("utf-8")))
-        state = load_file(weights)
-    except (TypeError, ValueError, OSError, SafetensorError) as error:
-        raise InputError(f"the {what} in {folder} can't be read: {error}") from None
+    record = storage.read_record(described)
     if record.get("format") != version:
         raise InputError(
             f"the {what} in {folder} has format {record.get('format')!r}, this liser reads "
             f"{version}; make it again, or use the liser that wrote it ({record.get('liser')})"
         )
-    return record, state
+    advice = f"delete {folder} and make the {what} again"
+    if not storage.is_whole(record):
+        raise DamagedError(f"{described} is damaged or was edited: {advice}")
+    packed = storage.read_bytes(weights)
+    if hashlib.sha256(packed).hexdigest() != record["sha256"]:
+        raise DamagedError(f"{weights} is damaged or not the one of {described.name}: {advice}")
+    try:
+        return record, load(packed)
+    except SafetensorError as error:
+        raise DamagedError(f"{weights} holds no weights: {advice} ({error})") from error

@@ -1,21 +1,44 @@
-"""The students by name: how many parameters, and how to build one."""
+"""The students by name: how many parameters, and how to build one.
+
+Their names are known without PyTorch; builders import it.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from liser.errors import InputError
-from liser.students.cnn import Cnn
-from liser.students.shape import build_shaped
-from liser.students.transformer import Transformer
 
-STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {
-    "tiny": lambda classes, mels: Cnn(classes, mels, (8, 12, 16, 24, 32), 64),
-    "conv": lambda classes, mels: Cnn(classes, mels, (16, 32, 40, 56, 80), 96),
-    "small": partial(Transformer, stem=(96, 160), width=128, heads=2, inner=192),
-    "base": Transformer,
+if TYPE_CHECKING:
+    from torch import nn
+
+    Build = Callable[[int, int], nn.Module]
+
+
+def _cnn(channels: tuple[int, ...], dim: int) -> Build:
+    def build(classes: int, mels: int) -> nn.Module:
+        from liser.students.cnn import Cnn
+
+        return Cnn(classes, mels, channels, dim)
+
+    return build
+
+
+def _transformer(**shape: Any) -> Build:
+    def build(classes: int, mels: int) -> nn.Module:
+        from liser.students.transformer import Transformer
+
+        return Transformer(classes, mels, **shape)
+
+    return build
+
+
+STUDENTS: dict[str, Build] = {
+    "tiny": _cnn((8, 12, 16, 24, 32), 64),
+    "conv": _cnn((16, 32, 40, 56, 80), 96),
+    "small": _transformer(stem=(96, 160), width=128, heads=2, inner=192),
+    "base": _transformer(),
 }
 """Builders that take (classes, mels): of about 90 k, 380 k, 390 k and 1.3 M parameters."""
 
@@ -28,7 +51,11 @@ def build_student(name: str, classes: int, mels: int, shape: Any = None) -> nn.M
     if name not in STUDENTS:
         raise InputError(f"no student is called {name!r}; there are {', '.join(STUDENTS)}")
     module = STUDENTS[name](classes, mels)
-    return module if shape is None else build_shaped(module, shape)
+    if shape is None:
+        return module
+    from liser.students.shape import build_shaped
+
+    return build_shaped(module, shape)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -17,7 +17,7 @@ from liser.students.registry import build_student, count_parameters
 from liser.students.shape import Shaped
 from liser.students.variants import AS_SAID, Averaged, Variants
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ def load_student(folder: Path) -> Student:
 
     Raises:
         NotFoundError: the folder holds no student.
-        InputError: it is of another format, or its files don't belong together.
+        InputError: it is of another format, or describes no student of this liser.
+        DamagedError: its files are not what was written.
     """
     if (folder / RECORD).exists() and not (folder / "student.json").exists():
         raise NotFoundError(

@@ -1,5 +1,6 @@
 """A trunk: the inherited layers of a student to be, which no label has touched yet."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from liser.config import Frontend
-from liser.errors import InputError
+from liser.errors import DamagedError, InputError, NotFoundError
 from liser.fingerprint import fingerprint
 from liser.students.keeping import keep, kept
 
-FORMAT = 1
+FORMAT = 2
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,16 @@ def save_trunk(trunk: Trunk, folder: Path) -> None:
 
 
 def is_made(folder: Path) -> bool:
-    """Tell whether the folder holds a finished trunk: the record is written last."""
-    return (folder / "trunk.json").exists()
+    """Tell whether the folder holds a finished trunk; if it is damaged, the log says so."""
+    try:
+        load_trunk(folder)
+    except NotFoundError:
+        return False
+    except (DamagedError, InputError) as error:
+        _log.warning("%s; that is done now", error)
+        (folder / "trunk.json").unlink(missing_ok=True)
+        return False
+    return True
 
 
 def load_trunk(folder: Path) -> Trunk:
@@ -101,7 +112,8 @@ def load_trunk(folder: Path) -> Trunk:
 
     Raises:
         NotFoundError: the folder holds no trunk.
-        InputError: it is of another format, or damaged.
+        InputError: it is of another format.
+        DamagedError: it is not what was written.
     """
     record, state = kept(folder, "trunk", FORMAT)
     try:

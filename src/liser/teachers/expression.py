@@ -16,6 +16,7 @@ from liser.labels import canonical
 from liser.media.detectors import FaceDetector
 from liser.media.faces import FaceTrack
 from liser.media.video import Image
+from liser.storage import read_text
 from liser.teachers.base import Modality, Target
 from liser.teachers.face import FaceReader, Features, observe_each, pool
 from liser.weights import resolve
@@ -39,7 +40,7 @@ class ExpressionSpec(BaseModel):
     (batch, …); without an embedding output the logits are the representation.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     input_size: int = Field(ge=8, le=1024)
     labels: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_canonical_labels)]
@@ -47,9 +48,9 @@ class ExpressionSpec(BaseModel):
     embedding: str | None = None
     colour_order: Literal["rgb", "bgr", "grey"] = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
-    divide_by: float = Field(default=1.0, gt=0)
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    divide_by: float = Field(default=1.0, ge=1e-3, le=1e6)
+    mean: tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...] = (0.0,)
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...] = (1.0,)
     margin: float = Field(default=0.2, ge=-0.3, le=2)
     shift: float = Field(default=0.0, ge=-0.5, le=0.5)
     logits_are_posteriors: bool = False
@@ -71,7 +72,8 @@ SPECS = {
 }
 """Specs of known networks, by the name that `--spec` takes."""
 
-_SPEC_OF_KNOWN = {"face-api-expression": "face-api"}
+KNOWN_NETS = {"face-api-expression": "face-api"}
+"""Nets whose weights have a name of their own, and the specs that they have."""
 
 
 def load_spec(spec: ExpressionSpec | str | Path | None, weights: Path) -> ExpressionSpec:
@@ -90,7 +92,7 @@ def load_spec(spec: ExpressionSpec | str | Path | None, weights: Path) -> Expres
             f"({path} is not there) or a known one ({', '.join(SPECS)})"
         )
     try:
-        return ExpressionSpec.model_validate_json(path.read_bytes())
+        return ExpressionSpec.model_validate_json(read_text(path))
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
@@ -124,7 +126,7 @@ class ExpressionNet:
         name: str | None = None,
     ) -> None:
         self.weights = resolve(weights, "expression network")
-        self.spec = load_spec(spec or _SPEC_OF_KNOWN.get(str(weights)), self.weights)
+        self.spec = load_spec(spec or KNOWN_NETS.get(str(weights)), self.weights)
         self.labels: tuple[str, ...] | None = self.spec.labels
         self.reader = FaceReader(
             detector, frames_per_second, self.spec.input_size, self.spec.margin, self.spec.shift

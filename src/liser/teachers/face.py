@@ -51,12 +51,14 @@ class FaceReader:
 def observe_each(
     utterances: Sequence[Utterance], target_of: Callable[[Utterance], Target]
 ) -> Iterator[tuple[Utterance, Target | Skip]]:
-    """Yield each utterance with its target; a `MediaError` becomes a skip."""
+    """Yield each utterance with its target, or with the skip that an error makes of it."""
     for utterance in utterances:
+        outcome: Target | Skip
         try:
-            yield utterance, target_of(utterance)
-        except MediaError as error:
-            yield utterance, Skip(utterance.id, error.reason, error.detail)
+            outcome = target_of(utterance)
+        except Exception as error:
+            outcome = Skip.of(utterance.id, error)
+        yield utterance, outcome
 
 
 def pool(weights: Features, embeddings: Features, logits: Features | None = None) -> Target:

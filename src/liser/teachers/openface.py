@@ -6,7 +6,7 @@ one CSV a video, with one row a frame and face.
 
 import csv
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -63,14 +63,22 @@ class OpenFaceTeacher:
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
         """Yield each utterance with its action units, or with why there are none."""
-        return observe_each(utterances, self._target)
+        videos: dict[Path | None, set[str]] = {}
+        for u in utterances:
+            videos.setdefault(self._file_of(u), set()).add(str(u.video or u.id))
+        shared = {path for path, of in videos.items() if len(of) > 1}
+        return observe_each(utterances, lambda utterance: self._target(utterance, shared))
 
-    def _target(self, utterance: Utterance) -> Target:
-        names = [utterance.id, *utterance.aliases]
-        names += [utterance.video.stem] if utterance.video else []
-        path = next((self._files[name] for name in names if name in self._files), None)
+    def _file_of(self, utterance: Utterance) -> Path | None:
+        return next((self._files[n] for n in _names(utterance) if n in self._files), None)
+
+    def _target(self, utterance: Utterance, shared: Collection[Path | None]) -> Target:
+        path = self._file_of(utterance)
         if path is None:
-            raise MediaError("no action units", f"{self.folder} has no CSV for {', '.join(names)}")
+            names = ", ".join(_names(utterance))
+            raise MediaError("no action units", f"{self.folder} has no CSV for {names}")
+        if path in shared:
+            raise MediaError("ambiguous name", f"several videos go by the name of {path.name}")
         rows = _read(path, self.units)
         until_s = float("inf") if utterance.end_s is None else utterance.end_s
         rows = rows[(rows[:, 0] >= utterance.start_s) & (rows[:, 0] < until_s)]
@@ -83,6 +91,11 @@ class OpenFaceTeacher:
         return Target(
             values.astype(np.float32), confidence=float(np.clip(weights.mean(), 0.0, 1.0))
         )
+
+
+def _names(utterance: Utterance) -> list[str]:
+    names = [utterance.id, *utterance.aliases]
+    return [*names, utterance.video.stem] if utterance.video else names
 
 
 def _header(path: Path) -> list[str]:

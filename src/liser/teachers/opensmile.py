@@ -60,10 +60,12 @@ class OpenSmileSpeech:
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
         """Yield each utterance with its functionals, or with why there are none."""
         for utterance in utterances:
+            outcome: Target | Skip
             try:
-                yield utterance, self._target(utterance)
-            except MediaError as error:
-                yield utterance, Skip(utterance.id, error.reason, error.detail)
+                outcome = self._target(utterance)
+            except Exception as error:
+                outcome = Skip.of(utterance.id, error)
+            yield utterance, outcome
 
     def _target(self, utterance: Utterance) -> Target:
         if utterance.audio is None:

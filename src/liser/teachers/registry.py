@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liser.corpora.tables import TABLE_SUFFIXES
 from liser.errors import InputError
 from liser.teachers.base import Modality, Teacher
 
@@ -70,7 +71,7 @@ def _rows_of(argument: str) -> tuple[str, str | None]:
     (('votes.parquet', 'modality=face'), ('a=b/units.csv', None))
     """
     path, _, where = argument.rpartition(":")
-    return (path, where) if Path(path).suffix.lower() in _TABLES else (argument, None)
+    return (path, where) if Path(path).suffix.lower() in TABLE_SUFFIXES else (argument, None)
 
 
 def _detector(options: TeacherOptions) -> FaceDetector:
@@ -121,13 +122,25 @@ FACE_TEACHERS: dict[str, Build] = {
     "votes": _table("face", posteriors=True),
 }
 
-_FORMS: dict[Modality, str] = {
-    "speech": "opensmile or opensmile:FEATURE_SET, a Hugging Face id such as openai/whisper-base, "
-    "a local folder with a config.json, a .parquet or .csv table of embeddings, or votes:TABLE",
-    "face": "hog, face-api-expression, the .onnx file of an expression net, the Hugging Face id or "
-    "local folder of an image classifier, a folder of OpenFace's CSV files, a .parquet or .csv "
-    "table of embeddings, or votes:TABLE",
+_TABLE_FORMS = {
+    "table": "a .parquet or .csv table of embeddings",
+    "votes": "votes:TABLE or votes:TABLE:COLUMN=VALUE",
 }
+SPEECH_FORMS = {
+    "opensmile": "opensmile or opensmile:FEATURE_SET",
+    "huggingface": "a Hugging Face id such as openai/whisper-base or a folder with a config.json",
+    **_TABLE_FORMS,
+}
+FACE_FORMS = {
+    "hog": "hog",
+    "expression": "face-api-expression or the .onnx file of an expression net",
+    "huggingface": "the Hugging Face id or the folder of an image classifier",
+    "openface": "a folder of OpenFace's CSV files",
+    **_TABLE_FORMS,
+}
+"""For people: how each teacher is asked for."""
+
+_FORMS: dict[Modality, dict[str, str]] = {"speech": SPEECH_FORMS, "face": FACE_FORMS}
 _TABLES = (".parquet", ".pq", ".csv")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -196,18 +209,20 @@ def _parsed(spec: str, modality: Modality) -> tuple[str, str]:
     guesses = _guess_speech if modality == "speech" else _guess_face
     guess = guesses(spec, Path(_rows_of(spec)[0]).expanduser()) if spec else None
     if guess is None:
-        raise InputError(f"{spec!r} names no {modality} teacher: give {_FORMS[modality]}")
+        *most, last = _FORMS[modality].values()
+        forms = f"{', '.join(most)}, or {last}"
+        raise InputError(f"{spec!r} names no {modality} teacher: give {forms}")
     return guess, spec
 
 
 def _guess_speech(spec: str, path: Path) -> str | None:
-    if path.suffix.lower() in _TABLES:
+    if path.suffix.lower() in TABLE_SUFFIXES:
         return "table"
     return "huggingface" if _is_model(spec, path) else None
 
 
 def _guess_face(spec: str, path: Path) -> str | None:
-    if path.suffix.lower() in _TABLES:
+    if path.suffix.lower() in TABLE_SUFFIXES:
         return "table"
     if path.suffix.lower() == ".onnx" or spec == "face-api-expression":
         return "expression"

@@ -98,8 +98,8 @@ class HuggingFaceSpeech:
         for utterance in utterances:
             try:
                 windows = self._windows(utterance)
-            except MediaError as error:
-                yield utterance, Skip(utterance.id, error.reason, error.detail)
+            except Exception as error:
+                yield utterance, Skip.of(utterance.id, error)
                 continue
             length = windows.shape[1]
             held.setdefault(length, []).append((utterance, windows))

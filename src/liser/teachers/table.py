@@ -4,6 +4,7 @@ Whatever another program wrote to Parquet or CSV teaches as it is: action units 
 clip, embeddings of a model that is not at hand, votes of human raters.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liser.corpora.base import Skip, Utterance
+from liser.corpora.naming import match, plain
+from liser.corpora.tables import (
+    NAME_COLUMNS,
+    PARQUET_SUFFIXES,
+    TABLE_SUFFIXES,
+    column_of,
+    number,
+    read_rows,
+    text,
+)
 from liser.errors import InputError, MissingExtraError, NotFoundError
 from liser.fingerprint import fingerprint
 from liser.labels import canonical
@@ -26,25 +37,25 @@ try:
 except ImportError as error:
     raise MissingExtraError("pyarrow", "train") from error
 
-KEY_COLUMNS = ("clip", "id", "file", "name")
-"""Columns that are taken for the clip's name where none is named, in this order."""
-
 SMOOTHING = 0.01  # share of each class in smoothed posteriors, so that no logit is -inf
 
 
 class TableTeacher:
     """Rows of a Parquet or CSV table, found by the names under which an utterance goes.
 
-    `key` is the column with the clips' names (default: the first of `KEY_COLUMNS` that holds
-    text). The embedding is the table's one list column, else all its numeric columns in order;
-    `columns` picks others. `where`, such as ``"modality=face"``, keeps the rows with that value.
+    `key` is the column with the clips' names (default: the first of
+    `liser.corpora.tables.NAME_COLUMNS`, if possible one that holds text); what may stand in it is
+    told by `liser.corpora.naming`. The embedding is the table's one list column, else all its
+    numeric columns in order; `columns` picks others. `where`, such as ``"modality=face"``, keeps
+    the rows with that value.
+
     With `posteriors`, the columns are class posteriors or counts under emotion names: the
     embedding is p, the logits are log(p) smoothed by `SMOOTHING`, in the order of `labels`
     (default: the columns' order), names canonical.
 
-    A clip that the table does not have, and a row that is not finite, is a skip. Raises
-    `NotFoundError` for a missing file and `InputError` for a table that cannot be read as told,
-    or that has two rows for one clip.
+    A clip that the table does not have, a row whose name fits several of the clips that are asked
+    about, and a row that is not finite, is a skip. Raises `NotFoundError` for a missing file and
+    `InputError` for a table that cannot be read as told, or that has two rows of one name.
     """
 
     precomputed: Literal[True] = True  # the table is its own store; see liser.targets
@@ -67,7 +78,7 @@ class TableTeacher:
         if labels is not None and not posteriors:
             raise InputError(f"{self.path}: labels are for posteriors=True; embeddings have none")
         table = _read(self.path, key)
-        key = key or _key_column(table, self.path)
+        key = _named(table, key, self.path) if key else _key_column(table, self.path)
         if where is not None:
             table = _rows_where(table, where, self.path)
         self._rows = _index(table, key, self.path)
@@ -86,86 +97,123 @@ class TableTeacher:
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
         """Yield each utterance with its row, or with why there is none."""
+        found = match(self._rows, utterances)
+        unsure: dict[str, str] = {}
+        for name, clips in found.ambiguous.items():
+            detail = f"{name!r} in {self.path.name} may be {' or '.join(clips[:3])}; give the id"
+            unsure |= dict.fromkeys(clips, detail)
         for utterance in utterances:
-            yield utterance, self._look_up(utterance)
+            names = found.rows.get(utterance.id, ())
+            if not names and utterance.id in unsure:
+                yield utterance, Skip(utterance.id, "ambiguous name", unsure[utterance.id])
+            else:
+                yield utterance, self._look_up(utterance.id, names)
 
-    def _look_up(self, utterance: Utterance) -> Target | Skip:
-        names = _names(utterance)
-        row = next((self._rows[name] for name in names if name in self._rows), None)
-        if row is None:
-            tried = ", ".join(names)
-            return Skip(utterance.id, "not in table", f"{self.path.name} has none of {tried}")
+    def _look_up(self, clip: str, names: Sequence[str]) -> Target | Skip:
+        """Return what the first of a clip's rows says; `names` are the rows' own."""
+        if not names:
+            return Skip(clip, "not in table", f"{self.path.name} has no row for {clip}")
+        if len(names) > 1 and plain(names[0]) == plain(names[1]):
+            detail = f"{self.path.name} has rows for {names[0]!r} and {names[1]!r}: keep one"
+            return Skip(clip, "ambiguous name", detail)
+        row = self._rows[names[0]]
         values = self._values[row]
         if not np.isfinite(values).all():
-            return Skip(utterance.id, "not finite", f"row {row} of {self.path.name}")
+            return Skip(clip, "not finite", f"row {row} of {self.path.name}")
         if self.labels is None:
             return Target(values)
         smoothed = (values + SMOOTHING) / (1 + SMOOTHING * len(values))
         return Target(values, logits=np.log(smoothed))
 
 
-def _names(utterance: Utterance) -> tuple[str, ...]:
-    """Return what a table may call this clip, the surest first.
-
-    A file's name stands for the clip only where the clip is the whole file.
-    """
-    names = [utterance.id, *utterance.aliases]
-    if utterance.start_s == 0 and utterance.end_s is None:
-        for path in (utterance.audio, utterance.video):
-            names += [path.stem, path.name] if path else []
-    return tuple(dict.fromkeys(names))
-
-
 def _read(path: Path, key: str | None) -> Any:
-    """Read the file as a pyarrow table, clip names of a CSV as text."""
+    """Read the file as a pyarrow table."""
     if not path.is_file():
         raise NotFoundError(f"the table {path} is not there")
+    suffix = path.suffix.lower()
+    if suffix not in TABLE_SUFFIXES:
+        raise InputError(
+            f"{path}: a table is a {', '.join(TABLE_SUFFIXES)} file, not {path.suffix!r}"
+        )
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
+        if suffix in PARQUET_SUFFIXES:
             return pyarrow.parquet.read_table(path)
-        if path.suffix.lower() == ".csv":
-            # "007" is a name, not the number 7
-            as_text = {column: pa.string() for column in ((key,) if key else KEY_COLUMNS)}
-            options = pyarrow.csv.ConvertOptions(column_types=as_text)
-            return pyarrow.csv.read_csv(path, convert_options=options)
+        return _from_text(path, key)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
-    raise InputError(f"{path}: a table is a .parquet or .csv file, not {path.suffix!r}")
+
+
+def _from_text(path: Path, key: str | None) -> Any:
+    """Read a CSV; a column of numbers becomes one, but "007" in a column of names stays a name."""
+    rows = read_rows(path)
+    names = list(rows[0]) if rows else []
+    as_text = {*NAME_COLUMNS, (key or "").strip().lower()}
+    columns = {}
+    for name in names:
+        cells = [row[name] for row in rows]
+        values = None if name.lower() in as_text else _numbers(cells)
+        columns[name] = pa.array(list(map(text, cells)), pa.string()) if values is None else values
+    return pa.table(columns)
+
+
+def _numbers(cells: Sequence[str | None]) -> NDArray[np.float64] | None:
+    """Return a column's numbers, NaN where one is missing; None for a column of words."""
+    values = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        try:
+            values[row] = float(cell or "nan")
+        except ValueError:
+            values[row] = number(cell)
+            if math.isnan(values[row]) and text(cell) is not None:
+                return None
+    return values
+
+
+def _named(table: Any, wanted: str, path: Path) -> str:
+    """Return the table's name of a column, in any case; raises `InputError` without one."""
+    if wanted in table.column_names:
+        return wanted
+    column = column_of(table.column_names, [wanted.strip().lower()])
+    if column is None:
+        raise InputError(f"{path} has no column {wanted!r}; it has {_some(table.column_names)}")
+    return column
 
 
 def _key_column(table: Any, path: Path) -> str:
-    text = [f.name for f in table.schema if _is_text(f.type)]
-    key = next((column for column in KEY_COLUMNS if column in text), None)
+    words = [f.name for f in table.schema if _is_text(f.type)]
+    numbers = [f.name for f in table.schema if _is_number(f.type)]
+    key = column_of(words, NAME_COLUMNS) or column_of(numbers, NAME_COLUMNS)
     if key is None:
         raise InputError(
-            f"{path} has no text column {', '.join(KEY_COLUMNS[:-1])} or {KEY_COLUMNS[-1]}: "
+            f"{path} has no column {', '.join(NAME_COLUMNS[:-1])} or {NAME_COLUMNS[-1]}: "
             f"name the column with the clips' names by key; it has {_some(table.column_names)}"
         )
     return key
 
 
 def _rows_where(table: Any, where: str, path: Path) -> Any:
-    column, equals, value = where.partition("=")
-    if not equals or column not in table.column_names:
+    name, equals, value = where.partition("=")
+    column = column_of(table.column_names, [name.strip().lower()])
+    if not equals or column is None:
         raise InputError(
             f"where={where!r} is not COLUMN=VALUE with a column of {path}: "
             f"{_some(table.column_names)}"
         )
-    found = pc.cast(table[column], pa.string())
-    chosen = table.filter(pc.equal(found, value))
+    found = [text(cell) for cell in table[column].to_pylist()]
+    chosen = table.filter(pa.array([cell == text(value) for cell in found], pa.bool_()))
     if chosen.num_rows == 0:
-        seen = _some(sorted(map(str, pc.unique(found).to_pylist())))
+        seen = _some(sorted({str(cell) for cell in found}))
         raise InputError(f"{path} has no row where {where}; {column} is one of {seen}")
     return chosen
 
 
 def _index(table: Any, key: str, path: Path) -> dict[str, int]:
     """Return the row of each clip name."""
-    _check_columns(table, [key], path)
     if table.num_rows == 0:
         raise InputError(f"{path} has no rows")
     rows: dict[str, int] = {}
-    for row, name in enumerate(pc.cast(table[key], pa.string()).to_pylist()):
+    for row, cell in enumerate(table[key].to_pylist()):
+        name = text(cell)
         if name is None:
             raise InputError(f"{path}: row {row} has no {key}")
         if name in rows:
@@ -181,9 +229,10 @@ def _check_columns(table: Any, columns: Sequence[str], path: Path) -> None:
 
 
 def _value_columns(table: Any, key: str) -> list[str]:
-    """Return the one list column, else the numeric columns."""
+    """Return the one list column, else the numeric columns but for those that name clips."""
     lists = [f.name for f in table.schema if _is_list(f.type)]
-    return lists or [f.name for f in table.schema if f.name != key and _is_number(f.type)]
+    names = {key, *(c for c in table.column_names if c.strip().lower() in NAME_COLUMNS)}
+    return lists or [f.name for f in table.schema if f.name not in names and _is_number(f.type)]
 
 
 def _class_columns(

@@ -8,14 +8,16 @@ import csv
 import io
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from liser import storage
 from liser.corpora import folder as folder_corpus
 from liser.corpora.base import Corpus
 from liser.errors import InputError, MissingExtraError, NotFoundError
 from liser.folders import SYNTHETIC
-from liser.storage import write_json, write_text
+from liser.workers import run_in_processes
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
 """Six of RAVDESS's eight emotions, in its order."""
@@ -141,7 +143,7 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
     if not clips:
         return
     try:
-        from joblib import Parallel, cpu_count, delayed
+        from joblib import cpu_count
     except ImportError as error:
         raise MissingExtraError("joblib", "train") from error
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -151,13 +153,12 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
 
     # Processes take a second or two to start: not worth it for a handful of clips.
     workers = jobs or min(cpu_count(), max(1, len(clips) // 16))
-    run = Parallel(n_jobs=workers, return_as="generator_unordered")
     console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     columns = (TextColumn("synthetic clips"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, disable=hidden) as bar:
         task = bar.add_task("synthetic clips", total=len(clips))
-        for _ in run(delayed(_make)(folder, clip) for clip in clips):
+        for _ in run_in_processes((partial(_make, folder, clip) for clip in clips), workers):
             bar.advance(task)
 
 
@@ -166,7 +167,7 @@ def _claim(folder: Path, seed: int) -> None:
     settings = {"corpus": "synthetic", "version": _VERSION, "seed": seed}
     file = folder / SETTINGS
     if not SYNTHETIC.check(folder):
-        write_json(file, settings, indent=1)
+        storage.write_json(file, settings, indent=1)
         return
     try:
         found = json.loads(file.read_text("utf-8"))
@@ -184,4 +185,4 @@ def _write_manifest(folder: Path, clips: list[_Clip]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("path", "id", "label", "speaker", "sex"))
     table.writerows((c.path, c.id, c.emotion, c.speaker_id, c.sex) for c in clips)
-    write_text(folder / MANIFEST, text.getvalue())
+    storage.write_text(folder / MANIFEST, text.getvalue())

@@ -9,8 +9,8 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from liser import storage
 from liser.errors import StorageError
-from liser.storage import write_bytes
 
 
 def write_mp4(
@@ -21,23 +21,21 @@ def write_mp4(
     fps: int,
     title: str,
 ) -> None:
-    """Write one clip; it is there as a whole, or not at all.
+    """Write one clip.
 
     `waveform` is (samples,) in -1…1, `frames` (frames, height, width, 3) RGB. `title` goes into
     the file's metadata. Raises `StorageError` where the folder can't be written.
     """
-    options = {"movflags": "+faststart"}  # FFmpeg opens the file again for it: not one of ours
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            whole = Path(folder) / "clip.mp4"
-            with av.open(str(whole), "w", format="mp4", options=options) as container:
+    # the index comes first, for which FFmpeg reads what it wrote by its name
+    with tempfile.TemporaryDirectory() as spare:
+        made = Path(spare, "clip.mp4")
+        try:
+            with av.open(made, "w", format="mp4", options={"movflags": "+faststart"}) as container:
                 container.metadata["title"] = title
                 _encode(container, waveform, sample_rate, frames, fps)
-            write_bytes(path, whole.read_bytes())
-    except StorageError:
-        raise
-    except (OSError, av.FFmpegError) as error:
-        raise StorageError(f"can't write {path}: {error}") from error
+        except (OSError, av.FFmpegError) as error:
+            raise StorageError(f"can't write a clip to {made.parent}: {error}") from error
+        storage.write_bytes(path, storage.read_bytes(made))
 
 
 def _encode(

@@ -1,0 +1,48 @@
+"""Lists of names in help texts, read from the dictionaries that the names are looked up in."""
+
+import re
+from importlib import import_module
+from typing import Any
+
+from typer.core import TyperCommand
+
+_REGISTRIES = {
+    "corpora": ("liser.corpora.registry", "CORPORA"),
+    "students": ("liser.students.registry", "STUDENTS"),
+    "detectors": ("liser.media.detectors", "DETECTORS"),
+    "degradations": ("liser.media.degrade", "DEGRADATIONS"),
+    "nets": ("liser.teachers.expression", "KNOWN_NETS"),
+    "specs": ("liser.teachers.expression", "SPECS"),
+    "speech_teachers": ("liser.teachers.registry", "SPEECH_FORMS"),
+    "face_teachers": ("liser.teachers.registry", "FACE_FORMS"),
+}
+
+
+class Verb(TyperCommand):
+    """A command in whose help ``{corpora}`` and the like stand for the names that there are.
+
+    They are looked up only when somebody asks for help: the dictionaries take time to import.
+    """
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Fill in the names, then write the help."""
+        for parameter in self.params:
+            text = getattr(parameter, "help", None)
+            if text:
+                setattr(parameter, "help", filled(text))  # noqa: B010  (arguments have one as well)
+        super().format_help(ctx, formatter)
+
+
+def filled(text: str) -> str:
+    """Put names in place of their marks; forms of teachers are the values of their dictionaries.
+
+    >>> filled("One of {detectors}.")
+    'One of yunet, lbp.'
+    """
+
+    def names(mark: re.Match[str]) -> str:
+        module, name = _REGISTRIES[mark[1]]
+        registry = getattr(import_module(module), name)
+        return ", ".join(registry.values() if name.endswith("FORMS") else registry)
+
+    return re.sub(r"\{(\w+)\}", names, text)

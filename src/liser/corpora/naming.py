@@ -1,0 +1,102 @@
+"""Which row of a table is meant for which clip: of label tables and teachers' tables alike.
+
+A table may call a clip by its id, by an alias, or by its file, as the name alone or with folders
+that it lies in; with or without the suffix, with slashes or backslashes. A row is for one clip: a
+name that fits several is ambiguous, unless it is the very id of one of them.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from liser.corpora.base import Utterance
+from liser.corpora.files import kind_of_suffix
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which of a table's names is meant for which clip.
+
+    `rows` maps a clip's id to the names that are its own, the surest first. `ambiguous` maps a
+    name to the ids of the clips that it may be, and `strays` are the names of no clip.
+    """
+
+    rows: Mapping[str, tuple[str, ...]]
+    ambiguous: Mapping[str, tuple[str, ...]]
+    strays: tuple[str, ...]
+
+
+def match(names: Iterable[str], utterances: Sequence[Utterance]) -> Match:
+    """Find the clip that each name of a table is meant for.
+
+    >>> clips = [Utterance("ann/01"), Utterance("bob/01", aliases=("b",))]
+    >>> found = match(["ann/01.wav", "b", "01"], clips)
+    >>> found.rows, found.strays
+    ({'ann/01': ('ann/01.wav',), 'bob/01': ('b',)}, ('01',))
+    """
+    known: list[dict[str, list[str]]] = [{} for _ in _WAYS]
+    for u in utterances:
+        for by_name, way in zip(known, _WAYS, strict=True):
+            for name in dict.fromkeys(way(u)):
+                by_name.setdefault(name, []).append(u.id)
+    rows: dict[str, list[tuple[int, str]]] = {}
+    ambiguous: dict[str, tuple[str, ...]] = {}
+    strays: list[str] = []
+    for name in names:
+        called = (_slashed(name), plain(name))
+        found = next(
+            ((way, ids) for way, of in enumerate(known) for c in called if (ids := of.get(c))), None
+        )
+        if found is None:
+            strays.append(name)
+        elif len(found[1]) > 1:
+            ambiguous[name] = tuple(found[1])
+        else:
+            rows.setdefault(found[1][0], []).append((found[0], name))
+    ordered = {clip: tuple(name for _, name in sorted(own)) for clip, own in rows.items()}
+    return Match(ordered, ambiguous, tuple(strays))
+
+
+def plain(name: str) -> str:
+    """Drop what doesn't tell clips apart: kinds of slashes, a leading ``./``, a media suffix.
+
+    >>> plain(r".\\ann\\a.WAV"), plain("take.1")
+    ('ann/a', 'take.1')
+    """
+    path = _slashed(name)
+    return path.rpartition(".")[0] if kind_of_suffix(path) else path
+
+
+def _slashed(name: str) -> str:
+    path = unicodedata.normalize("NFC", name).replace("\\", "/")
+    while path.startswith("./"):
+        path = path[2:].lstrip("/")
+    return path.strip("/")
+
+
+def _id(u: Utterance) -> Iterator[str]:
+    yield _slashed(u.id)
+
+
+def _plain_id(u: Utterance) -> Iterator[str]:
+    yield plain(u.id)
+
+
+def _aliases(u: Utterance) -> Iterator[str]:
+    for alias in u.aliases:
+        yield from (_slashed(alias), plain(alias))
+
+
+def _files(u: Utterance) -> Iterator[str]:
+    """Give the ends of the clip's paths; a file stands for a clip only where it is the whole."""
+    if u.start_s != 0 or u.end_s is not None:
+        return
+    for file in (u.audio, u.video):
+        if file is not None:
+            for path in (file, file.with_suffix("")):
+                parts = _slashed(str(path.absolute())).split("/")
+                yield from ("/".join(parts[i:]) for i in range(len(parts)))
+
+
+_WAYS = (_id, _plain_id, _aliases, _files)
+"""What a clip goes by, the surest first."""

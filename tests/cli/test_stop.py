@@ -1,0 +1,87 @@
+"""Ctrl-C and the signals by which machines stop a command."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TEACH = ("teach", "x", "--speech-teacher", "opensmile")
+GO_ON = "give the same command again"
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_each_ends_in_a_sentence_and_a_status(
+    liser, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr("liser.cli.options.open_corpus", lambda *_: signal.raise_signal(number))
+    ended = liser(*TEACH)
+    assert ended.status == status
+    cause = "Ctrl-C" if number == signal.SIGINT else number.name
+    assert f"stopped by {cause}" in ended.err and GO_ON in ended.err
+    assert signal.getsignal(number) is before
+
+
+def test_what_keeps_nothing_promises_nothing(liser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "liser.cli.predict.open_recognizer", lambda *_: signal.raise_signal(signal.SIGINT)
+    )
+    ended = liser("predict", "talk.wav")
+    assert ended.status == 130
+    assert "stopped by Ctrl-C" in ended.err and GO_ON not in ended.err
+
+
+def test_nohup_is_respected(liser, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang_up(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        raise MemoryError
+
+    monkeypatch.setattr("liser.cli.options.open_corpus", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert "out of memory" in liser(*TEACH).err
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+WORKS = """
+import os, sys, time
+from functools import partial
+from pathlib import Path
+from liser.cli import options
+from liser.cli.app import main
+from liser.workers import run_in_processes
+
+def wait(number):
+    Path(f"{number}.pid").write_text(str(os.getpid()))
+    time.sleep(120)
+
+options.open_corpus = lambda *_: list(run_in_processes((partial(wait, i) for i in range(2)), 2))
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_workers_end_with_a_stopped_command(
+    here: Path, number: signal.Signals, status: int
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKS, *TEACH], stderr=subprocess.PIPE, text=True
+    )
+    began = time.monotonic()
+    while len(pids := [p.read_text() for p in here.glob("*.pid")]) < 2 or "" in pids:
+        assert time.monotonic() < began + 60, "the workers never began"
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status, said
+    assert f"stopped by {number.name}" in said and "Traceback" not in said
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)

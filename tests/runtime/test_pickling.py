@@ -1,0 +1,92 @@
+"""Recognisers and answers in other processes, and as copies."""
+
+import copy
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from liser.bundle import Bundle, write_bundle
+from liser.errors import InputError
+from liser.runtime import Prediction, Recognizer, load
+from liser.runtime.voice import everything
+
+
+@pytest.fixture
+def recognizer(bands: Bundle) -> Recognizer:
+    return Recognizer(bands, detector=everything)
+
+
+@pytest.fixture
+def sound(talk) -> np.ndarray:
+    return talk((0.3, 1.2), (1.1, 1.0))
+
+
+def _predict(work: tuple[Recognizer, np.ndarray]) -> Prediction:
+    recognizer, sound = work
+    return recognizer.predict(sound, 16_000)
+
+
+def test_another_process_answers_alike(recognizer: Recognizer, sound: np.ndarray) -> None:
+    here = [recognizer.predict(sound, 16_000), recognizer.predict(sound[::2], 16_000)]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        work = [(recognizer, sound), (recognizer, sound[::2])]
+        assert pool.map_async(_predict, work).get(timeout=60) == here
+
+
+def test_settings_and_the_voice_come_along(bands: Bundle, sound: np.ndarray) -> None:
+    used = Recognizer(bands, threads=2, detector=everything).for_one_speaker()
+    used.predict(sound, 16_000)
+    for again in (pickle.loads(pickle.dumps(used)), copy.deepcopy(used)):
+        assert again.one_speaker and again.bundle == used.bundle
+        assert again._threads == 2
+        own = copy.deepcopy(used)
+        for _ in range(2):  # each goes on from there by itself
+            assert again.predict(sound, 16_000) == own.predict(sound, 16_000)
+
+
+def test_copies_share_the_graph(recognizer: Recognizer) -> None:
+    assert copy.copy(recognizer)._graph is recognizer._graph
+    assert copy.deepcopy(recognizer)._graph is recognizer._graph
+
+
+def test_a_detector_that_cannot_be_pickled_is_named(bands: Bundle, sound: np.ndarray) -> None:
+    recognizer = Recognizer(bands, detector=lambda: everything())
+    with pytest.raises(InputError, match=r"detector can't .*load the recogniser in each process"):
+        pickle.dumps(recognizer)
+    assert copy.deepcopy(recognizer).predict(sound, 16_000) == recognizer.predict(sound, 16_000)
+
+
+def test_a_bundle_that_has_changed_since_is_refused(write_bands: Callable[..., Bundle]) -> None:
+    bundle = write_bands()
+    pickled = pickle.dumps(Recognizer(bundle, detector=everything))
+    write_bundle(replace(bundle, threshold=0.9), bundle.graph.read_bytes(), bundle.folder, "# new")
+    with pytest.raises(InputError, match="has changed since this recogniser was pickled"):
+        pickle.loads(pickled)
+
+
+def test_the_bundled_model_is_found_wherever_the_package_is(
+    monkeypatch: pytest.MonkeyPatch, write_bands: Callable[..., Bundle]
+) -> None:
+    bundle = write_bands()
+    monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", bundle.folder)
+    pickled = pickle.dumps(load())
+    elsewhere = bundle.folder.rename(bundle.folder.with_name("elsewhere"))
+    monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", elsewhere)
+    assert pickle.loads(pickled).bundle == replace(bundle, folder=elsewhere)
+
+
+def test_answers_and_bundles_survive(recognizer: Recognizer, sound: np.ndarray) -> None:
+    answer = recognizer.predict(sound, 16_000)
+    for value in (answer, answer.segments[0], recognizer.bundle):
+        assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value
+
+
+def test_a_stream_says_that_it_stays_where_it_is(recognizer: Recognizer) -> None:
+    stream = recognizer.stream(16_000)
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(InputError, match="in the middle of a recording"):
+            attempt(stream)
