@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from liser.bundle import Bundle, read_bundle, write_bundle
-from liser.errors import InputError, NotFoundError, StorageError
+from liser.errors import InputError, NotFoundError
 from liser.storage import with_checksum
 
 BUNDLE = Bundle(
@@ -180,7 +180,7 @@ def test_what_is_not_json_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="can't make the folder"):
+    with pytest.raises(InputError, match=r"file/small can't hold a bundle: Not a directory"):
         write_bundle(BUNDLE, b"graph", tmp_path / "file" / "small", "")
 
 

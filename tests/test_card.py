@@ -97,3 +97,22 @@ def test_an_earlier_training_s_threshold_doesn_t_outlive_fine_tuning() -> None:
 def test_teachers_of_unknown_terms_are_told() -> None:
     page = told({"teachers": [{"name": "whisper"}]})
     assert "the teachers: terms not stated" in page
+
+
+def test_text_from_elsewhere_is_no_markup() -> None:
+    evil = "<script>x</script>\n# [x](javascript:y) | **b** \x1b[31m"
+    page = told(
+        {
+            **dict.fromkeys(("liser", "commit", "corpus", "licence", "clips", "labelled"), evil),
+            "teachers": [{"name": evil}],
+            "trunk": {"encoder": evil, "clips": {evil: evil}},
+            "finetuned": [{"corpus": evil, "clips": evil}],
+            "terms": [evil],
+            "results": [{"what": evil, "uar": 0.6}],
+            "weaknesses": [evil],
+        }
+    )
+    plain = page.replace(told({}), "")
+    assert plain.count("&lt;script&gt;") >= 12
+    for markup in ("<script", "\n# [", "[x](", "**b**", "\x1b", " | \\*"):
+        assert markup not in plain, markup

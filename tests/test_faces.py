@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from liser.cli.faces import register
 from liser.corpora.base import Skip
-from liser.errors import NotFoundError
+from liser.errors import InputError, NotFoundError
 from liser.faces import FaceSummary, faces, video_files
 from liser.media.detectors import LbpCascade
 from liser.teachers.face import FaceReader
@@ -78,6 +78,18 @@ def test_each_clip_is_summed_up_or_skipped_by_name(folder, tmp_path):
     assert sheets == ["01-01-03-01-01-01-01.png", "b-talk.png", "pair.png", "talk.png"]
     with av.open(str(tmp_path / "sheets" / "talk.png")) as picture:
         assert next(picture.decode(video=0)).to_ndarray(format="rgb24").shape == (112, 560, 3)
+
+
+def test_pictures_that_are_not_ours_are_kept(folder, tmp_path, command):
+    (tmp_path / "talk.png").write_bytes(b"\x89PNG my holiday")
+    ended = command(folder / "a", "--detector", "lbp", "--save-crops", tmp_path)
+    assert isinstance(ended.exception, InputError) and "(talk.png)" in str(ended.exception)
+    assert (tmp_path / "talk.png").read_bytes() == b"\x89PNG my holiday"
+    for _ in range(2):  # ours are replaced
+        assert (
+            command(folder / "a", "--detector", "lbp", "--save-crops", tmp_path / "b").exit_code
+            == 0
+        )
 
 
 def test_paths_are_files_or_folders(folder, tmp_path):

@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +24,7 @@ from liser.errors import InputError, MissingExtraError
 from liser.metrics import confusion, uar
 from liser.target_store import TargetStore
 from liser.targets import Targets, teach
+from liser.terminal import Terminal
 from liser.workers import run_in_processes
 
 SYSTEM = "opensmile_svm"
@@ -93,7 +93,7 @@ def opensmile_svm(
     decision values: positive, of sum 1 and in the machine's order, but *not* probabilities. A
     clip without functionals gets the shares of the labelled clips.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     work = (partial(_fold, *_given(bench, heard, fold)) for fold in bench.folds)
     parts = []

@@ -15,6 +15,7 @@ from typing import Any
 
 from liser import __version__, storage
 from liser.errors import InputError, NotFoundError
+from liser.folders import BUNDLE
 
 FORMAT = 2
 """Version of the layout; raised whenever an older liser would misread a bundle."""
@@ -77,7 +78,8 @@ class Bundle:
 def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundle:
     """Write a bundle to `folder`, and return it as it lies there.
 
-    `model.json` takes its place last: a folder in which that one fits the graph is whole.
+    `model.json` takes its place last: a folder in which that one fits the graph is whole. A
+    bundle that is there already is replaced.
 
     Args:
         bundle: what to say of the model; its own `folder` is not looked at.
@@ -86,7 +88,7 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
         card: the model card, in Markdown.
 
     Raises:
-        InputError: `provenance` or `parity` is not plain JSON.
+        InputError: `provenance` or `parity` is not plain JSON, or the folder holds other files.
         StorageError: a file can't be written.
     """
     bundle = replace(bundle, folder=folder)
@@ -98,8 +100,10 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"bundle {folder}: what it says of itself isn't JSON: {error}") from None
-    contents = {GRAPH: graph, CARD: card.encode(), RECORD: text.encode()}
-    storage.write_together(folder, contents)
+    BUNDLE.check(folder)
+    # names of files need not be UTF-8: JSON has escapes for them
+    told = [one.encode("utf-8", "backslashreplace") for one in (card, text)]
+    storage.write_together(folder, dict(zip((GRAPH, CARD, RECORD), (graph, *told), strict=True)))
     return bundle
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from liser.bundle import Bundle
+from liser.escaping import markdown
 
 TERMS: dict[str, str] = {
     "ravdess": "RAVDESS, CC BY-NC-SA 4.0 (Livingstone & Russo 2018): no commercial use",
@@ -27,9 +28,9 @@ def card(bundle: Bundle) -> str:
     """
     told = bundle.provenance
     parts = [
-        f"# {bundle.name}: speech emotion in {len(bundle.labels)} classes",
-        f"Made with liser {told.get('liser', NOT_STATED)}. Hears speech, and tells which of "
-        f"{', '.join(bundle.labels)} it sounds like. {_abstention(bundle)}",
+        f"# {markdown(bundle.name)}: speech emotion in {len(bundle.labels)} classes",
+        f"Made with liser {_said(told, 'liser')}. Hears speech, and tells which of "
+        f"{', '.join(map(markdown, bundle.labels))} it sounds like. {_abstention(bundle)}",
         "## Use",
         '```python\nimport liser\n\nrecognizer = liser.load("path/to/this/folder")\n'
         'print(recognizer.predict("clip.wav"))\n```',
@@ -43,7 +44,7 @@ def card(bundle: Bundle) -> str:
                 **_variants(told),
                 "temperature": f"{bundle.temperature:.3f}",
                 "labels say": _kind(told),
-                "commit": str(told.get("commit", NOT_STATED)),
+                "commit": _said(told, "commit"),
             }
         ),
         "## What it was made of",
@@ -53,9 +54,14 @@ def card(bundle: Bundle) -> str:
         "## How good it is",
         _results(told),
         "## What it is bad at",
-        _bullets(told.get("weaknesses") or [_UNKNOWN]),
+        _bullets([markdown(str(one)) for one in told.get("weaknesses") or [_UNKNOWN]]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _said(record: Mapping[str, Any], field: str, otherwise: str = NOT_STATED) -> str:
+    """Return what a record says in a field, for Markdown: it is text from elsewhere."""
+    return markdown(str(record[field])) if field in record else otherwise
 
 
 def _variants(told: Mapping[str, Any]) -> dict[str, str]:
@@ -118,16 +124,19 @@ def _materials(told: Mapping[str, Any]) -> list[str]:
     speakers = told.get("speakers")
     counted = f"{len(speakers)} speakers" if isinstance(speakers, list) else "speakers not stated"
     said = [
-        f"Corpus: {told.get('corpus', NOT_STATED)}, {told.get('clips', NOT_STATED)} clips "
-        f"({told.get('labelled', NOT_STATED)} labelled), {counted}"
+        f"Corpus: {_said(told, 'corpus')}, {_said(told, 'clips')} clips "
+        f"({_said(told, 'labelled')} labelled), {counted}"
     ]
-    said += [f"Teacher: {one.get('name', NOT_STATED)}" for one in told.get("teachers", [])]
+    said += [f"Teacher: {_said(one, 'name')}" for one in told.get("teachers", [])]
     trunk = told.get("trunk")
     if isinstance(trunk, Mapping):
-        heard = ", ".join(f"{n} clips of {name}" for name, n in trunk.get("clips", {}).items())
-        said.append(f"Inherited from: {trunk.get('encoder', NOT_STATED)}, which heard {heard}")
+        clips = trunk.get("clips", {})
+        heard = ", ".join(
+            f"{markdown(str(n))} clips of {markdown(str(name))}" for name, n in clips.items()
+        )
+        said.append(f"Inherited from: {_said(trunk, 'encoder')}, which heard {heard}")
     said += [
-        f"Fine-tuned on: {one.get('corpus', NOT_STATED)}, {one.get('clips', NOT_STATED)} clips"
+        f"Fine-tuned on: {_said(one, 'corpus')}, {_said(one, 'clips')} clips"
         for one in told.get("finetuned", [])
     ]
     return said
@@ -137,12 +146,14 @@ def _terms(told: Mapping[str, Any]) -> list[str]:
     corpora = [*str(told.get("corpus", "")).split("+"), *_heard(told)]
     known = [TERMS[name] for name in dict.fromkeys(corpora) if name in TERMS]
     unknown = [
-        f"{name}: terms {NOT_STATED}" for name in dict.fromkeys(corpora) if name not in TERMS
+        f"{markdown(name)}: terms {NOT_STATED}"
+        for name in dict.fromkeys(corpora)
+        if name not in TERMS
     ]
-    given = [str(one) for one in told.get("terms", [])]
+    given = [markdown(str(one)) for one in told.get("terms", [])]
     if told.get("teachers") and not given:
         given = [f"the teachers: terms {NOT_STATED}"]
-    licence = f"These weights: {told.get('licence', 'licence ' + NOT_STATED)}"
+    licence = "These weights: " + _said(told, "licence", "licence " + NOT_STATED)
     bound = "Weights are bound by what the data and the teachers allow."
     return [licence, *known, *unknown, *given, bound]
 
@@ -160,7 +171,7 @@ def _results(told: Mapping[str, Any]) -> str:
     for row in rows:
         low, high = row.get("low"), row.get("high")
         between = f"{low:.3f}–{high:.3f}" if low is not None and high is not None else NOT_STATED
-        lines.append(f"| {row['what']} | {row['uar']:.3f} | {between} |")
+        lines.append(f"| {markdown(str(row['what']))} | {row['uar']:.3f} | {between} |")
     return "\n".join(lines)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 
 from liser import storage
@@ -31,6 +30,7 @@ from liser.students.trunk import is_made, load_trunk
 from liser.targets import Targets
 from liser.teachers.base import Modality
 from liser.teachers.fusion import Views, views_by_modality
+from liser.terminal import Terminal
 from liser.workers import run_in_processes
 
 RECIPE = 9
@@ -175,7 +175,7 @@ def cell_folders(
 def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | None) -> float:
     """Train what isn't there yet; return the seconds of training that all cells took together."""
     missing = _missing(work)
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     with Progress(console=console, disable=hidden) as bar:
         task = bar.add_task("students", total=len(work), completed=len(work) - len(missing))

@@ -12,6 +12,7 @@ from liser.baselines import functionals
 from liser.benchmark import benchmark
 from liser.config import Distillation, Protocol, Training
 from liser.corpora import synthetic
+from liser.folders import DEMO
 from liser.media.detectors import DETECTORS
 from liser.results import write_results
 from liser.target_store import TargetStore
@@ -39,9 +40,11 @@ def demo(
     there already is used again, so a run that was killed goes on.
 
     Raises:
+        InputError: the folder holds other files.
         MissingExtraError: an extra isn't installed.
         StorageError: the folder can't be written.
     """
+    DEMO.check(folder)
     corpus = synthetic.generate(
         folder / "corpus", SPEAKERS, CLIPS_PER_SPEAKER, seed=seed, progress=progress
     )

@@ -1,10 +1,8 @@
 """A student or a bundle and a corpus in; what it says of each clip, and how good that is, out."""
 
-import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,11 @@ from liser.adaptation import adapt
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.joined import bare
 from liser.corpora.tables import same_name
-from liser.errors import InputError, StorageError
+from liser.errors import InputError
 from liser.listeners import Listener, listener_of
 from liser.metrics import answered, aurc, score, summary, uar_by_group
 from liser.runtime.recognizer import Recognizer
+from liser.spreadsheet import csv_of
 from liser.students.student import Student
 
 Floats = NDArray[np.float64]
@@ -124,22 +123,9 @@ def seen_speakers(
     return tuple(w for w in corpus.speakers if {same_name(w), same_name(bare(w))} & names)
 
 
-def write_predictions(predictions: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the record's predictions as CSV, beside `path` and then renamed.
-
-    Raises:
-        StorageError: the file can't be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(predictions[0]))
-            writer.writeheader()
-            writer.writerows(predictions)
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"can't write the predictions to {path}: {error}") from error
+def predictions_csv(predictions: Sequence[dict[str, Any]]) -> bytes:
+    """Return the record's predictions as a CSV file (see `liser.spreadsheet`)."""
+    return csv_of(list(predictions[0]), predictions)
 
 
 def shared_classes(student: Listener, corpus: Corpus) -> tuple[str, ...]:

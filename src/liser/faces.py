@@ -1,5 +1,7 @@
 """What the video road sees in each clip: whether a face was found, and what it seems to show."""
 
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +12,18 @@ from liser.corpora import ravdess
 from liser.corpora.base import Skip, Utterance, readable
 from liser.corpora.files import MediaFile, exists, find_media, is_folder, once
 from liser.corpora.sniff import kind_of_content
-from liser.errors import NotFoundError, StorageError
+from liser.errors import NotFoundError
+from liser.folders import check_holds_only
 from liser.labels import RAVDESS
 from liser.media.detectors import import_cv2
 from liser.media.video import Image
+from liser.storage import write_bytes
 from liser.teachers.expression import ExpressionNet
 from liser.teachers.face import FaceReader, softmax
 
 _SHEET_COLUMNS = 10
+_PNG_START = 33  # bytes of a PNG's signature and its first chunk
+_SIGNED = b"tEXtSoftware\0liser"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +93,10 @@ def faces(
     With an `expression` net its own reader cuts the faces, so that what is shown is what it sees.
     With `crops`, all crops of a clip are written there as one sheet, ``NAME.png``.
 
-    Raises `StorageError` where sheets cannot be written.
+    Raises `StorageError` where sheets cannot be written, and as `check_crops`.
     """
+    if crops is not None:
+        check_crops(crops)
     taken: set[str] = set()
     for file in files:
         name = next(n for n in _names(file) if n not in taken)
@@ -119,6 +127,18 @@ def faces(
         )
 
 
+def check_crops(folder: Path) -> None:
+    """Refuse a folder with anything but sheets of an earlier run; raises `InputError`."""
+    check_holds_only(folder, "sheet of faces", _is_sheet)
+
+
+def _is_sheet(path: Path) -> bool:
+    if path.suffix != ".png" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _SIGNED in file.read(2 * _PNG_START)
+
+
 def _names(file: Path) -> Iterator[str]:
     """Give a clip its file's name, or one that tells it from others of that name."""
     yield file.stem
@@ -140,10 +160,11 @@ def _write_sheet(path: Path, crops: Image) -> None:
     rows = np.concatenate([crops, blank]).reshape(-1, columns, *crops.shape[1:])
     sheet = rows.transpose(0, 2, 1, 3, 4).reshape(-1, columns * crops.shape[2], 3)
     _, png = import_cv2().imencode(".png", sheet[..., ::-1])
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(png.tobytes())
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+    write_bytes(path, _signed(png.tobytes()))
+
+
+def _signed(png: bytes) -> bytes:
+    """Put into a PNG who made it, so that a later run may replace it."""
+    length, checksum = len(_SIGNED) - 4, zlib.crc32(_SIGNED)
+    chunk = struct.pack(">I", length) + _SIGNED + struct.pack(">I", checksum)
+    return png[:_PNG_START] + chunk + png[_PNG_START:]

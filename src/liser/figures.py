@@ -17,6 +17,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from liser.escaping import visible
+
 Row = Mapping[str, Any]
 
 # Okabe & Ito's palette for every kind of colour vision ("Color Universal Design", 2008), darkened
@@ -75,7 +77,7 @@ def label_curve(
                 marker=marker,
                 linewidth=2.2 if system == "distilled" else 1.4,
                 markersize=6,
-                label=names[system],
+                label=visible(names[system]),
                 zorder=4 if system == "distilled" else 3,
             )
             if all(low is not None and high is not None for low, high in ends):
@@ -113,7 +115,7 @@ def interval_bars(rows: Sequence[Row], names: Mapping[str, str], chance: float) 
                 f"{row['uar']:.3f}", (high, at), (6, 0), textcoords="offset points", va="center"
             )
         axes.axvline(chance, color=COLOURS["muted"], ls=":", lw=1.2)
-        axes.set_yticks(range(len(rows)), [names[row["system"]] for row in rows])
+        axes.set_yticks(range(len(rows)), [visible(names[row["system"]]) for row in rows])
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
@@ -139,7 +141,7 @@ def robustness_dots(conditions: Sequence[Row], chance: float) -> str:
             axes.annotate(
                 f"{row['uar']:.3f}", (high, at), (6, 0), textcoords="offset points", va="center"
             )
-        axes.set_yticks(range(len(conditions)), [row["condition"] for row in conditions])
+        axes.set_yticks(range(len(conditions)), [visible(row["condition"]) for row in conditions])
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
@@ -169,7 +171,7 @@ def embedding_map(points: Mapping[str, Sequence[Any]], labels: Sequence[str]) ->
                 marker=MARKERS[(index + index // len(MARKERS)) % len(MARKERS)],
                 alpha=0.75,
                 linewidths=0,
-                label=label if label is not None else "no label",
+                label=visible(label) if label is not None else "no label",
             )
         axes.set_xticks([])
         axes.set_yticks([])
@@ -223,6 +225,17 @@ def _label_axis(axes: Axes, shares: Sequence[float]) -> None:
     axes.set_xlabel("labels used, share of the training clips (log scale)")
 
 
+def _of_this_page(tag: str, name: str) -> str:
+    """Give a tag ids of its own figure, and the page's font and colours."""
+    tag = re.sub(r'\bid="', f'id="{name}-', tag)
+    tag = re.sub(r'(url\(|href=")#', rf"\1#{name}-", tag)
+    tag = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", tag)  # matplotlib before 3.10
+    tag = re.sub(r"font-family: [^;\"]*", "font-family: inherit", tag)
+    for colour, value in COLOURS.items():
+        tag = tag.replace(value, f"var(--{colour})")
+    return tag
+
+
 def _svg(figure: Figure, name: str, title: str) -> str:
     """Make SVG text that can stand in an HTML page beside others, under the page's colours."""
     page = StringIO()
@@ -232,12 +245,8 @@ def _svg(figure: Figure, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.S)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.S)  # it would reach the whole page
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(url\(|href=")#', rf"\1#{name}-", text)
-    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)  # matplotlib before 3.10
-    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
-    for colour, value in COLOURS.items():
-        text = text.replace(value, f"var(--{colour})")
+    # tags alone: what stands between them may be anybody's label
+    text = re.sub(r"<[^>]*>", lambda tag: _of_this_page(tag[0], name), text)
     opening = f'<svg role="img" aria-labelledby="{name}-title"'
     text = text.replace("<svg", opening, 1)
     return text.replace(">", f'>\n <title id="{name}-title">{title}</title>', 1)

@@ -6,13 +6,14 @@ of the page whose data are missing are left out.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liser.errors import InputError, MissingExtraError, StorageError
+from liser.errors import InputError, MissingExtraError
+from liser.escaping import markup, visible
+from liser.storage import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,7 +41,7 @@ FEW_LABELS = 0.1  # the budget that the page shows in detail, where the record h
 def report(results: Results, path: Path) -> None:
     """Write a results record as one HTML page that needs nothing else: no script, font or image.
 
-    The same record always gives the same bytes. The page is written beside `path` and renamed.
+    The same record always gives the same bytes. The page is whole, or isn't there.
 
     Raises:
         InputError: the record has no rows, or a row lacks `system`, `labels` or `uar`.
@@ -75,7 +76,7 @@ def report(results: Results, path: Path) -> None:
         notes=notes(results),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
-    write_page(page, path)
+    write_text(path, page)
 
 
 def page_environment() -> "Environment":
@@ -87,22 +88,10 @@ def page_environment() -> "Environment":
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
+        finalize=lambda value: visible(value, keep_lines=True) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def write_page(page: str, path: Path) -> None:
-    """Write a page beside `path` and rename it; raises `StorageError`."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise StorageError(f"the report cannot be written to {path}: {error.strerror}") from error
 
 
 def table(results: Results) -> "Table":
@@ -112,7 +101,6 @@ def table(results: Results) -> "Table":
         InputError: as `report`.
     """
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     # what fits a terminal of 80 columns; the page and the record say more
@@ -124,7 +112,7 @@ def table(results: Results) -> "Table":
         caption += f"; labels are {results.get('label_kind', 'given')}. {perceived_note(aside)}"
     if "adapted" in beside:
         caption += f". {ADAPTED_NOTE}"
-    made = Table(title=escape(title(results)), caption=caption, box=SIMPLE)
+    made = Table(title=markup(title(results)), caption=caption, box=SIMPLE)
     made.add_column("System", no_wrap=True)
     for name in ("Labels", "UAR", *beside, *also):
         made.add_column(name, justify="right", no_wrap=True)
@@ -133,7 +121,7 @@ def table(results: Results) -> "Table":
         if before not in (None, row["system"]):
             made.add_section()
         made.add_row(
-            escape(system_name(row["system"])) if before != row["system"] else "",
+            markup(system_name(row["system"])) if before != row["system"] else "",
             share(row["labels"]) if "labels" in row else "–",
             with_interval(row, "uar"),
             *(plain(row.get(key), "uar") for key in beside),

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liser.errors import InputError
-from liser.report import CORPORA, page_environment, scored, share, with_interval, write_page
+from liser.escaping import markup
+from liser.report import CORPORA, page_environment, scored, share, with_interval
+from liser.storage import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,13 +38,12 @@ def report(results: Results, path: Path) -> None:
         matrix=matrix(results),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
-    write_page(page, path)
+    write_text(path, page)
 
 
 def table(results: Results) -> "Table":
     """Lay out trained-on × tested-on for the terminal; raises `InputError` without rows."""
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     caption = (
@@ -54,14 +55,14 @@ def table(results: Results) -> "Table":
     made.add_column("Trained on", no_wrap=True)
     rows = matrix(results)
     for row in rows[0]:
-        made.add_column(escape(f"tested on {corpora_name([row['tested_on']])}"), justify="right")
+        made.add_column(markup(f"tested on {corpora_name([row['tested_on']])}"), justify="right")
     for line in rows:
         cells = [
             f"{with_interval(row, 'uar')} [{len(row['classes'])}]\n"
             f"{with_interval(row['adapted'], 'uar')}"
             for row in line
         ]
-        made.add_row(escape(corpora_name(line[0]["trained_on"])), *map(escape, cells))
+        made.add_row(markup(corpora_name(line[0]["trained_on"])), *map(markup, cells))
         made.add_section()
     return made
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from liser.escaping import markup
 from liser.report import plain, with_interval
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ Robustness = Mapping[str, Any]
 def robustness_table(found: Robustness) -> "Table":
     """Lay out the conditions for a terminal of 80 columns; the page and the record say more."""
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     answers = found.get("threshold") is not None
@@ -28,7 +28,7 @@ def robustness_table(found: Robustness) -> "Table":
             cells = [part(row["coverage"]), part(row["answered_wa"])]
         else:
             cells = [plain(row, "wa"), plain(row, "ece")]
-        made.add_row(escape(row["condition"]), plain(row, "uar"), change(row, "uar"), *cells)
+        made.add_row(markup(row["condition"]), plain(row, "uar"), change(row, "uar"), *cells)
     return made
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from liser import storage
 from liser.errors import DamagedError, InputError
+from liser.folders import STUDENT
 
 _BEGUN, _FINISHED = "begun.json", "student.json"
 
@@ -20,11 +21,12 @@ def run_folder(folder: Path, provenance: dict[str, Any]) -> Iterator[bool]:
 
     Raises:
         InputError: the folder was begun for something else: its checkpoint, or its student, would
-            be taken for what it isn't.
+            be taken for what it isn't; or it holds other files.
         DamagedError: what it was begun for can't be told.
         StorageError: the folder can't be used, or another process is at work in it.
     """
     begun, record = folder / _BEGUN, storage.with_checksum({"provenance": provenance})
+    STUDENT.check(folder)
     storage.make_folder(folder)
     with storage.held(folder):  # of two who come at once, one begins
         finished = (folder / _FINISHED).exists()

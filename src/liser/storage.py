@@ -78,8 +78,11 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a file of UTF-8 text, line ends as they are; see `open_for_writing`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a file of UTF-8 text, line ends as they are; see `open_for_writing`.
+
+    Bytes of a file's name that aren't UTF-8 become escapes, as JSON has them (U+DCE9 for E9).
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path | str, record: Any, indent: int = 2) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,8 +24,10 @@ from rich.text import Text
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.joined import prefixed
 from liser.errors import InputError, LiserError
+from liser.escaping import markup
 from liser.target_store import Outcome, TargetStore
 from liser.teachers.base import Modality, Target, Teacher
+from liser.terminal import Terminal
 
 _log = logging.getLogger(__name__)
 
@@ -329,7 +330,7 @@ def _bar(
     what: str, total: int, show: bool | None, done: int = 0, transient: bool = False
 ) -> Iterator[Callable[[], None]]:
     """Show a progress bar on stderr; gives what to call after each clip."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -341,5 +342,5 @@ def _bar(
     )
     hidden = not console.is_terminal if show is None else not show
     with Progress(*columns, console=console, disable=hidden, transient=transient) as progress:
-        task = progress.add_task(what, total=total, completed=done)
+        task = progress.add_task(markup(what), total=total, completed=done)
         yield lambda: progress.advance(task)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from liser.config import Protocol
@@ -16,6 +15,7 @@ from liser.corpora.splits import Fold
 from liser.corpora.tables import same_name
 from liser.distill import check_recall
 from liser.errors import InputError
+from liser.escaping import markup
 from liser.fingerprint import fingerprint
 from liser.frame_store import FrameStore
 from liser.listening import Heard, Stretch, heard_of, listen, stretches
@@ -23,6 +23,7 @@ from liser.pretrain import build_heir, pretrain
 from liser.students.hearing import Clips
 from liser.students.trunk import is_made, save_trunk
 from liser.students.whisper import Whisper
+from liser.terminal import Terminal
 from liser.workers import run_in_processes
 
 
@@ -71,13 +72,13 @@ class Trunks:
         beginning, protocol = self.beginning, self.protocol
         finer = protocol.pretraining.listening(protocol.distillation.frontend)
         rows = [_rows(self.corpus, self.clips, self.folds[i]) for i in todo]
-        console = Console(stderr=True)
+        console = Terminal(stderr=True)
         hidden = not console.is_terminal if progress is None else not progress
         columns = (*Progress.get_default_columns(), MofNCompleteColumn())
         with Progress(*columns, console=console, disable=hidden) as bar:
 
             def watch(heard: Corpus) -> Callable[[], None]:
-                task = bar.add_task(f"hearing {heard.name}", total=len(heard.utterances))
+                task = bar.add_task(markup(f"hearing {heard.name}"), total=len(heard.utterances))
                 return partial(bar.advance, task)
 
             corpora = [self.corpus, *beginning.also]
@@ -172,7 +173,7 @@ def _listen(beginning: Beginning, heard: Sequence[Heard], jobs: int, bar: Progre
     sound = [one for source in heard for one in stretches(source)]
     missing = [one for one in sound if not frames.holds(encoder, *one.sound)]
     task = bar.add_task(
-        f"{encoder.name} listens", total=len(sound), completed=len(sound) - len(missing)
+        markup(f"{encoder.name} listens"), total=len(sound), completed=len(sound) - len(missing)
     )
     portions = [missing[i : i + PORTION] for i in range(0, len(missing), PORTION)]
     work = (partial(_listen_to, beginning, portion) for portion in portions)

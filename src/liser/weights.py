@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from liser import storage
 from liser.errors import InputError, MissingExtraError, NotFoundError, StorageError
+from liser.terminal import Terminal
 
 CACHE_VARIABLE = "LISER_CACHE"
 
@@ -124,7 +124,7 @@ def _download(name: str, known: Weights, place: Path, role: str) -> None:
     download = _pooch().HTTPDownloader
     import requests
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     console.print(
         f"downloading the {role} {name} ({known.size:,} bytes, {known.licence}) from {known.url} "
         f"to {place.parent}",
@@ -153,7 +153,7 @@ def _download(name: str, known: Weights, place: Path, role: str) -> None:
 class _RichBar:
     """The four members that pooch wants of a progress bar, shown by rich."""
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Terminal, title: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         self._task = self._progress.add_task(title, total=None)

@@ -9,7 +9,7 @@ import pytest
 
 from liser.corpora import synthetic
 from liser.corpora.base import Corpus
-from liser.errors import InputError, NotFoundError, StorageError
+from liser.errors import InputError, NotFoundError
 
 pytest.importorskip("cv2")
 pytest.importorskip("scipy")
@@ -73,7 +73,6 @@ def test_a_second_run_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert synthetic.generate(tmp_path, 1, 3, progress=False) == first
     assert lost.read_bytes() == before
     assert kept.stat().st_mtime_ns == when
-    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_corpus_can_grow(tmp_path: Path) -> None:
@@ -109,10 +108,13 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, int])
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="can't write"):
-        synthetic.generate(tmp_path / "file", 1, 1, progress=False)
+def test_a_folder_that_cannot_be_made_or_holds_anything_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,label\n")
+    with pytest.raises(InputError, match="can't hold a synthetic corpus: Not a directory"):
+        synthetic.generate(tmp_path / "manifest.csv", 1, 1, progress=False)
+    with pytest.raises(InputError, match=r"belong to no synthetic corpus \(manifest\.csv\)"):
+        synthetic.generate(tmp_path, 1, 1, progress=False)
+    assert (tmp_path / "manifest.csv").read_text() == "path,label\n"
 
 
 def test_damaged_settings_are_refused(tmp_path: Path) -> None:

@@ -55,11 +55,21 @@ def across(
     Example: `liser across benchmarks/across.toml --encoder openai/whisper-base --report page.html`
     """
     from liser.across import check_corpora
+    from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.options import check_student
     from liser.config import AcrossRecipe
+    from liser.folders import STUDENT
 
     plan = settings_from(AcrossRecipe, recipe, {"seed": seed}, {})
     check_student(plan.distillation.student)
+    check_outputs(
+        context,
+        Output("--out", out if final is None else None, (".json",)),
+        Output("--report", report if final is None else None, (".html", ".htm")),
+        also_read=[one.data for one in plan.source],
+    )
+    if final is not None:
+        STUDENT.check(final)
     corpora = [corpus_of(one) for one in plan.source]
     settings = settings_of(plan)
     check_corpora(corpora, settings if final is None else None)
@@ -104,7 +114,7 @@ def _test(
         print_json(results)
         return
     show(table(results))
-    console.print(headline(results), highlight=False)
+    console.print(headline(results), highlight=False, markup=False)
     pages = f"   Report: {page}" if page else ""
     console.print(f"Record: {out}{pages}", highlight=False, markup=False)
 

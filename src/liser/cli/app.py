@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from liser import __version__
@@ -30,6 +29,8 @@ from liser.cli.choices import Verb
 from liser.cli.output import console
 from liser.cli.stop import stoppable, stopped_by
 from liser.errors import LiserError, MissingExtraError
+from liser.escaping import markup, visible
+from liser.terminal import accept_any_encoding
 
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -47,11 +48,15 @@ _GO_ON = ("teach", "pretrain", "distill", "finetune", "compress", "benchmark", "
 
 
 class _Verbs(TyperGroup):
-    """Says how to go on where Ctrl-C or a signal stopped a verb."""
+    """Says how to go on where a verb was stopped, and shows what was given as it can be."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except Exception as error:
+            if isinstance(said := getattr(error, "message", None), str):  # click's
+                error.message = visible(said, keep_lines=True)  # type: ignore[attr-defined]
+            raise
         except KeyboardInterrupt as error:
             cause, status = stopped_by(error)
             kept = "; what was done is kept: give the same command again to go on"
@@ -88,6 +93,7 @@ def main() -> None:
     Exit statuses: 2 where the user can mend it, 1 where the fault is ours or the machine's, 130
     after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
+    accept_any_encoding()
     with stoppable():
         _run()
 
@@ -116,5 +122,7 @@ def _run() -> None:
 
 
 def _end(message: str, status: int) -> None:
-    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    # lines but the first are indented: none can pass for another message
+    lines = "\n    ".join(map(markup, message.splitlines()))
+    console.print(f"[bold red]error:[/] {lines}", highlight=False)
     sys.exit(status)

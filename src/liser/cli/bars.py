@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.text import Text
+
+from liser.escaping import markup, visible
 
 if TYPE_CHECKING:
     from liser.runtime import Prediction, Segment
@@ -29,10 +30,10 @@ def bar(probability: float, width: int = WIDTH) -> str:
 def bars(probabilities: Mapping[str, float], best: int | None = None) -> Text:
     """Draw a bar for each label, or for the `best` likeliest, the likeliest first."""
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])[:best]
-    width = max((len(label) for label in probabilities), default=0)
+    width = max((len(visible(label)) for label in probabilities), default=0)
     text = Text(no_wrap=True)
     for row, (label, probability) in enumerate(ranked):
-        text.append(("\n" if row else "") + label.ljust(width) + " ")
+        text.append(("\n" if row else "") + visible(label).ljust(width) + " ")
         text.append(bar(probability), style="bold cyan" if row == 0 else "cyan")
         text.append(f" {probability:.2f}")
     return text
@@ -42,7 +43,7 @@ def heard(answer: Prediction | Segment) -> str:
     """Name what was answered, as markup."""
     if answer.label is None:
         return "[dim]no speech[/]"
-    return f"[bold]{escape(answer.label)}[/]"
+    return f"[bold]{markup(answer.label)}[/]"
 
 
 def clock(seconds: float) -> str:

@@ -94,6 +94,7 @@ def benchmark(
     Example: `liser benchmark ravdess --data ravdess/ --speech-teacher openai/whisper-base
     --face-teacher openface_aus.parquet --report page.html`
     """
+    from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.command import command_line
     from liser.cli.options import (
         ask_teachers,
@@ -128,9 +129,14 @@ def benchmark(
     for name in (protocol.distillation.student, protocol.supervised_student):
         if name is not None:
             check_student(name)
+    record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
+    check_outputs(
+        context,
+        Output("--out", record_file, (".json",)),
+        Output("--report", report, (".html", ".htm")),
+    )
     loaded = open_corpus(data, corpus, labels)
     folder = runs or Path("runs") / f"benchmark-{corpus}"
-    record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
     options = teacher_options(layers, detector, face_spec, table_where)
     targets = ask_teachers(loaded, store, speech_teacher, face_teacher, options)
 
@@ -166,7 +172,7 @@ def benchmark(
         print_json(results)
         return
     show(table(results))
-    console.print(headline(results), highlight=False)
+    console.print(headline(results), highlight=False, markup=False)
     for note in notes(results):
         console.print(note, highlight=False, markup=False)
     pages = f"   Report: {report}" if report else ""

@@ -55,16 +55,17 @@ def compress(
 
     Example: `liser compress student/ --data recordings/ --keep 0.7 --out bundle/`
     """
-    from rich.markup import escape
 
     from liser.cli.options import labelled, open_corpus, progress, settings_from, show
     from liser.cli.output import print_json
     from liser.config import Compression
     from liser.corpora.joined import join
+    from liser.escaping import markup
 
     for folder in (out, keep_student):
         if folder is not None and folder.resolve() == student.resolve():
             raise InputError(f"{folder} is the student itself: give another folder")
+    _check_folders(out, keep_student)
     flags = {"prune": prune, "keep": keep, "int8": int8, "recovery.updates": updates}
     chosen = settings_from(Compression, settings, flags, {})
     if keep_student is not None and not chosen.prune:
@@ -89,8 +90,23 @@ def compress(
     if as_json:
         print_json({"bundle": str(out), **record})
         return
-    notes = (escape(f"note: {note}") for note in record["notes"])
-    show(_table(record), *notes, escape(f"kept in {out}"))
+    notes = (markup(f"note: {note}") for note in record["notes"])
+    show(_table(record), *notes, markup(f"kept in {out}"))
+
+
+def _check_folders(out: Path, keep_student: Path | None) -> None:
+    """Refuse folders that hold something else, and say what is replaced."""
+    from liser.cli.output import console
+    from liser.folders import BUNDLE, STUDENT
+
+    if keep_student is not None and keep_student.resolve() == out.resolve():
+        raise InputError(f"--out and --keep-student are both {out}: give each a folder of its own")
+    if keep_student is not None and (keep_student / "begun.json").exists():
+        raise InputError(f"{keep_student} holds a student that was trained: give another folder")
+    for kind, folder in ((BUNDLE, out), (STUDENT, keep_student)):
+        if folder is not None and kind.check(folder):
+            said = f"replaces the {kind.what} in {folder}"
+            console.print(said, highlight=False, markup=False)
 
 
 def _table(record: dict[str, Any]) -> Any:

@@ -62,34 +62,34 @@ def _check(source: Corpus, decode: bool) -> CorpusReport:
 
 def _print(report: CorpusReport) -> None:
     from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from liser.cli.options import left_out_note
+    from liser.escaping import markup
+    from liser.terminal import Terminal
 
-    out = Console()  # the tables are the output itself: stdout
+    out = Terminal()  # the tables are the output itself: stdout
     rates = ", ".join(f"{rate} Hz ({n})" for rate, n in report.sample_rates.items()) or "unknown"
     speakers = len(set(report.by_speaker) - {"(none)"})
     stored = f", {report.with_logmel} with a stored log-mel" if report.with_logmel else ""
     out.print(
-        f"[bold]{escape(report.name)}[/]: {report.utterances} utterances "
+        f"[bold]{markup(report.name)}[/]: {report.utterances} utterances "
         f"({report.with_video} with video{stored}) of {speakers} speakers, "
         f"{report.duration_s / 60:.1f} minutes; sample rates: {rates}",
         highlight=False,
     )
     everyone = [counts for group in (report.by_speaker, report.by_sex) for counts in group.values()]
     labels = [x for x in (*report.labels, "(none)") if any(x in counts for counts in everyone)]
-    table = Table(title=f"{report.label_kind} labels", box=SIMPLE, padding=0)
+    table = Table(title=markup(f"{report.label_kind} labels"), box=SIMPLE, padding=0)
     table.add_column("speaker")
     for label in (*labels, "all"):
-        table.add_column(escape(label), justify="right")
+        table.add_column(markup(label), justify="right")
     if len(report.by_speaker) > _ROWS:
         out.print(f"speakers: --json counts each of the {speakers}")
     for group in (report.by_speaker, report.by_sex):
         for name, counts in group.items() if len(group) <= _ROWS else ():
             cells = [str(counts.get(label, 0)) for label in labels]
-            table.add_row(escape(name), *cells, str(sum(counts.values())))
+            table.add_row(markup(name), *cells, str(sum(counts.values())))
         table.add_section()
     out.print(table)
     if report.left_out:
@@ -102,5 +102,5 @@ def _print(report: CorpusReport) -> None:
         wrong.add_column(column, justify="right" if column == "clips" else "left")
     for problem in report.problems:
         some = [f"{clip}: {detail}" for clip, detail in problem.clips.items()][:_NAMED]
-        wrong.add_row(escape(problem.reason), str(len(problem.clips)), escape("\n".join(some)))
+        wrong.add_row(markup(problem.reason), str(len(problem.clips)), "\n".join(map(markup, some)))
     out.print(wrong)

@@ -24,10 +24,10 @@ def demo(
 
     Example: `liser demo --out liser-demo`
     """
-    from rich.console import Console
-
+    from liser.cli.options import show
     from liser.cli.output import console, print_json
     from liser.demo import demo as run
+    from liser.escaping import markup
     from liser.report import headline, table
 
     console.print("A [b]synthetic[/] corpus: nothing below says anything about real speech.")
@@ -35,6 +35,6 @@ def demo(
     if as_json:
         print_json(results)
         return
-    Console().print(table(results))
+    show(table(results))
     console.print(headline(results))
-    console.print(f"Report: {out / 'report.html'}   Record: {out / 'results.json'}")
+    console.print(markup(f"Report: {out / 'report.html'}   Record: {out / 'results.json'}"))

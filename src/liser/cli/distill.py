@@ -84,7 +84,9 @@ def distill(
     from liser.cli.output import print_json
     from liser.config import Distillation
     from liser.corpora.labelled import keep_labels
+    from liser.folders import STUDENT
 
+    STUDENT.check(out)
     flags = {"student": student, "training.updates": updates}
     start, base = None, {}
     if trunk is not None:
@@ -169,9 +171,8 @@ def _record(corpus: Corpus, made: Student, out: Path) -> dict[str, Any]:
 def _print(record: dict[str, Any]) -> None:
     from collections import Counter
 
-    from rich.markup import escape
-
     from liser.cli.options import facts, show, skips_table
+    from liser.escaping import markup
 
     held = record["valid_speakers"]
     validation = "none held out"
@@ -194,11 +195,11 @@ def _print(record: dict[str, Any]) -> None:
         )
     )
     for note in record["valid_notes"]:
-        show(f"note: {escape(note)}; --valid-speakers says how many")
+        show(f"note: {markup(note)}; --valid-speakers says how many")
     for t in record["teachers"]:
         if t["skipped"]:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
     show(
-        f"Try it on speakers it has never heard: [bold]liser evaluate {escape(record['student'])}"
+        f"Try it on speakers it has never heard: [bold]liser evaluate {markup(record['student'])}"
         " DATA[/]"
     )

@@ -10,6 +10,10 @@ import typer
 from liser.cli.options import Data, Json, Kind, Labels, Seed, SettingsFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
     from liser.corpora.base import Corpus
     from liser.media.degrade import Degradation
     from liser.runtime.recognizer import Recognizer
@@ -22,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
+    context: typer.Context,
     student: Annotated[
         Path,
         typer.Argument(
@@ -34,7 +39,8 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write what it says of each clip.")
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write what it says of each clip; - for stdout."),
     ] = None,
     labels: Labels = None,
     allow_seen_speakers: Annotated[
@@ -62,12 +68,17 @@ def evaluate(
 
     Example: `liser evaluate student/ other-speakers/ --report page.html --predictions clips.csv`
     """
+    from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.options import open_corpus, progress, settings_from
-    from liser.cli.output import print_json
     from liser.config import Settings
     from liser.errors import InputError
 
     settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
+    check_outputs(
+        context,
+        Output("--predictions", predictions, (".csv",), stdout=True),
+        Output("--report", report, (".html", ".htm")),
+    )
     corpus = open_corpus(data, kind, labels)
     if report is not None and all(u.label is None for u in corpus.utterances):
         raise InputError("without labels there is nothing to report: leave --report out")
@@ -77,7 +88,6 @@ def evaluate(
     conditions = None if robustness is None else _conditions(robustness, corpus)
 
     from liser import evaluate as stage
-    from liser import report as page
 
     made = _loaded(student)
     with progress("listening", len(corpus.utterances)) as update:
@@ -91,14 +101,10 @@ def evaluate(
         )
     if conditions is not None:
         record["robustness"] = _spoilt(made, corpus, conditions, threshold, seed)
-    if predictions is not None:
-        stage.write_predictions(record["predictions"], predictions)
-    if report is not None:
-        page.report(record, report)
-    if as_json:
-        print_json(record)
-    else:
-        _print(record)
+    try:
+        _write(record, predictions, report)
+    finally:  # a full disk costs nobody the scores
+        _tell(record, predictions, as_json)
 
 
 def _loaded(folder: Path) -> Student | Recognizer:
@@ -147,46 +153,67 @@ def _spoilt(
         )
 
 
-def _print(record: dict[str, Any]) -> None:
+def _write(record: dict[str, Any], predictions: Path | None, report: Path | None) -> None:
+    from liser import report as page
+    from liser.cli.output import write_table
+    from liser.evaluate import predictions_csv
+
+    if predictions is not None:
+        write_table(predictions, predictions_csv(record["predictions"]))
+    if report is not None:
+        page.report(record, report)
+
+
+def _tell(record: dict[str, Any], predictions: Path | None, as_json: bool) -> None:
+    from liser.cli.check_outputs import goes_to_stdout
+    from liser.cli.options import show
+    from liser.cli.output import print_json
+
+    if as_json:
+        print_json(record)
+    else:
+        show(*_tables(record), beside=goes_to_stdout(predictions))
+
+
+def _tables(record: dict[str, Any]) -> Iterator[RenderableType]:
     from collections import Counter
 
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
-    from liser.cli.options import show
+    from liser.escaping import markup
     from liser.report import table
 
     if record["rows"]:
         (row,) = record["rows"]
-        show(table(record))
+        yield table(record)
         recalls = Table(title="recall", box=SIMPLE)
         for label in record["labels"]:
-            recalls.add_column(escape(label), justify="right")
+            recalls.add_column(markup(label), justify="right")
         recalls.add_row(*("–" if r is None else f"{r:.2f}" for r in row["recalls"]))
-        show(recalls)
+        yield recalls
         if record.get("robustness"):
             from liser.report_robustness import robustness_table
 
-            show(robustness_table(record["robustness"]))
+            yield robustness_table(record["robustness"])
         if row["by_sex"]:
             by_sex = ", ".join(f"{sex} {uar:.3f}" for sex, uar in row["by_sex"].items())
-            show(f"UAR by sex: {by_sex}")
+            yield f"UAR by sex: {by_sex}"
     else:
         said = Counter(p["predicted"] for p in record["predictions"])
-        show(f"what it hears in {record['clips']} clips:")
+        yield f"what it hears in {record['clips']} clips:"
         heard = Table(box=SIMPLE)
         heard.add_column("emotion")
         heard.add_column("clips", justify="right")
         for label, n in said.most_common():
-            heard.add_row(escape(label), str(n))
-        show(heard)
+            heard.add_row(markup(label), str(n))
+        yield heard
     for note in record["notes"]:
-        show(f"note: {escape(note)}")
+        yield f"note: {markup(note)}"
     if record["skipped"]:
         from liser.cli.options import skips_table
 
-        show(skips_table(_counted(record["skipped"])))
+        yield skips_table(_counted(record["skipped"]))
 
 
 def _counted(skipped: list[dict[str, str]]) -> list[dict[str, Any]]:

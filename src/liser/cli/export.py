@@ -48,10 +48,13 @@ def export(
     from liser.cli.output import console, print_json
     from liser.errors import InputError
     from liser.export import export_student
+    from liser.folders import BUNDLE
     from liser.students.student import load_student
 
     if out.resolve() == student.resolve():
         raise InputError(f"--out {out} is the student itself: give another folder")
+    if BUNDLE.check(out):
+        console.print(f"replaces the bundle in {out}", highlight=False, markup=False)
     loaded = load_student(student)
     with console.status("tracing, and comparing with PyTorch"):
         bundle = export_student(loaded, out, window_s=window_s, threshold=threshold)

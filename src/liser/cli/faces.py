@@ -48,12 +48,14 @@ def faces(
     """
     from liser.cli.options import progress
     from liser.corpora.base import Skip
+    from liser.faces import check_crops, video_files
     from liser.faces import faces as look
-    from liser.faces import video_files
     from liser.media.detectors import detector_of
     from liser.teachers.face import FaceReader
 
     files = video_files(paths)  # before anything is downloaded
+    if save_crops is not None:
+        check_crops(save_crops)
     name, _, weights = detector.partition(":")
     finder = detector_of(name, weights or None)
     net = None
@@ -87,10 +89,10 @@ def _print_json(found: list[FaceSummary], skipped: list[Skip]) -> None:
 
 def _print(found: list[FaceSummary], skipped: list[Skip]) -> None:
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     from liser.cli.options import show, skips, skips_table
+    from liser.escaping import markup
     from liser.media.faces import which
 
     table = Table(box=SIMPLE)
@@ -106,10 +108,10 @@ def _print(found: list[FaceSummary], skipped: list[Skip]) -> None:
         several = f": {which(clip.taken, clip.faces)}" if clip.faces > 1 else ""
         cells.append(f"{clip.faces}{several}")
         if with_net and clip.posteriors and clip.emotion:
-            cells.append(f"{escape(clip.emotion)} {clip.posteriors[clip.emotion]:.2f}")
+            cells.append(f"{markup(clip.emotion)} {clip.posteriors[clip.emotion]:.2f}")
         if labelled:
             cells.append(clip.intended or "")
-        table.add_row(escape(clip.clip), *cells)
+        table.add_row(markup(clip.clip), *cells)
     show(table, _sum_up(found, len(skipped)))
     if skipped:
         show(skips_table(skips(skipped)))

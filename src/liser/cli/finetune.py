@@ -39,9 +39,11 @@ def finetune(
     from liser.cli.options import facts, open_corpus, settings_from, show, training
     from liser.cli.output import print_json
     from liser.config import Training
+    from liser.folders import STUDENT
 
     if out.resolve() == student.resolve():
         raise InputError(f"--out {out} is the student itself: give another folder")
+    STUDENT.check(out)
     corpus = open_corpus(data, kind, labels)
 
     from liser import distill as stage

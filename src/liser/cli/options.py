@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from liser.errors import InputError
+from liser.escaping import markup, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -211,13 +212,12 @@ def labelled(corpus: Corpus, table: Path | None) -> Corpus:
 
 def tell_synonyms(corpus: Corpus) -> None:
     """Say, once, which labels are taken for emotions of another name."""
-    from rich.markup import escape
 
     from liser.cli.output import console
 
     if corpus.synonyms:
         told = ", ".join(f"{name} as {label}" for name, label in corpus.synonyms)
-        console.print(f"labels: taking {escape(told)}", highlight=False)
+        console.print(f"labels: taking {markup(told)}", highlight=False)
 
 
 _NOTED = 3
@@ -230,14 +230,13 @@ _LEFT_OUT = {
 
 def left_out_note(left_out: Sequence[Skip]) -> str:
     """Count, in a line, what is plainly nothing to hear, and name some of it."""
-    from rich.markup import escape
 
     parts = []
     for reason, n in Counter(skip.reason for skip in left_out).items():
         what = _LEFT_OUT.get(reason, (reason, reason))[n > 1]
         some = [skip.id for skip in left_out if skip.reason == reason][:_NOTED]
         parts.append(f"{n} {what} ({', '.join(some)}{', …' if n > len(some) else ''})")
-    return escape(f"left out: {'; '.join(parts)}")
+    return markup(f"left out: {'; '.join(parts)}")
 
 
 def teacher_options(
@@ -308,35 +307,33 @@ def skips_table(
 ) -> Table:
     """Lay `skips` out for people, or other counts of clips by `what`."""
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), box=SIMPLE)
+    table = Table(title=markup(title), box=SIMPLE)
     for column in (what, "clips", "such as"):
         table.add_column(column, justify="right" if column == "clips" else "left")
     for record in records:
-        table.add_row(escape(record[what]), str(record["clips"]), escape(record["example"]))
+        table.add_row(markup(record[what]), str(record["clips"]), markup(record["example"]))
     return table
 
 
 def facts(rows: dict[str, str]) -> Table:
     """Lay out names and values in two columns."""
-    from rich.markup import escape
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        grid.add_row(f"[bold]{name}[/]", escape(value))
+        grid.add_row(f"[bold]{name}[/]", markup(value))
     return grid
 
 
-def show(*parts: RenderableType) -> None:
-    """Print for people, on stdout."""
-    from rich.console import Console
+def show(*parts: RenderableType, beside: bool = False) -> None:
+    """Print for people: on stdout, or `beside` it, on stderr, where it holds something else."""
+    from liser.terminal import Terminal
 
-    out = Console()
+    out = Terminal(stderr=beside)
     if not out.is_terminal:
-        out = Console(width=120)  # a file or a pipe has room
+        out = Terminal(stderr=beside, width=120)  # a file or a pipe has room
     for part in parts:
         out.print(part, highlight=False)
 
@@ -349,10 +346,13 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int, int | None
 
     from liser.cli.output import console
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    said = TextColumn("{task.description}", markup=False)
+    columns = (said, BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done, of, now: bar.update(task, completed=done, total=of, description=now)
+        task = bar.add_task(visible(what), total=total)
+        yield lambda done, of, now: bar.update(
+            task, completed=done, total=of, description=visible(now)
+        )
 
 
 @contextmanager

@@ -1,14 +1,29 @@
 """Where the verbs write: people's messages to stderr, tables and JSON to stdout."""
 
-import json
+from __future__ import annotations
+
 import sys
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from liser.cli.check_outputs import goes_to_stdout
+from liser.escaping import json_text
+from liser.storage import write_bytes
+from liser.terminal import Terminal
 
-console = Console(stderr=True)
+console = Terminal(stderr=True)
 
 
 def print_json(record: Any) -> None:
     """Write one JSON document to stdout, for machines."""
-    sys.stdout.write(json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json_text(record, sys.stdout.encoding) + "\n")
+
+
+def write_table(path: Path, content: bytes) -> None:
+    """Write a CSV file, or its bytes to stdout, whatever the encoding there."""
+    if goes_to_stdout(path):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        write_bytes(path, content)

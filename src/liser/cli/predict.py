@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -12,6 +12,7 @@ import typer
 from liser.cli.options import Json
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from liser.corpora.base import Skip
@@ -45,6 +46,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -53,7 +55,8 @@ def predict(
     ],
     bundle: BundleFolder = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write recordings and segments.")
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write recordings and segments; - for stdout."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw what is heard when.")
@@ -71,24 +74,31 @@ def predict(
 
     Example: `liser predict talk.mp4 interviews/ --csv heard.csv --plot timeline.png`
     """
+    from liser.cli.check_outputs import Output, check_outputs, goes_to_stdout
+    from liser.cli.options import show
     from liser.cli.output import console, print_json
     from liser.cli.stop import stopped_by
-    from liser.runtime.table import write_csv
-    from liser.runtime.timeline import check_plot, plot_timeline
+    from liser.runtime.timeline import FORMATS, check_plot
 
-    recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
     found, skipped, left_out = _find(files)
+    check_outputs(
+        context,
+        Output("--csv", csv, (".csv",), stdout=True),
+        Output("--plot", plot, FORMATS),
+        also_read=["/dev/stdin" if name == STDIN else name for name in found],
+    )
     if plot is not None:
         check_plot(plot, len(found))
+    recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
     predictions, stopped = _listen(recognizer, found, skipped)
-    if as_json:
-        print_json(_record(recognizer, predictions, skipped, left_out))
-    else:
-        _print(recognizer, predictions, skipped, left_out)
-    if predictions and csv is not None:
-        write_csv(csv, predictions, recognizer.labels)
-    if predictions and plot is not None:
-        plot_timeline(plot, predictions, recognizer.labels)
+    try:
+        _write(csv, plot, predictions, recognizer.labels)
+    finally:  # a full disk costs nobody the answers
+        if as_json:
+            print_json(_record(recognizer, predictions, skipped, left_out))
+        else:
+            parts = _tables(recognizer, predictions, skipped, left_out)
+            show(*parts, beside=goes_to_stdout(csv))
     if stopped is not None:
         cause, status = stopped_by(stopped)
         heard = f"{len(predictions)} of {len(found)} recordings were listened to"
@@ -107,6 +117,22 @@ def open_recognizer(
 
     recognizer = load(bundle, threads=threads, detector=everything if all_sound else None)
     return recognizer.for_one_speaker() if one_speaker else recognizer
+
+
+def _write(
+    csv: Path | None,
+    plot: Path | None,
+    predictions: Sequence[tuple[str, Prediction]],
+    labels: Sequence[str],
+) -> None:
+    from liser.cli.output import write_table
+    from liser.runtime.table import csv_table
+    from liser.runtime.timeline import plot_timeline
+
+    if predictions and csv is not None:
+        write_table(csv, csv_table(predictions, labels))
+    if predictions and plot is not None:
+        plot_timeline(plot, predictions, labels)
 
 
 def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
@@ -202,30 +228,29 @@ def _record(
     }
 
 
-def _print(
+def _tables(
     recognizer: Recognizer,
     predictions: Sequence[tuple[str, Prediction]],
     skipped: Sequence[Skip],
     left_out: Sequence[Skip],
-) -> None:
-    from rich.markup import escape
-
-    from liser.cli.options import left_out_note, show
+) -> Iterator[RenderableType]:
+    from liser.cli.options import left_out_note
+    from liser.escaping import markup
 
     if predictions:
-        show(_table(predictions))
+        yield _table(predictions)
     if len(predictions) == 1 and len(predictions[0][1].segments) > 1:
-        show(segments_table(predictions[0][1]))
+        yield segments_table(predictions[0][1])
     if any(answer.label == "uncertain" for _, answer in predictions):
         least = recognizer.bundle.threshold
-        show(f"uncertain: no emotion reaches the model's least probability, {least:.2f}")
+        yield f"uncertain: no emotion reaches the model's least probability, {least:.2f}"
     for name, answer in predictions:
         for note in answer.notes:
-            show(f"{_shown(name)}: {escape(note)}")
+            yield f"{_shown(name)}: {markup(note)}"
     if skipped:
-        show(_skipped_table(skipped))
+        yield _skipped_table(skipped)
     if left_out:
-        show(left_out_note(left_out))
+        yield left_out_note(left_out)
 
 
 def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
@@ -247,24 +272,23 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
 
 
 def _shown(name: str) -> str:
-    from rich.markup import escape
+    from liser.escaping import markup
 
-    from liser.corpora.base import readable
-
-    return "standard input" if name == STDIN else escape(readable(name))
+    return "standard input" if name == STDIN else markup(name)
 
 
 def _skipped_table(skipped: Sequence[Skip]) -> Table:
     """Name every file that was left out, and say why."""
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
+
+    from liser.escaping import markup
 
     table = Table(title=f"skipped {len(skipped)}", box=SIMPLE)
     for column in ("file", "reason", "detail"):
         table.add_column(column, overflow="fold")
     for skip in skipped:
-        table.add_row(escape(skip.id), escape(skip.reason), escape(skip.detail))
+        table.add_row(markup(skip.id), markup(skip.reason), markup(skip.detail))
     return table
 
 

@@ -46,11 +46,13 @@ def pretrain(
     """
     from liser.cli.options import check_student, open_corpus, progress, settings_from
     from liser.config import PretrainingRecipe
+    from liser.folders import TRUNK
 
     recipe = settings_from(PretrainingRecipe, settings, {"updates": updates}, {})
     chosen, frontend = recipe.pretraining, recipe.frontend
     architecture = student or "base"
     check_student(architecture)
+    TRUNK.check(out)
     if (out / "trunk.json").exists():
         raise InputError(f"{out} holds a trunk already: choose another folder, or delete it")
     corpora = [open_corpus(folder, kind) for folder in data]

@@ -77,19 +77,19 @@ def teach(
 
 def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     from liser.cli.options import left_out_note, show, skips_table
+    from liser.escaping import markup
 
-    table = Table(title=escape(f"{record['corpus']}: {record['clips']} clips"), box=SIMPLE)
+    table = Table(title=markup(f"{record['corpus']}: {record['clips']} clips"), box=SIMPLE)
     table.add_column("teacher")
     for column in ("usable", "computed now", "read from the store", "skipped"):
         table.add_column(column, justify="right")
     for t in record["teachers"]:
         skipped = sum(s["clips"] for s in t["skipped"])
         counts = (t["clips"], t["computed"], t["read"], skipped)
-        table.add_row(escape(f"{t['modality']}: {t['teacher']}"), *map(str, counts))
+        table.add_row(markup(f"{t['modality']}: {t['teacher']}"), *map(str, counts))
     show(table)
     for t in record["teachers"]:
         if t["skipped"]:
@@ -100,4 +100,4 @@ def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:
         show(f"{record['left_out']} files are no clip of the corpus: see `liser corpus`")
     if left_out:
         show(left_out_note(left_out))
-    show(f"kept in {escape(record['store'])}")
+    show(f"kept in {markup(record['store'])}")

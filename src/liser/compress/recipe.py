@@ -29,6 +29,7 @@ from liser.errors import InputError
 from liser.evaluate import seen_speakers
 from liser.export import export_student
 from liser.fingerprint import fingerprint
+from liser.folders import BUNDLE, STUDENT
 from liser.listeners import listener_of
 from liser.students.hearing import Clips, hear
 from liser.students.student import Student, save_student
@@ -67,11 +68,14 @@ def compress(
         tell: called with what is being done, how much of it, and of how much (if known).
 
     Raises:
-        InputError: no clips to calibrate on, the student can't be pruned so far, or its graph
-            isn't what it says.
+        InputError: no clips to calibrate on, the student can't be pruned so far, its graph
+            isn't what it says, or a folder holds other files.
         StorageError: a file can't be written.
     """
     settings = settings or Compression()
+    BUNDLE.check(folder)
+    if keep_student is not None:
+        STUDENT.check(keep_student)
     count = iter(range(1, len(corpus.utterances) + 1))
     clips = hear(
         corpus.utterances,

@@ -37,6 +37,7 @@ STORED_FRONTEND = Frontend(
 _STORED_RANGE_DB = 80.0  # librosa.power_to_db's top_db; 16 kHz sound leaves every clip's top silent
 _VOTE_TABLES = ("votes.parquet", "processedResults/summaryTable.csv", "summaryTable.csv")
 _ACTOR_TABLES = ("actors.parquet", "VideoDemographics.csv")
+TABLES = (*CLIP_LISTS, *_VOTE_TABLES, *_ACTOR_TABLES)
 _SUMMARY_COLUMNS: dict[Votes, str] = {
     "voice": "VoiceVote",
     "face": "FaceVote",

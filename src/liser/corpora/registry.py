@@ -8,6 +8,7 @@ from typing import Any
 from liser.corpora import cremad, folder, ravdess, synthetic
 from liser.corpora.base import Corpus, readable
 from liser.corpora.files import exists, find_media, is_folder
+from liser.corpora.tables import TABLE_SUFFIXES
 from liser.errors import InputError, NotFoundError
 
 CORPORA: dict[str, Callable[..., Corpus]] = {
@@ -16,6 +17,17 @@ CORPORA: dict[str, Callable[..., Corpus]] = {
     "folder": folder.load,
     "synthetic": synthetic.load,
 }
+
+TABLES = frozenset(
+    Path(name).name
+    for name in (
+        *(f"manifest{suffix}" for suffix in TABLE_SUFFIXES),
+        *cremad.TABLES,
+        synthetic.MANIFEST,
+        synthetic.SETTINGS,
+    )
+)
+"""Names of tables that loaders look for in a folder."""
 
 
 def load_corpus(name: str, path: Path, **options: Any) -> Corpus:

@@ -1,12 +1,12 @@
 """Predictions as rows: a CSV file of recordings and their segments."""
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from liser.errors import StorageError
 from liser.runtime.prediction import Prediction
+from liser.spreadsheet import csv_of
+from liser.storage import write_bytes
 
 
 def rows(name: str, prediction: Prediction, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -29,24 +29,15 @@ def rows(name: str, prediction: Prediction, labels: Sequence[str]) -> Iterator[d
         }
 
 
+def csv_table(predictions: Iterable[tuple[str, Prediction]], labels: Sequence[str]) -> bytes:
+    """Return named predictions as `rows` in a CSV file (see `liser.spreadsheet`)."""
+    columns = ["file", "part", "start_s", "end_s", "label"]
+    columns += [*(f"p_{label}" for label in labels), "notes"]
+    return csv_of(columns, (row for name, one in predictions for row in rows(name, one, labels)))
+
+
 def write_csv(
     path: Path, predictions: Iterable[tuple[str, Prediction]], labels: Sequence[str]
 ) -> None:
-    """Write named predictions as `rows`, beside `path` and then renamed.
-
-    Raises:
-        StorageError: the file can't be written.
-    """
-    columns = ["file", "part", "start_s", "end_s", "label"]
-    columns += [*(f"p_{label}" for label in labels), "notes"]
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            for name, prediction in predictions:
-                writer.writerows(rows(name, prediction, labels))
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"can't write {path}: {error}") from error
+    """Write `csv_table` to a file; raises `StorageError` if it can't be written."""
+    write_bytes(path, csv_table(predictions, labels))

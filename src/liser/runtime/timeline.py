@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liser.bundle import UNCERTAIN
-from liser.errors import InputError, MissingExtraError, StorageError
+from liser.errors import InputError, MissingExtraError
+from liser.escaping import visible
 from liser.runtime.prediction import Prediction
+from liser.storage import open_for_writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,23 +44,21 @@ def plot_timeline(
     Raises as `check_plot`, and `StorageError` if the file can't be written.
     """
     check_plot(path, len(predictions))
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height_in = 0.6 + 0.22 * len(labels)
-    figure = Figure((10.0, 0.4 + height_in * len(predictions)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(predictions), 1, squeeze=False)[:, 0]
-    for axes, (name, prediction) in zip(panels, predictions, strict=True):
-        _panel(axes, name, prediction, labels)
-    panels[-1].set_xlabel("seconds")
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(part, dpi=120, format=path.suffix[1:].lower())
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"can't write {path}: {error}") from error
+    # names and labels are text: a dollar sign in them begins no formula
+    with rc_context({"text.parse_math": False, "text.usetex": False}):
+        figure = Figure((10.0, 0.4 + height_in * len(predictions)), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(len(predictions), 1, squeeze=False)[:, 0]
+        for axes, (name, prediction) in zip(panels, predictions, strict=True):
+            _panel(axes, name, prediction, labels)
+        panels[-1].set_xlabel("seconds")
+        with open_for_writing(path) as file:
+            figure.savefig(file, dpi=120, format=path.suffix[1:].lower())
 
 
 def _panel(axes: "Axes", name: str, prediction: Prediction, labels: Sequence[str]) -> None:
@@ -73,12 +73,11 @@ def _panel(axes: "Axes", name: str, prediction: Prediction, labels: Sequence[str
             box = Rectangle((segment.start_s, row - 0.45), length_s, 0.9, fc=shade, ec=edge)
             box.set_linewidth(width)
             axes.add_patch(box)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_yticks(range(len(labels)), [visible(label) for label in labels], fontsize=8)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(0, max(prediction.duration_s, 0.1))
     said = prediction.label or "no speech"
     best = prediction.probabilities.get(said)
     title = said if best is None or said == UNCERTAIN else f"{said} {best:.2f}"
-    # a dollar sign in a file's name would begin a formula
-    axes.set_title(f"{Path(name).name}: {title}".replace("$", r"\$"), fontsize=9, loc="left")
+    axes.set_title(visible(f"{Path(name).name}: {title}"), fontsize=9, loc="left")
     axes.spines[["top", "right"]].set_visible(False)

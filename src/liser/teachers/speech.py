@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, MediaError, MissingExtraError, NotFoundError
@@ -20,6 +19,7 @@ from liser.fingerprint import fingerprint
 from liser.media.audio import load_audio
 from liser.teachers.base import Modality, Target
 from liser.teachers.quiet import no_loading_bar
+from liser.terminal import Terminal
 
 try:
     import torch
@@ -210,7 +210,7 @@ class HuggingFaceSpeech:
                     raise
             if kind is AutoModel:
                 where = f"https://huggingface.co/{self.model}"
-                Console(stderr=True).print(f"downloading the weights of {where}")
+                Terminal(stderr=True).print(f"downloading the weights of {where}", markup=False)
             return kind.from_pretrained(source, revision=self._commit)
         except OSError as error:
             raise NotFoundError(_how_to_place(self.model, self._folder, error)) from error

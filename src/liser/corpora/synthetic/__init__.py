@@ -16,6 +16,7 @@ from liser import storage
 from liser.corpora import folder as folder_corpus
 from liser.corpora.base import Corpus
 from liser.errors import InputError, MissingExtraError, NotFoundError
+from liser.folders import SYNTHETIC
 from liser.workers import run_in_processes
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
@@ -84,7 +85,7 @@ def generate(
 
     Raises:
         InputError: a number below its least, or a folder with the corpus of another seed or
-            version.
+            version, or with other files.
         MissingExtraError: the extras ``train`` and ``video`` aren't installed.
         StorageError: the folder can't be written.
     """
@@ -145,13 +146,14 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
         from joblib import cpu_count
     except ImportError as error:
         raise MissingExtraError("joblib", "train") from error
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
+    from liser.terminal import Terminal
+
     # Processes take a second or two to start: not worth it for a handful of clips.
     workers = jobs or min(cpu_count(), max(1, len(clips) // 16))
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     columns = (TextColumn("synthetic clips"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, disable=hidden) as bar:
@@ -164,7 +166,7 @@ def _claim(folder: Path, seed: int) -> None:
     """Say in the folder which seed and version its clips are of, or refuse if they are others."""
     settings = {"corpus": "synthetic", "version": _VERSION, "seed": seed}
     file = folder / SETTINGS
-    if not file.is_file():
+    if not SYNTHETIC.check(folder):
         storage.write_json(file, settings, indent=1)
         return
     try:

@@ -1,0 +1,94 @@
+"""Text from elsewhere, made harmless for where it is shown.
+
+Names of files, labels and provenance come from other people. In a terminal their control characters
+would move the cursor or turn the text around, in Markdown they would be markup, and a spreadsheet
+would compute them. Pages escape by themselves (Jinja), and JSON needs nothing.
+"""
+
+import json
+import re
+from typing import Any
+
+# C0 and C1 controls, marks that change the direction of text, line separators, lone surrogates
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_HIDDEN_IN_LINES = re.compile(_HIDDEN.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+_LINE_START = re.compile(r"^(\s*)([-+#=]|\d+(?=[.)](?:\s|$)))")
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]")
+
+
+def visible(text: str, keep_lines: bool = False) -> str:
+    r"""Write control characters as Python does; bytes of a name that isn't UTF-8 likewise.
+
+    >>> print(visible("a\x1b[31mb\n\u202egnp.wav \udce9"))
+    a\x1b[31mb\n\u202egnp.wav \xe9
+    """
+    hidden = _HIDDEN_IN_LINES if keep_lines else _HIDDEN
+    return hidden.sub(lambda found: _written_out(found[0]), text)
+
+
+def _written_out(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that could not be decoded (PEP 383)
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return ascii(character)[1:-1]
+
+
+def markup(text: str) -> str:
+    r"""Escape text for rich's markup, as tables and messages in the terminal have it.
+
+    >>> print(markup("[bold]\x1b"))
+    \[bold]\x1b
+    """
+    from rich.markup import escape
+
+    return escape(visible(text))
+
+
+def markdown(text: str) -> str:
+    r"""Escape text that stands within a line or a table's cell of Markdown.
+
+    >>> print(markdown("<b>a|b</b> [x](y) base_student"))
+    &lt;b&gt;a\|b&lt;/b&gt; \[x\](y) base_student
+    """
+    plain = visible(" ".join(text.split())).translate(_ENTITIES)
+    return _LINE_START.sub(_started, _MARKDOWN.sub(r"\\\g<0>", plain))
+
+
+def _started(found: re.Match[str]) -> str:
+    """Keep what begins a line from being a list or a heading."""
+    space, mark = found.groups()
+    return f"{space}{mark}" + "\\" if mark.isdigit() else f"{space}\\{mark}"
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    r"""Keep a cell from being a formula: text that begins like one gets an apostrophe in front.
+
+    So OWASP advises ("CSV injection"). Numbers stay numbers.
+
+    >>> spreadsheet_cell("=1+1"), spreadsheet_cell("@home.wav"), spreadsheet_cell(-0.5)
+    ("'=1+1", "'@home.wav", -0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    plain = visible(value)
+    return f"'{plain}" if _FORMULA.match(value) else plain
+
+
+def json_text(record: Any, encoding: str | None = None) -> str:
+    r"""Write plain values as JSON that a terminal, and an output of this encoding, can take.
+
+    What can't be is written as JSON's own escapes, so that the values stay as they are.
+
+    >>> print(json_text("é", "utf-8"), json_text("é", "ascii"), json_text("\udce9\u202e"))
+    "é" "\u00e9" "\udce9\u202e"
+    """
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+    text = _HIDDEN_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(record, indent=2, default=str)
+    return text
