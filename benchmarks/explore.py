@@ -22,7 +22,7 @@ from typing import Any
 import typer
 
 from liser import storage
-from liser.report import with_interval
+from liser.report.benchmark import with_interval
 
 RESULTS = Path(__file__).parent / "results"
 RAVDESS_TEACHERS = {
@@ -56,11 +56,11 @@ def main(
     if table:
         write_table(Path("docs/experiments.md"))
         return
-    from liser.benchmark import benchmark, development
+    from liser.benchmark.backbones import Beginning
+    from liser.benchmark.protocol import benchmark, development
     from liser.cli.options import ask_teachers, teacher_options
     from liser.config import Protocol, read_toml
     from liser.corpora.registry import load_corpus
-    from liser.trunks import Beginning
 
     settings: dict[str, Any] = {}
     for line in change:

@@ -47,13 +47,13 @@ def main(
     out: Path = typer.Option(None, help="[benchmarks/results/heads-KIND.json]"),
 ) -> None:
     """Fit heads on few labels, and score what they say of the other clips."""
-    from liser.benchmark import development
+    from liser.benchmark.protocol import development
     from liser.cli.options import ask_teachers, teacher_options
     from liser.config import Heads, Protocol, read_toml
     from liser.corpora.registry import load_corpus
     from liser.corpora.splits import label_budget
-    from liser.distill import label_indices
-    from liser.teachers.fusion import posteriors, views
+    from liser.distillation.distill import label_indices
+    from liser.targets.fusion import posteriors, views
 
     chosen = Protocol.read({} if protocol is None else read_toml(protocol))
     corpus = load_corpus(kind, data)

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from liser.errors import InputError
-from liser.report import (
+from liser.report.benchmark import (
     ADAPTED_NOTE,
     CORPORA,
     adapts,

@@ -19,24 +19,31 @@ from typing import Any
 import onnx
 import typer
 
-from liser.across import Source, check_corpora, distil_all, joined, leave_out, trunk_of_all
+from liser.benchmark.backbones import Beginning
+from liser.benchmark.cross_corpus import (
+    Source,
+    check_corpora,
+    distil_all,
+    joined,
+    leave_out,
+    trunk_of_all,
+)
 from liser.bundle import Bundle, read_bundle, write_bundle
-from liser.card import card
 from liser.cli.across import corpus_of, settings_of, source_of
 from liser.cli.options import progress, training
 from liser.compress.graph import GraphModule, listening, logmel_of
 from liser.compress.recipe import compress
 from liser.config import AcrossRecipe
 from liser.corpora.base import Corpus
-from liser.evaluate import evaluate
+from liser.evaluation.evaluate import evaluate
+from liser.evaluation.robustness import robustness
+from liser.export.model_card import card
 from liser.media.degrade import DEGRADATIONS
-from liser.results import write_results
-from liser.robustness import robustness
+from liser.report.write import write_results
 from liser.runtime import Recognizer
 from liser.runtime.recognizer import DEFAULT
 from liser.students.student import Student, load_student
-from liser.students.variants import AS_SAID
-from liser.trunks import Beginning
+from liser.students.views import AS_SAID
 
 RESULTS = Path(__file__).parent / "results" / "shipped.json"
 WINDOW_S = 3.0

@@ -12,7 +12,7 @@ import pytest
 
 from liser.bundle import Bundle, write_bundle
 from liser.corpora.base import Corpus, Utterance
-from liser.targets import Targets
+from liser.targets.targets import Targets
 from liser.teachers.base import Modality
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

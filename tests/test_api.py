@@ -10,7 +10,7 @@ import pytest
 import liser
 from liser import runtime
 from liser.errors import NotFoundError
-from liser.runtime.voice import everything
+from liser.runtime.vad import everything
 
 
 def test_importing_is_quick_and_names_are_there_when_asked_for() -> None:

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 import torch
 
+from liser.benchmark.runs import Bench, Cell, load_cell, save_cell
 from liser.bundle import Bundle, read_bundle, write_bundle
-from liser.cells import Bench, Cell, load_cell, save_cell
-from liser.checkpoint import load_checkpoint, save_checkpoint
 from liser.config import Frontend, Protocol
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.splits import Fold
+from liser.distillation.run_folder import run_folder
 from liser.errors import InputError, StorageError
-from liser.run_folder import run_folder
-from liser.students.hearing import Clips
+from liser.students.backbone import Trunk, inherited_of, load_trunk, save_trunk
+from liser.students.checkpoint import load_checkpoint, save_checkpoint
+from liser.students.features import Clips
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
-from liser.students.trunk import Trunk, inherited_of, load_trunk, save_trunk
-from liser.targets import TargetStore, teach
+from liser.targets.targets import TargetStore, teach
 from liser.teachers.base import Modality, Target
 
 pytest.importorskip("transformers")
-from liser.frame_store import FrameStore
+from liser.pretraining.frame_store import FrameStore
 
 FRONTEND = Frontend(mels=16)
 Read = Callable[[], Any]

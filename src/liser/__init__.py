@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from liser.runtime import Prediction, Recognizer
-    from liser.runtime.voice import Detector
+    from liser.runtime.vad import Detector
 
 __version__ = "0.1.0"
 __all__ = ["Prediction", "Recognizer", "__version__", "load"]
@@ -28,7 +28,7 @@ def load(
             no folder is called that.
         threads: how many threads the model may use at once, 1 to 256.
         detector: makes a voice activity detector for each recording; None for Silero VAD,
-            `liser.runtime.voice.everything` to take all sound for speech.
+            `liser.runtime.vad.everything` to take all sound for speech.
 
     Raises:
         NotFoundError: there is no such bundle, or the package carries none.

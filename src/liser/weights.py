@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from liser import storage
 from liser.errors import InputError, MissingExtraError, NotFoundError, StorageError
-from liser.terminal import Terminal
+from liser.text.terminal import Terminal
 
 CACHE_VARIABLE = "LISER_CACHE"
 

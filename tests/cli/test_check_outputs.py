@@ -28,7 +28,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("it listened")
 
     monkeypatch.setattr(Recognizer, "predict", fails)
-    monkeypatch.setattr("liser.evaluate.evaluate", fails)
+    monkeypatch.setattr("liser.evaluation.evaluate.evaluate", fails)
 
 
 @pytest.fixture

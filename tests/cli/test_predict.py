@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from liser.adaptation import Voice
 from liser.bundle import Bundle
 from liser.runtime import Prediction, Recognizer
+from liser.runtime.speaker_adaptation import Voice
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_a_finished_trunk_is_not_overwritten(liser, ask: tuple[object, ...]) -> 
 def test_a_stopped_run_ends_where_an_unbroken_one_does(
     liser, ask: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liser.pretrain.ROUND", 2)
+    monkeypatch.setattr("liser.pretraining.train.ROUND", 2)
     assert liser(*ask, "--out", "unbroken").status == 0
 
     @contextmanager
@@ -138,8 +138,8 @@ def test_ctrl_c_ends_with_130_and_a_checkpoint(recordings: Path, whisper: Path) 
         "from liser.students.registry import STUDENTS\n"
         "from liser.students.transformer import Transformer\n"
         "STUDENTS['heir'] = lambda c, m: Transformer(c, m, (8, 8), 16, 1, 8, 2, 8)\n"
-        "import liser.pretrain\n"
-        "liser.pretrain.ROUND = 2\n"
+        "import liser.pretraining.train\n"
+        "liser.pretraining.train.ROUND = 2\n"
         "from liser.cli.app import main; main()"
     )
     ask = ("pretrain", "recordings", "--encoder", str(whisper), *QUICK, "--out", "made")
@@ -161,7 +161,7 @@ def test_what_cannot_be_done_is_said_first(
     def never(*_: object) -> None:
         raise AssertionError("heard")
 
-    monkeypatch.setattr("liser.students.hearing.hear", never)
+    monkeypatch.setattr("liser.students.features.hear", never)
     Path("wrong.toml").write_text("epochs = 3\n")
     for change, words in (
         (("--student", "tiny"), "a 'tiny' student can't inherit: choose 'small' or 'base'"),

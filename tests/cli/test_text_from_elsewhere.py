@@ -94,7 +94,7 @@ def test_any_encoding_of_stdout_does(hostile: Path, encoding: str) -> None:
 
 def test_what_comes_nearest_is_written() -> None:
     code = (
-        "from liser.terminal import accept_any_encoding; accept_any_encoding();"
+        "from liser.text.terminal import accept_any_encoding; accept_any_encoding();"
         r"print('██▌ ▏ ─┼ 0.5–0.6 … é \udce9')"
     )
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}

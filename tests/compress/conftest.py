@@ -9,8 +9,8 @@ import pytest
 from liser.bundle import Bundle, write_bundle
 from liser.config import Distillation, Frontend, Training
 from liser.corpora.base import Corpus
-from liser.distill import distill
-from liser.export import export_student
+from liser.distillation.distill import distill
+from liser.export.onnx import export_student
 from liser.students.student import Student
 
 TRAINING = Training(

@@ -13,7 +13,7 @@ from liser.compress.prune import choose, cut, importance
 from liser.config import Frontend
 from liser.errors import InputError
 from liser.students.cnn import Cnn
-from liser.students.hearing import Clips
+from liser.students.features import Clips
 from liser.students.registry import build_student, count_parameters
 from liser.students.shape import Shaped
 from liser.students.transformer import Transformer

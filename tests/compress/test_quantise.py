@@ -18,7 +18,7 @@ from liser.compress.table import Version
 from liser.config import Frontend
 from liser.corpora.base import Corpus
 from liser.errors import InputError
-from liser.students.hearing import Clips, hear
+from liser.students.features import Clips, hear
 from liser.students.student import Student
 
 

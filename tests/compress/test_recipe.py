@@ -15,7 +15,7 @@ from liser.compress.recipe import compress, divide
 from liser.config import Compression, Training
 from liser.corpora.base import Corpus
 from liser.errors import InputError
-from liser.students.hearing import Clips, hear
+from liser.students.features import Clips, hear
 from liser.students.student import Student, load_student
 
 RECOVERY = Training(

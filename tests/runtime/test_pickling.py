@@ -12,7 +12,7 @@ import pytest
 from liser.bundle import Bundle, write_bundle
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, load
-from liser.runtime.voice import everything
+from liser.runtime.vad import everything
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import liser
 from liser.bundle import Bundle
 from liser.errors import InputError, LiserError, MediaError, NotFoundError
 from liser.runtime import Prediction, Recognizer
-from liser.runtime.voice import everything
+from liser.runtime.vad import everything
 
 
 def wav_bytes(sound: np.ndarray, rate: int) -> bytes:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from liser.adaptation import Voice
 from liser.bundle import WINDOW_S
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, Stream
+from liser.runtime.speaker_adaptation import Voice
 from liser.runtime.stream import Tape
-from liser.runtime.voice import everything
+from liser.runtime.vad import everything
 
 
 def stream_of(recognizer: Recognizer, sound: np.ndarray, edges: list[int], rate: int) -> Prediction:

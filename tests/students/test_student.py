@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from liser.config import Frontend
 from liser.errors import DamagedError, InputError, NotFoundError, StorageError
 from liser.storage import with_checksum
-from liser.students.hearing import Clips
+from liser.students.features import Clips
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student, softmax
 

@@ -10,10 +10,10 @@ import typer
 from liser.cli.options import Encoder, Jobs, Json, Store, settings_from
 
 if TYPE_CHECKING:
-    from liser.across import Source
+    from liser.benchmark.backbones import Beginning
+    from liser.benchmark.cross_corpus import Source
     from liser.config import Across, AcrossRecipe, SourceSettings
     from liser.corpora.base import Corpus
-    from liser.trunks import Beginning
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +54,7 @@ def across(
 
     Example: `liser across benchmarks/across.toml --encoder openai/whisper-base --report page.html`
     """
-    from liser.across import check_corpora
+    from liser.benchmark.cross_corpus import check_corpora
     from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.options import check_student
     from liser.config import AcrossRecipe
@@ -76,7 +76,7 @@ def across(
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
     beginning = None
     if encoder is not None:
-        from liser.trunks import Beginning
+        from liser.benchmark.backbones import Beginning
 
         beginning = Beginning(encoder, store)
     if final is not None:
@@ -95,12 +95,12 @@ def _test(
     jobs: int,
     as_json: bool,
 ) -> None:
-    from liser import across as stage
+    from liser.benchmark import cross_corpus as stage
     from liser.cli.command import command_line
     from liser.cli.options import relative, show
     from liser.cli.output import console, print_json
-    from liser.report_across import headline, report, table
-    from liser.results import write_results
+    from liser.report.cross_corpus import headline, report, table
+    from liser.report.write import write_results
 
     runs, out, page = places
     results = stage.across(
@@ -128,7 +128,7 @@ def _make(
     jobs: int,
     as_json: bool,
 ) -> None:
-    from liser import across as stage
+    from liser.benchmark import cross_corpus as stage
     from liser.cli.options import facts, show, training
     from liser.cli.output import print_json
 
@@ -182,7 +182,7 @@ def corpus_of(one: SourceSettings) -> Corpus:
 
 def source_of(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
     """Ask a corpus's teachers."""
-    from liser.across import Source
+    from liser.benchmark.cross_corpus import Source
     from liser.cli.options import ask_teachers
     from liser.teachers.registry import TeacherOptions
 

@@ -29,8 +29,8 @@ from liser.cli.choices import Verb
 from liser.cli.output import console
 from liser.cli.stop import stoppable, stopped_by
 from liser.errors import LiserError, MissingExtraError
-from liser.escaping import markup, visible
-from liser.terminal import accept_any_encoding
+from liser.text.escaping import markup, visible
+from liser.text.terminal import accept_any_encoding
 
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 

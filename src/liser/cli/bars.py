@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from liser.escaping import markup, visible
+from liser.text.escaping import markup, visible
 
 if TYPE_CHECKING:
     from liser.runtime import Prediction, Segment

@@ -140,17 +140,17 @@ def benchmark(
     options = teacher_options(layers, detector, face_spec, table_where)
     targets = ask_teachers(loaded, store, speech_teacher, face_teacher, options)
 
-    from liser import benchmark as stage
-    from liser.baselines import functionals
-    from liser.report import headline, notes, table
-    from liser.results import write_results
-    from liser.target_store import TargetStore
+    from liser.benchmark import protocol as stage
+    from liser.benchmark.opensmile_svm import functionals
+    from liser.report.benchmark import headline, notes, table
+    from liser.report.write import write_results
+    from liser.targets.store import TargetStore
 
     command = command_line(context)
     heard = functionals(loaded, TargetStore(store), protocol)
     beginning = None
     if encoder is not None:
-        from liser.trunks import Beginning
+        from liser.benchmark.backbones import Beginning
 
         beginning = Beginning(encoder, store, tuple(_other(one) for one in also or ()))
     results = stage.benchmark(

@@ -60,7 +60,7 @@ def compress(
     from liser.cli.output import print_json
     from liser.config import Compression
     from liser.corpora.joined import join
-    from liser.escaping import markup
+    from liser.text.escaping import markup
 
     for folder in (out, keep_student):
         if folder is not None and folder.resolve() == student.resolve():

@@ -65,8 +65,8 @@ def _print(report: CorpusReport) -> None:
     from rich.table import Table
 
     from liser.cli.options import left_out_note
-    from liser.escaping import markup
-    from liser.terminal import Terminal
+    from liser.text.escaping import markup
+    from liser.text.terminal import Terminal
 
     out = Terminal()  # the tables are the output itself: stdout
     rates = ", ".join(f"{rate} Hz ({n})" for rate, n in report.sample_rates.items()) or "unknown"

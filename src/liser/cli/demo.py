@@ -24,11 +24,11 @@ def demo(
 
     Example: `liser demo --out liser-demo`
     """
+    from liser.benchmark.demo import demo as run
     from liser.cli.options import show
     from liser.cli.output import console, print_json
-    from liser.demo import demo as run
-    from liser.escaping import markup
-    from liser.report import headline, table
+    from liser.report.benchmark import headline, table
+    from liser.text.escaping import markup
 
     console.print("A [b]synthetic[/] corpus: nothing below says anything about real speech.")
     results = run(out, seed=seed, jobs=jobs)

@@ -90,7 +90,7 @@ def distill(
     flags = {"student": student, "training.updates": updates}
     start, base = None, {}
     if trunk is not None:
-        from liser.students.trunk import load_trunk
+        from liser.students.backbone import load_trunk
 
         start = load_trunk(trunk)
         base = {"student": start.student, "frontend": start.frontend.model_dump()}
@@ -106,7 +106,9 @@ def distill(
     options = teacher_options(layers, detector, face_spec, table_where)
     targets = ask_teachers(corpus, store, speech_teacher, face_teacher, options)
 
-    from liser import distill as stage  # torch comes with it: not before the input is checked
+    from liser.distillation import (
+        distill as stage,  # torch comes with it: not before the input is checked
+    )
 
     with training("distilling") as watch:
         made = stage.distill(
@@ -172,7 +174,7 @@ def _print(record: dict[str, Any]) -> None:
     from collections import Counter
 
     from liser.cli.options import facts, show, skips_table
-    from liser.escaping import markup
+    from liser.text.escaping import markup
 
     held = record["valid_speakers"]
     validation = "none held out"

@@ -87,7 +87,7 @@ def evaluate(
         raise InputError("--threshold belongs to --robustness: add --robustness all")
     conditions = None if robustness is None else _conditions(robustness, corpus)
 
-    from liser import evaluate as stage
+    from liser.evaluation import evaluate as stage
 
     made = _loaded(student)
     with progress("listening", len(corpus.utterances)) as update:
@@ -122,8 +122,8 @@ def _loaded(folder: Path) -> Student | Recognizer:
 
 def _conditions(names: str, corpus: Corpus) -> dict[str, Degradation]:
     """Find the degradations, and refuse what can't be spoilt before the student listens."""
+    from liser.evaluation.robustness import refuse_without_sound
     from liser.media.degrade import degradations
-    from liser.robustness import refuse_without_sound
 
     chosen = degradations(names)
     refuse_without_sound(corpus)
@@ -138,7 +138,7 @@ def _spoilt(
     seed: int,
 ) -> dict[str, Any]:
     from liser.cli.options import progress
-    from liser.robustness import robustness
+    from liser.evaluation.robustness import robustness
 
     what = f"{len(conditions)} ways to spoil the sound"
     with progress(what, len(corpus.utterances)) as update:
@@ -154,9 +154,9 @@ def _spoilt(
 
 
 def _write(record: dict[str, Any], predictions: Path | None, report: Path | None) -> None:
-    from liser import report as page
     from liser.cli.output import write_table
-    from liser.evaluate import predictions_csv
+    from liser.evaluation.evaluate import predictions_csv
+    from liser.report import benchmark as page
 
     if predictions is not None:
         write_table(predictions, predictions_csv(record["predictions"]))
@@ -181,8 +181,8 @@ def _tables(record: dict[str, Any]) -> Iterator[RenderableType]:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from liser.escaping import markup
-    from liser.report import table
+    from liser.report.benchmark import table
+    from liser.text.escaping import markup
 
     if record["rows"]:
         (row,) = record["rows"]
@@ -193,7 +193,7 @@ def _tables(record: dict[str, Any]) -> Iterator[RenderableType]:
         recalls.add_row(*("–" if r is None else f"{r:.2f}" for r in row["recalls"]))
         yield recalls
         if record.get("robustness"):
-            from liser.report_robustness import robustness_table
+            from liser.report.robustness import robustness_table
 
             yield robustness_table(record["robustness"])
         if row["by_sex"]:

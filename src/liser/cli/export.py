@@ -47,7 +47,7 @@ def export(
     from liser.cli.options import show
     from liser.cli.output import console, print_json
     from liser.errors import InputError
-    from liser.export import export_student
+    from liser.export.onnx import export_student
     from liser.folders import BUNDLE
     from liser.students.student import load_student
 

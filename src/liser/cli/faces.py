@@ -11,7 +11,7 @@ from liser.cli.options import FaceSpec, Json
 
 if TYPE_CHECKING:
     from liser.corpora.base import Skip
-    from liser.faces import FaceSummary
+    from liser.teachers.face_summary import FaceSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -48,10 +48,10 @@ def faces(
     """
     from liser.cli.options import progress
     from liser.corpora.base import Skip
-    from liser.faces import check_crops, video_files
-    from liser.faces import faces as look
     from liser.media.detectors import detector_of
     from liser.teachers.face import FaceReader
+    from liser.teachers.face_summary import check_crops, video_files
+    from liser.teachers.face_summary import faces as look
 
     files = video_files(paths)  # before anything is downloaded
     if save_crops is not None:
@@ -92,8 +92,8 @@ def _print(found: list[FaceSummary], skipped: list[Skip]) -> None:
     from rich.table import Table
 
     from liser.cli.options import show, skips, skips_table
-    from liser.escaping import markup
     from liser.media.faces import which
+    from liser.text.escaping import markup
 
     table = Table(box=SIMPLE)
     table.add_column("clip")

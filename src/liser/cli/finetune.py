@@ -46,7 +46,7 @@ def finetune(
     STUDENT.check(out)
     corpus = open_corpus(data, kind, labels)
 
-    from liser import distill as stage
+    from liser.distillation import distill as stage
     from liser.students.student import load_student
 
     base = stage.FINETUNING.model_dump(exclude_defaults=True)

@@ -129,7 +129,7 @@ def _in_real_time(blocks: Iterator[Any], rate: int) -> Iterator[Any]:
 def _tell(as_json: bool) -> Callable[[list[Segment]], None]:
     """Where nobody watches, say of each segment what it was, once it is finished."""
     from liser.cli.bars import clock
-    from liser.escaping import visible
+    from liser.text.escaping import visible
 
     def tell(segments: list[Segment]) -> None:
         for segment in [] if as_json else segments:

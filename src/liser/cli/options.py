@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from liser.errors import InputError
-from liser.escaping import markup, visible
+from liser.text.escaping import markup, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from liser.config import Settings
     from liser.corpora.base import Corpus, Skip
-    from liser.targets import Targets
+    from liser.targets.targets import Targets
     from liser.teachers.registry import TeacherOptions
 
     SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -256,7 +256,7 @@ def ask_teachers(
     options: TeacherOptions,
 ) -> list[Targets]:
     """Let the teachers that are named look at a corpus; targets come from the store if it can."""
-    from liser.targets import TargetStore, teach
+    from liser.targets.targets import TargetStore, teach
     from liser.teachers.registry import teachers
 
     shelves = TargetStore(store)
@@ -329,7 +329,7 @@ def facts(rows: dict[str, str]) -> Table:
 
 def show(*parts: RenderableType, beside: bool = False) -> None:
     """Print for people: on stdout, or `beside` it, on stderr, where it holds something else."""
-    from liser.terminal import Terminal
+    from liser.text.terminal import Terminal
 
     out = Terminal(stderr=beside)
     if not out.is_terminal:

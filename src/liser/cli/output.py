@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from liser.cli.check_outputs import goes_to_stdout
-from liser.escaping import json_text
 from liser.storage import write_bytes
-from liser.terminal import Terminal
+from liser.text.escaping import json_text
+from liser.text.terminal import Terminal
 
 console = Terminal(stderr=True)
 

@@ -113,7 +113,7 @@ def open_recognizer(
 ) -> Recognizer:
     """Load a bundle as the flags say."""
     from liser.runtime import load
-    from liser.runtime.voice import everything
+    from liser.runtime.vad import everything
 
     recognizer = load(bundle, threads=threads, detector=everything if all_sound else None)
     return recognizer.for_one_speaker() if one_speaker else recognizer
@@ -126,7 +126,7 @@ def _write(
     labels: Sequence[str],
 ) -> None:
     from liser.cli.output import write_table
-    from liser.runtime.table import csv_table
+    from liser.runtime.csv import csv_table
     from liser.runtime.timeline import plot_timeline
 
     if predictions and csv is not None:
@@ -235,7 +235,7 @@ def _tables(
     left_out: Sequence[Skip],
 ) -> Iterator[RenderableType]:
     from liser.cli.options import left_out_note
-    from liser.escaping import markup
+    from liser.text.escaping import markup
 
     if predictions:
         yield _table(predictions)
@@ -272,7 +272,7 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
 
 
 def _shown(name: str) -> str:
-    from liser.escaping import markup
+    from liser.text.escaping import markup
 
     return "standard input" if name == STDIN else markup(name)
 
@@ -282,7 +282,7 @@ def _skipped_table(skipped: Sequence[Skip]) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from liser.escaping import markup
+    from liser.text.escaping import markup
 
     table = Table(title=f"skipped {len(skipped)}", box=SIMPLE)
     for column in ("file", "reason", "detail"):

@@ -57,11 +57,11 @@ def pretrain(
         raise InputError(f"{out} holds a trunk already: choose another folder, or delete it")
     corpora = [open_corpus(folder, kind) for folder in data]
 
-    from liser import pretrain as stage
-    from liser.frame_store import FrameStore
-    from liser.listening import heard_of, listen, stretches
-    from liser.students.trunk import save_trunk
-    from liser.students.whisper import Whisper
+    from liser.pretraining import train as stage
+    from liser.pretraining.frame_store import FrameStore
+    from liser.pretraining.segments import heard_of, listen, stretches
+    from liser.pretraining.whisper import Whisper
+    from liser.students.backbone import save_trunk
 
     stage.build_heir(architecture, frontend.mels)  # or refused before any work
     whisper, frames = Whisper(encoder), FrameStore(store)

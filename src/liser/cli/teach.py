@@ -80,7 +80,7 @@ def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:
     from rich.table import Table
 
     from liser.cli.options import left_out_note, show, skips_table
-    from liser.escaping import markup
+    from liser.text.escaping import markup
 
     table = Table(title=markup(f"{record['corpus']}: {record['clips']} clips"), box=SIMPLE)
     table.add_column("teacher")

@@ -31,7 +31,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from liser.compress.graph import GraphModule, Part, listening
 from liser.errors import InputError
-from liser.students.hearing import Clips
+from liser.students.features import Clips
 from liser.students.student import softmax
 
 METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {

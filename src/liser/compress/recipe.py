@@ -16,7 +16,6 @@ import onnx
 from numpy.typing import NDArray
 
 from liser.bundle import write_bundle
-from liser.card import card
 from liser.compress.graph import logmel_of
 from liser.compress.quantise import Quantised, quantise
 from liser.compress.recover import Rows, prune
@@ -26,12 +25,13 @@ from liser.corpora.base import Corpus
 from liser.corpora.joined import bare
 from liser.corpora.tables import same_name
 from liser.errors import InputError
-from liser.evaluate import seen_speakers
-from liser.export import export_student
+from liser.evaluation.evaluate import seen_speakers
+from liser.evaluation.models import listener_of
+from liser.export.model_card import card
+from liser.export.onnx import export_student
 from liser.fingerprint import fingerprint
 from liser.folders import BUNDLE, STUDENT
-from liser.listeners import listener_of
-from liser.students.hearing import Clips, hear
+from liser.students.features import Clips, hear
 from liser.students.student import Student, save_student
 
 CHECK_SHARE = 5
@@ -134,7 +134,7 @@ def divide(student: Student, corpus: Corpus, clips: Clips) -> tuple[Rows, NDArra
 
 
 def as_exported(system: str, student: Student) -> Version:
-    """Return a student as its exported graph; raises as `liser.export.export_student`."""
+    """Return a student as its exported graph; raises as `liser.export.onnx.export_student`."""
     with tempfile.TemporaryDirectory() as spare:
         bundle = export_student(student, Path(spare))
         model = onnx.load(bundle.graph)

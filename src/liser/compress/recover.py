@@ -2,7 +2,7 @@
 
 No label is used: the lessons are the uncompressed student's posteriors of whole clips and its
 embeddings of them, heard by the smaller one in disturbed crops, as any student learns
-(`liser.train`).
+(`liser.distillation.train`).
 """
 
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from liser.adaptation import log_posteriors
 from liser.compress.prune import choose, cut, importance
 from liser.config import Compression, Loss
-from liser.students.hearing import Clips
+from liser.distillation.train import Watch, lessons_from, seed_of, train
+from liser.runtime.speaker_adaptation import log_posteriors
+from liser.students.features import Clips
 from liser.students.student import Student
-from liser.train import Watch, lessons_from, seed_of, train
 
 MEASURED_CLIPS = 256
 """How many clips say what each channel tells."""

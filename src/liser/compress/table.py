@@ -16,12 +16,12 @@ from liser.compress.cost import macs, times
 from liser.compress.graph import GraphModule, listening
 from liser.compress.quantise import Quantised
 from liser.corpora.base import Corpus
-from liser.evaluate import among, scores, shared_classes
-from liser.listeners import listener_of
+from liser.evaluation.evaluate import among, scores, shared_classes
+from liser.evaluation.models import listener_of
 from liser.metrics import uar_difference_interval
-from liser.students.hearing import Clips
+from liser.students.features import Clips
 from liser.students.student import Student
-from liser.students.variants import AS_SAID
+from liser.students.views import AS_SAID
 
 DURATION_S = 3.0
 """How long a clip is whose time and multiply-accumulates are told."""

@@ -66,7 +66,7 @@ def corpus(
     labels), and label imbalance.
     """
     # This check is the one thing of this stage that needs the next one: loaders open no media.
-    from liser.media.logmel import LogMelReader
+    from liser.corpora.stored_logmel import LogMelReader
 
     reader = LogMelReader()
     problems: dict[str, dict[str, str]] = {}

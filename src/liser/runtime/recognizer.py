@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from liser.adaptation import Voice
 from liser.bundle import Bundle, read_bundle
 from liser.errors import InputError, LiserError, MediaError, NotFoundError
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction
-from liser.runtime.sound import checked_rate, refuse_small_integers
+from liser.runtime.samples import checked_rate, refuse_small_integers
+from liser.runtime.speaker_adaptation import Voice
 from liser.runtime.stream import Stream
-from liser.runtime.voice import Detector, silero
+from liser.runtime.vad import Detector, silero
 
 DEFAULT = Path(__file__).parents[1] / "models" / "default"
 """The bundle that comes with the package."""
@@ -65,7 +65,7 @@ class Recognizer:
     """Says which emotion is heard, in recordings of any length and in streams.
 
     One may serve several threads of a program. `detector` makes a new voice activity detector
-    for each recording; the default is Silero VAD, `liser.runtime.voice.everything` takes all
+    for each recording; the default is Silero VAD, `liser.runtime.vad.everything` takes all
     sound for speech.
 
     It pickles as its bundle's folder, which the other process must have too, with its detector,
@@ -101,7 +101,7 @@ class Recognizer:
 
         It takes all that it hears from then on, segment after segment, recordings and streams one
         after another, for that speaker's, and takes out what it says of the voice whatever it says
-        (`liser.adaptation`). That assumes emotions which are evenly mixed in the long run:
+        (`liser.runtime.speaker_adaptation`). That assumes emotions which are evenly mixed in the long run:
         of somebody who is angry all day, the anger is taken for the voice. It belongs to one
         thread.
         """

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liser.adaptation import Voice
 from liser.bundle import Bundle
 from liser.errors import InputError
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction, Segment, chosen
-from liser.runtime.sound import Mixer, Resampler, checked_rate
-from liser.runtime.voice import FRAME, FRAME_RATE, Detector, Piece, Pieces
+from liser.runtime.samples import Mixer, Resampler, checked_rate
+from liser.runtime.speaker_adaptation import Voice
+from liser.runtime.vad import FRAME, FRAME_RATE, Detector, Piece, Pieces
 
 LEAST_HEARD_S = 0.3
 """What has just begun is not worth asking the student about."""

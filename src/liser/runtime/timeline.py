@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from liser.bundle import UNCERTAIN
 from liser.errors import InputError, MissingExtraError
-from liser.escaping import visible
 from liser.runtime.prediction import Prediction
 from liser.storage import open_for_writing
+from liser.text.escaping import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

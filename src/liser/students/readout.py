@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from liser.losses import soft_cross_entropy
+from liser.distillation.losses import soft_cross_entropy
 
 
 class Readout(nn.Linear):

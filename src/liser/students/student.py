@@ -11,11 +11,11 @@ from torch import nn
 from liser.bundle import RECORD
 from liser.config import Frontend
 from liser.errors import InputError, NotFoundError
-from liser.students.hearing import Clips
-from liser.students.keeping import keep, kept
+from liser.students.features import Clips
 from liser.students.registry import build_student, count_parameters
+from liser.students.serialization import keep, kept
 from liser.students.shape import Shaped
-from liser.students.variants import AS_SAID, Averaged, Variants
+from liser.students.views import AS_SAID, Averaged, Variants
 
 FORMAT = 4
 
@@ -26,7 +26,7 @@ class Student:
 
     `provenance` says what it was made from (corpus, teachers, settings), as plain JSON.
     `mean_log_posterior` (a number a class) is what it says of its training speakers on average:
-    what it needs to get used to a voice (`liser.adaptation`). Each clip is heard in each
+    what it needs to get used to a voice (`liser.runtime.speaker_adaptation`). Each clip is heard in each
     of the `variants`.
     """
 

@@ -3,7 +3,7 @@
 It has the parts of a Whisper encoder (Radford et al. 2022, arXiv 2212.04356): two convolutions
 over time, sinusoidal positions, pre-norm layers of self-attention and a feed-forward net. It is
 far narrower, its norm has no parameters, and it hears the student's log-mel at the student's own
-frame rate. So it can inherit such a model's function (`liser.students.inherit`) before it learns.
+frame rate. So it can inherit such a model's function (`liser.pretraining.weight_transfer`) before it learns.
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ from liser.fingerprint import fingerprint
 from liser.media.audio import load_audio
 from liser.teachers.base import Modality, Target
 from liser.teachers.quiet import no_loading_bar
-from liser.terminal import Terminal
+from liser.text.terminal import Terminal
 
 try:
     import torch

@@ -149,7 +149,7 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    from liser.terminal import Terminal
+    from liser.text.terminal import Terminal
 
     # Processes take a second or two to start: not worth it for a handful of clips.
     workers = jobs or min(cpu_count(), max(1, len(clips) // 16))

@@ -1,0 +1,1 @@
+"""The protocol: folds, label budgets, systems, and their scores."""

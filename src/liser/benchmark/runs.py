@@ -1,0 +1,246 @@
+"""The cells of the protocol: one student each, trained, tested and kept as a file.
+
+No choice is made on test speakers: they are outside of everything but the last prediction. A
+benchmark that was killed goes on where it was, since a cell's file is there or it isn't. A damaged
+one counts as missing.
+"""
+
+import io
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from liser import storage
+from liser.benchmark.environment import plain
+from liser.config import Distillation, Protocol
+from liser.corpora.base import Corpus
+from liser.corpora.splits import Fold, label_budget
+from liser.distillation.distill import Split, learn, sources_of
+from liser.fingerprint import fingerprint
+from liser.students.backbone import is_made, load_trunk
+from liser.students.features import Clips
+from liser.students.student import softmax
+from liser.targets.fusion import Views, views_by_modality
+from liser.targets.targets import Targets
+from liser.teachers.base import Modality
+from liser.text.terminal import Terminal
+from liser.workers import run_in_processes
+
+RECIPE = 9
+"""Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
+
+TEACHES: dict[str, tuple[Modality, ...]] = {
+    "scratch": (),
+    "distilled": ("speech", "face"),
+    "distilled_speech": ("speech",),
+    "distilled_face": ("face",),
+}
+"""Students by name, and the modalities of the teachers that each learns from, all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One student to train and test: a system, a label budget, a draw of labels, a fold."""
+
+    system: str
+    budget: float
+    draw: int
+    fold: int
+
+    @property
+    def file(self) -> str:
+        """Name of the file that keeps the cell's predictions."""
+        return f"{self.budget:g}-draw{self.draw}-fold{self.fold}.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that the cells share."""
+
+    corpus: Corpus
+    targets: tuple[Targets, ...]
+    clips: Clips
+    labels: NDArray[np.int64]
+    folds: tuple[Fold, ...]
+    protocol: Protocol
+    folders: Mapping[str, Path]
+    """By system, where its cells are kept."""
+    trunks: tuple[Path, ...] = ()
+    """By fold, the folder of the trunk that every taught student starts from."""
+
+    def path(self, cell: Cell) -> Path:
+        """Return the file that keeps a cell's predictions."""
+        return self.folders[cell.system] / cell.file
+
+    def key(self, cell: Cell) -> str:
+        """Return what a cell's file is sealed under: all that decides its predictions."""
+        people = fingerprint(plain(self.folds[cell.fold]))
+        return f"{self.folders[cell.system].name} {people} {cell}"
+
+    def is_trained(self, cell: Cell) -> bool:
+        """Tell whether a cell's predictions are there; if they are damaged, the log says so."""
+        return storage.read_sealed_or_discard(self.path(cell), self.key(cell)) is not None
+
+    def split(self, fold: Fold) -> Split:
+        """Return a fold's training and validation rows: a clip needs no label to be learnt from."""
+        return Split(*(self.heard(who) for who in (fold.train, fold.valid)))
+
+    def heard(self, speakers: Iterable[str]) -> NDArray[np.int64]:
+        """Return the rows of these speakers that can be heard."""
+        who = set(speakers)
+        own = np.array([u.speaker_id in who for u in self.corpus.utterances])
+        return np.flatnonzero(own & self.clips.heard)
+
+    def rows(self, speakers: Iterable[str]) -> NDArray[np.int64]:
+        """Return the labelled rows of these speakers that can be heard."""
+        heard = self.heard(speakers)
+        return heard[self.labels[heard] >= 0]
+
+    def budgeted(self, fold: Fold, budget: float, draw: int) -> NDArray[np.int64]:
+        """Return labels (n,), -1 but for the budget's share of the training and validation labels.
+
+        Validation speakers' labels count: what decides how sure a student may be is paid for.
+        """
+        rows = np.sort(np.concatenate([self.rows(fold.train), self.rows(fold.valid)]))
+        rng = np.random.default_rng([self.protocol.seed, fold.index, draw])
+        kept = label_budget([self.corpus.labels[i] for i in self.labels[rows]], budget, rng)
+        labels = np.full(len(self.labels), -1)
+        labels[rows[kept]] = self.labels[rows[kept]]
+        return labels
+
+    def views(self, fold: Fold, modalities: Sequence[Modality]) -> Views:
+        """Return views by modality, projections fitted without test speakers."""
+        speakers = [u.speaker_id for u in self.corpus.utterances]
+        fit = self.split(fold).mask(len(self.labels))
+        asked = [t for t in self.targets if t.modality in modalities]
+        return views_by_modality(asked, speakers, fit, self.protocol.distillation.heads)
+
+
+def settings_of(protocol: Protocol, system: str) -> Distillation:
+    """Return how the student of a system is made: without teachers it may be another one."""
+    settings = protocol.distillation
+    if TEACHES[system]:
+        return settings
+    student = protocol.supervised_student or settings.student
+    return settings.model_copy(update={"training": protocol.supervised, "student": student})
+
+
+def cells_of(bench: Bench) -> list[Cell]:
+    """Return every student that the protocol asks for."""
+    p = bench.protocol
+    budgets = {"scratch": p.budgets, "distilled": p.budgets}
+    return [
+        Cell(system, budget, draw, fold.index)
+        for system in TEACHES
+        if system in p.systems
+        for budget in budgets.get(system, p.ablation_budgets)
+        for draw in range(p.draws)
+        for fold in bench.folds
+    ]
+
+
+def cell_folders(
+    folder: Path,
+    protocol: Protocol,
+    targets: Sequence[Targets],
+    corpus: Corpus,
+    trunks: Sequence[Path] = (),
+) -> dict[str, Path]:
+    """Name the folder of each system's cells by all that decides them, and nothing else.
+
+    More draws, budgets or systems go on with what is there, and a change of how students are
+    taught leaves those without teachers where they are.
+    """
+    division = {"speakers_per_fold", "folds", "valid_speakers", "seed"}
+    clips = [(u.id, u.speaker_id, u.label) for u in corpus.utterances]
+    shared = (RECIPE, protocol.model_dump(include=division), corpus.labels, clips)
+    folders = {}
+    for system, modalities in TEACHES.items():
+        settings = settings_of(protocol, system)
+        untaught = set() if modalities else {"heads", "loss", "recall"}
+        teachers = [t.fingerprint for t in targets if t.modality in modalities]
+        beginnings = [made.name for made in trunks] if modalities else []
+        decides = (*shared, settings.model_dump(exclude=untaught), teachers, beginnings)
+        folders[system] = folder / f"{system}-{fingerprint(*decides)}"
+    return folders
+
+
+def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | None) -> float:
+    """Train what isn't there yet; return the seconds of training that all cells took together."""
+    missing = _missing(work)
+    console = Terminal(stderr=True)
+    hidden = not console.is_terminal if progress is None else not progress
+    with Progress(console=console, disable=hidden) as bar:
+        task = bar.add_task("students", total=len(work), completed=len(work) - len(missing))
+        for _ in run_in_processes((partial(_train_cell, *one) for one in missing), jobs):
+            bar.advance(task)
+    return sum(float(load_cell(bench, cell)["seconds"]) for bench, cell in work)
+
+
+def reused(trunks: Sequence[Path], work: Sequence[tuple[Bench, Cell]]) -> dict[str, int]:
+    """Count what is there already: the time that a run takes doesn't tell of it."""
+    return {
+        "trunks": sum(map(is_made, trunks)),
+        "students": sum(bench.is_trained(cell) for bench, cell in work),
+    }
+
+
+def untaught(bench: Bench, cells: Sequence[Cell]) -> list[Callable[[], None]]:
+    """Return the training, still to be done, of each cell without teachers: it needs no trunk."""
+    work = _missing([(bench, cell) for cell in cells if not TEACHES[cell.system]])
+    return [partial(_train_cell, *one) for one in work]
+
+
+def _missing(work: Sequence[tuple[Bench, Cell]]) -> list[tuple[Bench, Cell]]:
+    """Return the cells that aren't there yet; their folders are."""
+    for folder in {bench.folders[cell.system] for bench, cell in work}:
+        storage.make_folder(folder)  # before hours of work
+    return [(bench, cell) for bench, cell in work if not bench.is_trained(cell)]
+
+
+def _train_cell(bench: Bench, cell: Cell) -> None:
+    """Train and test one student, and write its predictions to a file."""
+    started = time.monotonic()
+    fold, protocol = bench.folds[cell.fold], bench.protocol
+    labels = bench.budgeted(fold, cell.budget, cell.draw)
+    seen = bench.views(fold, TEACHES[cell.system])
+    settings = settings_of(protocol, cell.system)
+    seed = 1000 * protocol.seed + cell.draw
+    trunk = load_trunk(bench.trunks[cell.fold]) if seen and bench.trunks else None
+    names, split = bench.corpus.labels, bench.split(fold)
+    sources = sources_of(bench.corpus)
+    learnt = learn(
+        bench.clips, seen, labels, names, split, settings, seed, trunk=trunk, sources=sources
+    )
+    student = learnt.student
+    rows = bench.rows(fold.test)
+    logits, embeddings = bench.clips.predict(student.answering, rows)
+    arrays: dict[str, NDArray[Any]] = {
+        "rows": rows,
+        "posteriors": softmax(logits / student.temperature),
+        "embeddings": embeddings.astype(np.float16),
+        "mean_log_posterior": np.array(student.mean_log_posterior),
+        "seconds": np.array(time.monotonic() - started),
+    }
+    save_cell(bench, cell, arrays)
+
+
+def save_cell(bench: Bench, cell: Cell, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write what a trained cell said; raises `StorageError`."""
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]  # names are ours
+    storage.write_sealed(bench.path(cell), bench.key(cell), packed.getbuffer())
+
+
+def load_cell(bench: Bench, cell: Cell) -> dict[str, NDArray[Any]]:
+    """Return what `save_cell` wrote; raises `DamagedError`."""
+    packed = storage.read_sealed(bench.path(cell), bench.key(cell))
+    with np.load(io.BytesIO(packed)) as arrays:
+        return dict(arrays)

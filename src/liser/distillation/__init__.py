@@ -1,0 +1,1 @@
+"""From targets and a few labels to a student."""

@@ -1,0 +1,1 @@
+"""How good a model is, on people that it never met."""

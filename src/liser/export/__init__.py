@@ -1,0 +1,1 @@
+"""A student as a bundle: one ONNX file and its card."""

@@ -1,0 +1,251 @@
+"""From a student to a bundle: one ONNX graph with the front end inside, checked against PyTorch."""
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from liser.bundle import Bundle, write_bundle
+from liser.errors import InputError, MissingExtraError
+from liser.export.model_card import calibrated_threshold, card
+from liser.export.waveform import FromWaveform
+from liser.students.frontend import LogMel
+from liser.students.student import Student
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 20
+TOLERANCE = 1e-4
+"""The largest difference that an exported graph's outputs may have from the student's."""
+DURATIONS_S = (0.1, 0.5, 1.0, 3.0, 10.0, 30.0)
+BATCHES = (1, 3)
+WINDOW_S = 6.0
+"""How much speech a student hears at once if nothing else is said: as long as acted clips get."""
+FOLDED = 4096
+"""Constants of more elements than this are left for ONNX Runtime to compute when it loads a graph;
+stored, the front end's would take more room than a small student."""
+
+
+def export_student(
+    student: Student,
+    folder: Path,
+    *,
+    window_s: float = WINDOW_S,
+    threshold: float | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> Bundle:
+    """Write a student as a bundle that needs no PyTorch, and return it.
+
+    The graph is compared with the student on sounds of 0.1 to 30 s before anything is written;
+    what was measured is the bundle's `parity`.
+
+    Args:
+        student: what is exported; its provenance goes into the bundle.
+        folder: where the bundle is written.
+        window_s: the longest stretch that is heard at once, seconds.
+        threshold: least probability of the best label that is an answer. None: what the
+            student's validation speakers gave, or 0 (it always answers) if there were too few.
+        provenance: further facts to keep beside the student's own, such as results and terms.
+
+    Raises:
+        InputError: the graph's outputs differ from the student's by more than `TOLERANCE`.
+        MissingExtraError: the packages that export are not installed.
+        StorageError: the folder can't be written.
+    """
+    graph = graph_of(student)
+    compared = parity(student, graph)
+    lost = [one[name] for one in compared["differences"] for name in ("logits", "embedding")]
+    worst = float(np.max(lost))  # unlike `max`, it sees what isn't a number
+    if not worst <= TOLERANCE:
+        raise InputError(
+            f"the exported graph's outputs differ from the student's by {worst:.2g}, more than "
+            f"{TOLERANCE:g}: nothing was written. Are there weights of extreme size?"
+        )
+    if threshold is None:
+        threshold = float(calibrated_threshold(student.provenance) or 0.0)
+    bundle = Bundle(
+        folder=folder,
+        name=student.name,
+        labels=student.labels,
+        sample_rate=student.frontend.sample_rate,
+        window_s=window_s,
+        temperature=student.temperature,
+        threshold=threshold,
+        mean_log_posterior=student.mean_log_posterior,
+        parameters=student.parameters,
+        precision="float32",
+        provenance={**student.provenance, **(provenance or {})},
+        parity=compared,
+    )
+    return write_bundle(bundle, graph, folder, card(bundle))
+
+
+def graph_of(student: Student) -> bytes:
+    """Return an ONNX file: ``waveform`` (batch, samples) to ``logits`` and ``embedding``.
+
+    Any batch and any number of samples from 1 up are taken.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript.optimizer
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "train") from error
+    module = folded(copy.deepcopy(student.answering).cpu().eval())
+    whole = FromWaveform(module, student.frontend).eval()
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with _quiet():
+        program = torch.onnx.export(
+            whole,
+            (torch.randn(2, 3 * student.frontend.sample_rate),),
+            dynamo=True,
+            input_names=["waveform"],
+            output_names=["logits", "embedding"],
+            dynamic_shapes={"waveform": free},
+            opset_version=OPSET,
+            optimize=False,  # here, where it can be told what not to fold
+            verbose=False,
+        )
+        assert program is not None  # where a program is asked for
+        onnxscript.optimizer.optimize(program.model, output_size_limit=FOLDED)
+    return bytes(_bare(program.model_proto).SerializeToString())
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """Put each batch norm into the linear layer after it; one after a layer the exporter folds.
+
+    In place; with ``w' = w γ/σ`` and ``b' = b + w (β - μ γ/σ)``.
+    """
+    for chain in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
+        layers = [layer for layer in chain if not isinstance(layer, nn.Dropout)]
+        for norm, linear in pairwise(layers):
+            if isinstance(norm, nn.BatchNorm1d) and isinstance(linear, nn.Linear):
+                _fold(norm, linear)
+                chain[list(chain).index(norm)] = nn.Identity()
+    return module
+
+
+@torch.no_grad()
+def _fold(norm: nn.BatchNorm1d, linear: nn.Linear) -> None:
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    moved = linear.weight @ (norm.bias - norm.running_mean * scale)
+    linear.bias = nn.Parameter(moved if linear.bias is None else linear.bias + moved)
+    linear.weight *= scale
+
+
+def parity(
+    student: Student,
+    graph: bytes,
+    durations_s: Sequence[float] = DURATIONS_S,
+    batches: Sequence[int] = BATCHES,
+) -> dict[str, Any]:
+    """Compare a graph with the student, which hears through `torch.stft`, on made sounds.
+
+    Returns the largest absolute differences of logits and embedding by length and batch, and
+    which versions were compared.
+    """
+    import onnxruntime
+
+    module = student.answering.cpu().eval()
+    frontend = LogMel(student.frontend)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    differences = []
+    for duration_s in durations_s:
+        for batch in batches:
+            waveform = _sounds(batch, round(duration_s * student.frontend.sample_rate))
+            with torch.inference_mode():
+                ours = module(frontend(torch.from_numpy(waveform)))
+            theirs = session.run(["logits", "embedding"], {"waveform": waveform})
+            lost = [
+                float(np.abs(own.numpy() - other).max())
+                for own, other in zip(ours, theirs, strict=True)
+            ]
+            sizes = {"duration_s": duration_s, "batch": batch}
+            differences.append({**sizes, "logits": lost[0], "embedding": lost[1]})
+    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    return {"tolerance": TOLERANCE, "opset": OPSET, **versions, "differences": differences}
+
+
+def _sounds(batch: int, size: int) -> NDArray[np.float32]:
+    """Return waveforms (batch, size): a voice-like buzz in noise, ever softer, then silence."""
+    rng = np.random.default_rng(size)
+    turns = np.cumsum(rng.uniform(0.004, 0.02, size))  # a pitch that wanders
+    buzz = np.sum([np.sin(2 * np.pi * k * turns) / k for k in range(1, 9)], axis=0)
+    loud = np.abs(np.sin(np.arange(size) / 3000))
+    sound = 0.2 * buzz * loud + 0.01 * rng.standard_normal(size)
+    levels = [10.0 ** (-2 * i) for i in range(batch)]
+    levels[1:] = [*levels[1:-1], 0.0] if batch > 1 else []
+    return np.stack([level * sound for level in levels]).astype(np.float32)
+
+
+def _bare(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Take off what the exporter noted, such as where on its maker's disk each line of code is.
+
+    Constants that are equal are kept once, and names that nobody asks for are short: a small
+    student's graph has hundreds.
+    """
+    graph = model.graph
+    _share_constants(graph)
+    _shorten_names(graph)
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")
+    return model
+
+
+def _share_constants(graph: "onnx.GraphProto") -> None:
+    """Keep one of all constants that are equal in type, shape and content."""
+    kept: dict[tuple[Any, ...], str] = {}
+    instead: dict[str, str] = {}
+    for tensor in list(graph.initializer):
+        what = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        first = kept.setdefault(what, tensor.name)
+        if first != tensor.name and tensor.raw_data:
+            instead[tensor.name] = first
+            graph.initializer.remove(tensor)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = instead.get(name, name)
+
+
+def _shorten_names(graph: "onnx.GraphProto") -> None:
+    """Number all nodes, and all tensors but inputs and outputs."""
+    asked = [one.name for one in (*graph.input, *graph.output)]
+    short = {"": "", **dict(zip(asked, asked, strict=True))}
+    for tensor in graph.initializer:
+        tensor.name = short.setdefault(tensor.name, f"c{len(short)}")
+    for number, node in enumerate(graph.node):
+        node.name = f"{node.op_type}{number}"
+        for names in (node.input, node.output):
+            names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes on its own inside from the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

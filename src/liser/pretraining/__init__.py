@@ -1,0 +1,1 @@
+"""A backbone from a speech encoder, without labels."""

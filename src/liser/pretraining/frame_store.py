@@ -1,0 +1,51 @@
+"""What a speech representation model said of each frame of a clip, computed once and kept."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from liser import storage
+from liser.config import Frontend
+from liser.fingerprint import fingerprint
+from liser.pretraining.whisper import Whisper
+
+
+class FrameStore:
+    """A folder with one file a clip, named by a hash of what was heard and of the encoder.
+
+    Several processes may use it at once, and a killed one loses the clip in hand only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def of(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> NDArray[np.float16]:
+        """Return the encoder's frames (n, width) of a log-mel (frames, mels).
+
+        The encoder is asked again where a file is damaged, and the log says so. Raises
+        `StorageError` if the folder can't be read or written.
+        """
+        path = self.path(encoder, logmel, frontend)
+        key = f"{path.parent.name}/{path.stem}"
+        stored = storage.read_sealed_or_discard(path, key)
+        if stored is not None:
+            return np.asarray(np.load(io.BytesIO(stored)))
+        frames = encoder.frames(logmel, frontend)
+        packed = io.BytesIO()
+        np.save(packed, frames)
+        storage.write_sealed(path, key, packed.getbuffer())
+        return frames
+
+    def holds(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> bool:
+        """Tell whether the frames are kept already."""
+        return self.path(encoder, logmel, frontend).exists()
+
+    def path(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> Path:
+        """Return the file of a clip's frames; its name alone says which sound it is."""
+        heard = fingerprint(encoder.fingerprint, frontend.model_dump())
+        sound = hashlib.sha256(logmel.numpy().tobytes()).hexdigest()[:24]
+        return self.folder / f"frames-{encoder.name}-{heard}" / f"{sound}.npy"

@@ -1,0 +1,169 @@
+"""What an encoder may listen to, and listening to all of it once before anything is trained.
+
+Where there is sound, the encoder hears it through its own front end, and tells the student more
+than the student's log-mel would have told it. Where only log-mels are kept, it hears those. The
+first corpus, the one that students are for, decides: if a clip of it has no sound, all clips of all
+corpora are heard through log-mels, since an encoder that hears some of its clips better than others
+tells students of that, and not of emotion. If all have, the further ones are heard as they can be.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from liser.config import Frontend
+from liser.corpora.base import Corpus, Utterance
+from liser.errors import InputError
+from liser.pretraining.frame_store import FrameStore
+from liser.pretraining.whisper import EAR, LONGEST_S, Sound, Whisper
+from liser.students.augment import SILENCE
+from liser.students.features import Clips, hear, heard_alike
+
+SHORTEST = 16
+"""Frames; a shorter clip is not listened to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Some clips of a corpus: which `rows` may be listened to, and what to call them.
+
+    `closely` are the same clips as the encoder hears their sound: of 0 frames where there is none,
+    None if there is none at all.
+    """
+
+    clips: Clips
+    rows: NDArray[np.int64]
+    name: str
+    closely: Clips | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The frames `first` … `last` of a clip, at most as many as the encoder hears at once."""
+
+    clips: Clips
+    row: int
+    first: int
+    last: int
+    closely: Clips | None = None
+
+    @property
+    def logmel(self) -> Tensor:
+        """What the student hears of it: a log-mel (frames, mels), float32."""
+        return _frames(self.clips, self.row, self.first, self.last)
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether the encoder hears the sound itself of it."""
+        return self.closely is not None and bool(self.closely.heard[self.row])
+
+    @property
+    def sound(self) -> Sound:
+        """What the encoder hears of it, from the same moment on."""
+        close = self.closely
+        if close is None or not self.has_sound:
+            return self.logmel, self.clips.frontend
+        hop_s, own_s = self.clips.frontend.hop_s, close.frontend.hop_s
+        before_s = _start_s(self.clips, self.row) - _start_s(close, self.row)
+        first = round((before_s + self.first * hop_s) / own_s)
+        length = round(min((self.last - self.first) * hop_s, LONGEST_S) / own_s)
+        return _frames(close, self.row, first, first + length), close.frontend
+
+
+def _frames(clips: Clips, row: int, first: int, last: int) -> Tensor:
+    """Return frames of a clip (last - first, mels), silence where it has none."""
+    end = int(clips.frames[row])
+    inside = clips.logmel[row, max(first, 0) : max(min(last, end), 0)].astype(np.float32)
+    before = min(max(-first, 0), last - first)
+    after = last - first - before - len(inside)
+    return torch.from_numpy(np.pad(inside, ((before, after), (0, 0)), constant_values=SILENCE))
+
+
+def _start_s(clips: Clips, row: int) -> float:
+    return 0.0 if clips.starts_s is None else float(clips.starts_s[row])
+
+
+def heard_of(
+    corpora: Sequence[Corpus],
+    frontend: Frontend,
+    watch: Callable[[Corpus], Callable[[], None]] = lambda corpus: lambda: None,
+    first: Clips | None = None,
+) -> list[Heard]:
+    """Hear all of some corpora as students of `frontend` do and, where it may, as an encoder.
+
+    It may if each clip of the first corpus has sound. `watch` is asked, corpus by corpus, for what
+    to call after each utterance. `first` is what students hear of the first corpus, where that is
+    known: it needn't be heard again if it was through the same front end. Raises as
+    `liser.students.features.hear`.
+    """
+    found = []
+    closely = all(_has_sound(u) for u in corpora[0].utterances)
+    for corpus in corpora:
+        utterances = heard_alike(corpus.utterances)
+        if corpus is corpora[0] and first is not None and first.frontend == frontend:
+            clips = first
+        else:
+            clips = hear(utterances, frontend, watch(corpus))
+        close = hear_closely(utterances) if closely else None
+        found.append(Heard(clips, np.flatnonzero(clips.heard), corpus.name, close))
+    return found
+
+
+def hear_closely(utterances: Sequence[Utterance]) -> Clips | None:
+    """Hear the sound of every utterance as an encoder does; None if none has any to be read."""
+    if not any(map(_has_sound, utterances)):
+        return None
+    try:
+        return hear([replace(u, logmel=None) for u in utterances], EAR)
+    except InputError:  # not a single file can be read
+        return None
+
+
+def _has_sound(utterance: Utterance) -> bool:
+    return utterance.audio is not None or utterance.video is not None
+
+
+def stretches(heard: Heard) -> list[Stretch]:
+    """Return all there is to listen to; a clip longer than 30 s in as few equal parts as will do.
+
+    Clips of fewer than `SHORTEST` frames are left out.
+    """
+    longest = int(LONGEST_S / heard.clips.frontend.hop_s)
+    found = []
+    for row in map(int, heard.rows):
+        frames = int(heard.clips.frames[row])
+        if frames < SHORTEST:
+            continue
+        ends = np.linspace(0, frames, -(-frames // longest) + 1).round().astype(int).tolist()
+        found += [Stretch(heard.clips, row, a, b, heard.closely) for a, b in pairwise(ends)]
+    return found
+
+
+def frontend_of(heard: Sequence[Heard]) -> Frontend:
+    """Return the front end of all clips; raises `InputError` if there are several, or none."""
+    frontends = [source.clips.frontend for source in heard]
+    if not frontends or any(f != frontends[0] for f in frontends):
+        raise InputError("clips to listen to must come through one front end")
+    return frontends[0]
+
+
+def listen(
+    sound: Sequence[Stretch],
+    encoder: Whisper,
+    frames: FrameStore,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Keep what the encoder says of each stretch, where it isn't kept yet.
+
+    `advance` is called after each. Raises `StorageError` as `FrameStore`.
+    """
+    for one in sound:
+        heard = one.sound
+        if not frames.holds(encoder, *heard):
+            frames.of(encoder, *heard)
+        advance()

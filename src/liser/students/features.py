@@ -1,0 +1,194 @@
+"""Clips as students hear them: trimmed log-mels of a whole corpus, in memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from liser.config import Frontend, Training
+from liser.corpora.base import Skip, Utterance
+from liser.corpora.stored_logmel import LogMelReader
+from liser.errors import InputError, MediaError
+from liser.media.audio import load_audio
+from liser.students.frontend import LogMel, lowest_bands, stride_within, trim
+
+TOGETHER = 4096
+"""Frames of clips of one length that a student is asked about at once; of one clip at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """Normalised log-mels (n, time, mels) float16, padded, and the true `frames` (n,) of each.
+
+    A clip that could not be heard has 0 frames and stands in `skipped`. `starts_s` (n,) says when
+    in its sound each clip starts, after what was trimmed away (None: at once). NumPy's arrays,
+    unlike tensors, are mapped and not copied into the processes that train side by side.
+    """
+
+    logmel: NDArray[np.float16]
+    frames: NDArray[np.int64]
+    frontend: Frontend
+    skipped: tuple[Skip, ...]
+    starts_s: NDArray[np.float64] | None = None
+
+    def crop_frames(self, settings: Training) -> int:
+        """Return how many frames a training crop has."""
+        return max(16, round(settings.crop_s * 1000 / self.frontend.hop_ms))
+
+    @property
+    def heard(self) -> NDArray[np.bool_]:
+        """Which clips (n,) could be heard."""
+        return np.asarray(self.frames > 0)
+
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return log-mels (rows, time, mels) float32, padded, and their frames (rows,)."""
+        logmel = self.logmel[rows].astype(np.float32)
+        return torch.from_numpy(logmel), torch.from_numpy(self.frames[rows])
+
+    @torch.inference_mode()
+    def predict(
+        self, student: nn.Module, rows: NDArray[np.int64], device: str = "cpu"
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return logits (rows, classes) and embeddings (rows, dim), each clip at its own length."""
+        logits, embeddings = self.told(student.eval(), rows, device)
+        return logits, embeddings
+
+    @torch.inference_mode()
+    def told(
+        self,
+        ask: Callable[[Tensor], tuple[Tensor, ...]],
+        rows: NDArray[np.int64],
+        device: str = "cpu",
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Return what `ask` says of log-mels (batch, frames, mels), clip by clip (rows, …).
+
+        Clips that are equally long are asked about together.
+        """
+        lengths = self.frames[rows]
+        told: tuple[NDArray[np.float32], ...] = ()
+        for length in np.unique(lengths):
+            alike = np.flatnonzero(lengths == length)
+            portions = -(-len(alike) // max(1, TOGETHER // max(1, int(length))))
+            for some in np.array_split(alike, portions):
+                clips = self.logmel[rows[some], : int(length)].astype(np.float32)
+                said = [part.float().cpu() for part in ask(torch.from_numpy(clips).to(device))]
+                told = told or tuple(np.empty((len(rows), *p.shape[1:]), np.float32) for p in said)
+                for kept, part in zip(told, said, strict=True):
+                    kept[some] = part.numpy()
+        return told
+
+
+def hear(
+    utterances: Sequence[Utterance],
+    settings: Frontend,
+    advance: Callable[[], None] = lambda: None,
+) -> Clips:
+    """Decode and transform every utterance; one that can't be read is skipped, named, counted.
+
+    The sound file is heard, else the video's sound, else the stored log-mel. `advance` is called
+    after each utterance.
+
+    Raises:
+        InputError: not a single utterance could be heard, or a stored log-mel was made with
+            another front end than `settings`.
+    """
+    frontend, reader = LogMel(settings), LogMelReader()
+    heard: list[Tensor] = []
+    starts: list[float] = []
+    skipped: list[Skip] = []
+    for utterance in utterances:
+        try:
+            power = _mel_power(utterance, frontend, settings, reader)
+            clip, first = _trimmed(power, frontend, settings)
+        except Exception as error:
+            clip, first = torch.zeros(0, settings.mels), 0
+            skipped.append(Skip.of(utterance.id, error))
+        heard.append(clip)
+        starts.append(first * settings.hop_s)
+        advance()
+    frames = np.array([len(clip) for clip in heard], np.int64)
+    if len(frames) == 0 or frames.max() == 0:
+        example = f"; for example {skipped[0].id}: {skipped[0].detail}" if skipped else ""
+        raise InputError(f"none of {len(utterances)} utterances could be heard{example}")
+    logmel = np.full((len(heard), int(frames.max()), settings.mels), -1.0, np.float16)
+    for row, clip in enumerate(heard):
+        logmel[row, : len(clip)] = clip.half().numpy()
+    return Clips(logmel, frames, settings, tuple(skipped), np.array(starts))
+
+
+def heard_alike(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
+    """Leave files aside where only some clips have one and all of them have a stored log-mel.
+
+    Who has a file needn't be by chance (of CREMA-D it may be clips of one emotion), and what is
+    heard would tell: a whole recording, or the first seconds of it.
+    """
+    have_files = [u.audio is not None or u.video is not None for u in utterances]
+    if all(have_files) or not all(u.logmel is not None for u in utterances):
+        return utterances
+    return [replace(u, audio=None, video=None) for u in utterances]
+
+
+def load_sound(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
+    """Return an utterance's waveform (samples,): of its sound file, else of its video.
+
+    Raises:
+        MediaError: "no sound", "silent", or what `liser.media.audio.load_audio` raises.
+    """
+    source = utterance.audio or utterance.video
+    if source is None:
+        raise MediaError("no sound", f"{utterance.id} has no file to hear")
+    waveform = load_audio(source, sample_rate, utterance.start_s, utterance.end_s)
+    if not np.any(waveform):
+        raise MediaError("silent", f"{source} holds nothing but silence")
+    return waveform
+
+
+def clip_of(waveform: NDArray[np.float32], frontend: LogMel, settings: Frontend) -> Clips:
+    """Return the one clip that a waveform (samples,) is, just as `hear` hears a file's.
+
+    `frontend` is the `LogMel` of `settings`: made once for many clips.
+    """
+    clip, _ = _trimmed(frontend.power(torch.from_numpy(waveform)[None])[0], frontend, settings)
+    frames = np.array([len(clip)], np.int64)
+    return Clips(clip[None].half().numpy(), frames, settings, ())
+
+
+def _trimmed(power: Tensor, frontend: LogMel, settings: Frontend) -> tuple[Tensor, int]:
+    """Return the normalised log-mel (frames, mels) of what is not silence in front or behind, and
+    which frame is its first.
+    """
+    first, last = trim(power, settings)
+    return frontend.normalise(power[None, first:last])[0], first
+
+
+def _mel_power(
+    utterance: Utterance, frontend: LogMel, settings: Frontend, reader: LogMelReader
+) -> Tensor:
+    """Return mel power (frames, mels); the gain is any, since normalising takes it out."""
+    if utterance.logmel is not None and (utterance.audio or utterance.video) is None:
+        stride = _stride(settings, utterance.logmel.frontend)
+        return torch.from_numpy(reader.power(utterance.logmel)[::stride, : settings.mels])
+    waveform = load_sound(utterance, settings.sample_rate)
+    return frontend.power(torch.from_numpy(waveform)[None])[0]
+
+
+def _stride(settings: Frontend, stored: Frontend) -> int:
+    """Return which of the stored frames a student hears; raises `InputError` if none will do."""
+    stride = stride_within(settings, stored)
+    if stride is not None:
+        return stride
+    tell = ("sample_rate", "window_ms", "hop_ms", "low_hz", "mels", "high_hz")
+    needed, given = (
+        ", ".join(f"{k} = {v:g}" for k in tell if (v := getattr(s, k)) is not None)
+        for s in (stored, settings)
+    )
+    fewer = lowest_bands(stored, stored.mels * 3 // 4)
+    raise InputError(
+        f"the corpus has stored log-mels in place of sound files, made with {needed}; the "
+        f"student's front end has {given}. Set these in the settings' table `frontend` (for "
+        f"`benchmark`: `distillation.frontend`), a whole multiple of hop_ms, or fewer of the "
+        f"lowest bands, such as mels = {fewer.mels} up to high_hz = {fewer.high_hz:.1f}"
+    )

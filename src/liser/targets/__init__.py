@@ -1,0 +1,1 @@
+"""What the teachers say of each clip: computed once, stored, fused."""

@@ -1,0 +1,51 @@
+"""Where people read along: nothing from elsewhere controls the terminal, and any encoding works."""
+
+import codecs
+import sys
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from liser.text.escaping import visible
+
+_CLOSEST = {
+    **dict.fromkeys("█▉▊▋▌", "#"),
+    **dict.fromkeys("▍▎▏\u00a0\u202f", " "),
+    **dict.fromkeys("─━╸╺╴╶–—−", "-"),
+    **dict.fromkeys("│┃║", "|"),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰╔╗╚╝╠╣╦╩╬", "+"),
+    **dict.fromkeys("“”„", '"'),
+    **dict.fromkeys("‘’", "'"),
+    **{"═": "=", "…": "...", "÷": "/", "×": "x", "·": "-", "•": "*", "→": "->", "≥": ">="},
+}
+"""What stands for a character that an output's encoding lacks; anything else becomes ``?``."""
+
+
+class Terminal(Console):
+    """A console that shows control characters of what it prints, and doesn't send them."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render as any console does; control codes of rich's own pass."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield segment._replace(text=visible(segment.text, keep_lines=True))
+
+
+def accept_any_encoding() -> None:
+    """Let stdout and stderr write what comes nearest where their encoding lacks a character."""
+    codecs.register_error("liser-closest", _closest)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="liser-closest")
+
+
+def _closest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = visible(error.object[error.start : error.end])
+    return "".join(c if c.isascii() else _CLOSEST.get(c, "?") for c in lacking), error.end

@@ -1,0 +1,312 @@
+"""Trunks of a benchmark: one a fold, deaf to its test speakers, made once, told in the record."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from liser.config import Distillation, Frontend, Heads, Pretraining, Protocol, Training
+from liser.corpora.base import Corpus
+from liser.errors import InputError
+from liser.students.backbone import load_trunk
+from liser.students.features import hear
+from liser.targets.targets import Targets
+
+pytest.importorskip("transformers")
+from liser.benchmark import backbones as module
+from liser.benchmark.backbones import Beginning, trunks_of
+from liser.benchmark.protocol import benchmark, folds_of
+from liser.pretraining.segments import Heard
+
+TRAINING = Training(
+    updates=6, updates_a_round=3, batch_size=8, crop_s=0.3, device="cpu", precision="float32"
+)
+FRONTEND = Frontend(sample_rate=16_000, mels=16, window_ms=64, hop_ms=16, low_hz=50, high_hz=None)
+PROTOCOL = Protocol(
+    systems=("scratch", "distilled"),
+    speakers_per_fold=2,
+    valid_speakers=1,
+    budgets=(1.0,),
+    draws=1,
+    pretraining=Pretraining(
+        clips_to_inherit=6,
+        updates=4,
+        batch_size=4,
+        crop_s=0.3,
+        components=8,
+        device="cpu",
+        precision="float32",
+    ),
+    distillation=Distillation(
+        student="heir", frontend=FRONTEND, heads=Heads(components=6), training=TRAINING
+    ),
+    supervised=TRAINING,
+)
+MakeCorpus = Callable[..., Corpus]
+
+
+@pytest.fixture(scope="module")
+def tones(tone_corpus: MakeCorpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return tone_corpus(tmp_path_factory.mktemp("tones"), speakers=6, takes=2)
+
+
+@pytest.fixture(scope="module")
+def other(tone_corpus: MakeCorpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    made = tone_corpus(tmp_path_factory.mktemp("other"), speakers=2, takes=1, seed=5)
+    people = [replace(u, id=f"o-{u.id}", speaker_id=f"o-{u.speaker_id}") for u in made.utterances]
+    return replace(made, name="others", utterances=tuple(people))
+
+
+@pytest.fixture
+def beginning(whisper: Path, tmp_path: Path, other: Corpus) -> Beginning:
+    return Beginning(str(whisper), tmp_path / "frames", (other,))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[Heard]]:
+    """What each trunk was made from."""
+    given: list[list[Heard]] = []
+    real = module.pretrain
+
+    def spy(heard: Any, *rest: Any, **more: Any) -> Any:
+        given.append(list(heard))
+        return real(heard, *rest, **more)
+
+    monkeypatch.setattr(module, "pretrain", spy)
+    return given
+
+
+def made(
+    beginning: Beginning | None,
+    tones: Corpus,
+    folder: Path,
+    protocol: Protocol = PROTOCOL,
+    jobs: int = 1,
+    beside: Sequence[Callable[[], None]] = (),
+) -> tuple[Path, ...]:
+    clips = hear(tones.utterances, protocol.distillation.frontend)
+    folds = folds_of(tones, protocol)
+    trunks = trunks_of(beginning, tones, clips, folds, protocol, folder)
+    trunks.make(jobs, beside=beside)
+    return trunks.folders
+
+
+def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
+    heir: str, tones: Corpus, beginning: Beginning, asked: list[list[Heard]], tmp_path: Path
+) -> None:
+    folders = made(beginning, tones, tmp_path / "runs")
+    folds = folds_of(tones, PROTOCOL)
+    assert len(folders) == len(set(folders)) == len(asked) == len(folds) == 3
+    for fold, heard, folder in zip(folds, asked, folders, strict=True):
+        own, others = heard
+        speakers = {tones.utterances[row].speaker_id for row in own.rows}
+        assert speakers == {*fold.train, *fold.valid}
+        assert not speakers & set(fold.test)
+        assert len(own.rows) == 4 * 2 * 3
+        assert len(others.rows) == 2 * 3
+        assert load_trunk(folder).provenance["clips"] == {"tones": 24, "others": 6}
+        assert sorted(f.name for f in folder.iterdir()) == ["trunk.json", "trunk.safetensors"]
+
+
+def test_an_encoder_may_hear_more_frames_than_the_student(
+    heir: str, tones: Corpus, beginning: Beginning, asked: list[list[Heard]], tmp_path: Path
+) -> None:
+    finer = PROTOCOL.pretraining.model_copy(update={"oversampling": 2})
+    folders = made(
+        beginning, tones, tmp_path / "runs", PROTOCOL.model_copy(update={"pretraining": finer})
+    )
+    half = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
+    assert {heard.clips.frontend for own in asked for heard in own} == {half}
+    assert len(asked[0][0].rows) == 4 * 2 * 3
+    assert load_trunk(folders[0]).frontend == FRONTEND
+
+
+def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
+    heir: str, tones: Corpus, other: Corpus, beginning: Beginning, tmp_path: Path
+) -> None:
+    first = made(beginning, tones, tmp_path / "runs")
+    fewer = replace(other, utterances=other.utterances[:-1])
+    p = PROTOCOL
+    longer = p.pretraining.model_copy(update={"updates": 5})
+    wider = p.distillation.model_copy(update={"frontend": FRONTEND.model_copy(update={"mels": 17})})
+    others = [
+        made(replace(beginning, also=()), tones, tmp_path / "runs"),
+        made(replace(beginning, also=(fewer,)), tones, tmp_path / "runs"),
+        made(beginning, tones, tmp_path / "runs", p.model_copy(update={"pretraining": longer})),
+        made(beginning, tones, tmp_path / "runs", p.model_copy(update={"distillation": wider})),
+        made(beginning, tones, tmp_path / "runs", p.model_copy(update={"seed": 1})),
+    ]
+    assert len({*first, *(path for paths in others for path in paths)}) == 18
+    more = p.model_copy(update={"draws": 9, "budgets": (0.5,)})
+    assert made(beginning, tones, tmp_path / "runs", more) == first
+
+
+@pytest.mark.parametrize("left", ["no record", "damaged weights"])
+def test_trunks_are_made_once_and_a_killed_one_goes_on(
+    heir: str,
+    tones: Corpus,
+    beginning: Beginning,
+    asked: list[list[Heard]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    left: str,
+) -> None:
+    first = made(beginning, tones, tmp_path / "runs")
+    weights = (first[1] / "trunk.safetensors").read_bytes()
+    if left == "no record":  # as a kill leaves it
+        (first[1] / "trunk.json").unlink()
+    else:
+        (first[1] / "trunk.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+
+    def never(*_: object) -> None:
+        raise AssertionError("listened again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("liser.pretraining.whisper.Whisper.frames", never)
+        assert made(beginning, tones, tmp_path / "runs") == first
+    assert len(asked) == 4
+    assert (first[1] / "trunk.safetensors").read_bytes() == weights
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "heard_of", never)  # nor is anything decoded for nothing
+        assert made(beginning, tones, tmp_path / "runs") == first
+    assert len(asked) == 4
+
+
+def test_every_clip_is_listened_to_once_though_folds_share_them(
+    heir: str,
+    tones: Corpus,
+    beginning: Beginning,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listened: list[int] = []
+    real = module.Whisper.frames
+
+    def counted(self: Any, logmel: Any, frontend: Any) -> Any:
+        listened.append(len(logmel))
+        return real(self, logmel, frontend)
+
+    monkeypatch.setattr(module.Whisper, "frames", counted)
+    monkeypatch.setattr(module, "PORTION", 5)
+    portions: list[int] = []
+    listen_to = module._listen_to
+
+    def in_portions(beginning: Beginning, sound: Any) -> int:
+        portions.append(len(sound))
+        return listen_to(beginning, sound)
+
+    monkeypatch.setattr(module, "_listen_to", in_portions)
+    made(beginning, tones, tmp_path / "runs")
+    assert len(listened) == 36 + 6
+    assert sum(portions) == 42
+    assert max(portions) == 5
+
+
+def test_a_test_speaker_may_not_come_in_by_another_corpus(
+    heir: str, tones: Corpus, beginning: Beginning, tmp_path: Path
+) -> None:
+    again = replace(tones, name="again", utterances=tones.utterances[:3])
+    with pytest.raises(InputError, match=r"again, .* has 1 speakers of tones, 's0' for one"):
+        made(replace(beginning, also=(again,)), tones, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_not_inherited_cannot_be_recalled(tones: Corpus, tmp_path: Path) -> None:
+    recalling = PROTOCOL.distillation.model_copy(update={"recall": 0.4})
+    protocol = PROTOCOL.model_copy(update={"distillation": recalling})
+    with pytest.raises(InputError, match="there is no trunk"):
+        made(None, tones, tmp_path / "runs", protocol)
+
+
+def test_a_student_that_cannot_inherit_is_refused_before_any_work(
+    nano: str, tones: Corpus, beginning: Beginning, tmp_path: Path
+) -> None:
+    small = PROTOCOL.distillation.model_copy(update={"student": "nano"})
+    with pytest.raises(InputError, match="a 'nano' student can't inherit"):
+        made(
+            beginning,
+            tones,
+            tmp_path / "runs",
+            PROTOCOL.model_copy(update={"distillation": small}),
+        )
+    assert not beginning.frames.exists()
+
+
+def test_without_an_encoder_there_are_none(tones: Corpus, tmp_path: Path) -> None:
+    assert made(None, tones, tmp_path) == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("jobs", "idle"), [(1, 0), (2, 1), (4, 1), (6, 3)])
+def test_work_beside_fills_the_processes_that_would_wait_for_the_last_trunks(
+    heir: str,
+    tones: Corpus,
+    beginning: Beginning,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+    idle: int,
+) -> None:
+    monkeypatch.setattr(module, "run_in_processes", lambda work, _: (one() for one in work))
+    done: list[int] = []
+    beside = [partial(done.append, number) for number in range(3)]
+    folders = made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    assert all((folder / "trunk.json").exists() for folder in folders)
+    assert sorted(done) == list(range(idle))
+    made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    assert len(done) == idle, "there was nothing to wait for"
+
+
+def _cells(folder: Path) -> dict[str, np.ndarray]:
+    return {
+        f"{path.parent.name.partition('-')[0]} {path.name}": np.load(path)["posteriors"]
+        for path in folder.glob("*/*.npz")
+    }
+
+
+def test_taught_students_start_from_trunks_and_no_other_does(
+    heir: str,
+    tones: Corpus,
+    beginning: Beginning,
+    tone_targets: Callable[..., Targets],
+    tmp_path: Path,
+) -> None:
+    both = [tone_targets(tones, "speech"), tone_targets(tones, "face")]
+    plain = benchmark(tones, both, tmp_path / "plain", PROTOCOL, jobs=1)
+    begun = benchmark(tones, both, tmp_path / "begun", PROTOCOL, beginning=beginning, jobs=1)
+    without, given = _cells(tmp_path / "plain"), _cells(tmp_path / "begun")
+    assert without.keys() == given.keys()
+    assert len(given) == 6
+    for name, posteriors in given.items():
+        assert np.array_equal(posteriors, without[name]) == name.startswith("scratch"), name
+    assert plain["trunks"] == []
+    assert [t["clips"] for t in begun["trunks"]] == [{"tones": 24, "others": 6}] * 3
+    assert {t["encoder"] for t in begun["trunks"]} == {"tiny-whisper"}
+    assert all(0 <= abs(t["explained"]) <= 1 for t in begun["trunks"])
+    again = benchmark(tones, both, tmp_path / "begun", PROTOCOL, beginning=beginning, jobs=1)
+    assert begun["reused"] == {"trunks": 0, "students": 0}
+    assert again["reused"] == {"trunks": 3, "students": 6}
+
+
+def test_processes_side_by_side_come_to_the_same(
+    tones: Corpus, whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listening does; a student made up in this process isn't known in the others."""
+    monkeypatch.setattr(module, "PORTION", 8)
+    clips = hear(tones.utterances, PROTOCOL.distillation.frontend)
+    kept = []
+    for jobs in (1, 2):
+        beginning = Beginning(str(whisper), tmp_path / str(jobs))
+        with module.Progress(disable=True) as bar:
+            module._listen(beginning, [Heard(clips, np.arange(36), "tones")], jobs, bar)
+            assert [(t.completed, t.total) for t in bar.tasks] == [(36, 36)]
+        files = sorted((tmp_path / str(jobs)).rglob("*.npy"))
+        kept.append({path.name: np.load(path) for path in files})
+        assert not list((tmp_path / str(jobs)).rglob("*.part"))
+    assert len(kept[0]) == 36
+    for name, frames in kept[0].items():
+        np.testing.assert_allclose(frames, kept[1][name], atol=1e-3)

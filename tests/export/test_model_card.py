@@ -1,0 +1,118 @@
+"""The model card tells what the record says, and says what the record doesn't."""
+
+from pathlib import Path
+from typing import Any
+
+from liser.bundle import Bundle
+from liser.export.model_card import calibrated_threshold, card
+
+
+def told(provenance: dict[str, Any], threshold: float = 0.0) -> str:
+    bundle = Bundle(
+        folder=Path("x"),
+        name="small",
+        labels=("happy", "sad"),
+        sample_rate=22_050,
+        window_s=6.0,
+        temperature=1.25,
+        threshold=threshold,
+        mean_log_posterior=(-1.0, -0.5),
+        parameters=370_173,
+        precision="int8",
+        provenance=provenance,
+        parity={},
+    )
+    return card(bundle)
+
+
+def test_an_empty_record_makes_nothing_up() -> None:
+    page = told({})
+    assert "370,173" in page and "22,050 Hz" in page and "int8" in page
+    assert "It always answers. No threshold was calibrated." in page
+    assert page.count("not stated") >= 5
+    assert "Not measured, or not stated." in page
+    assert "Not measured for this model" in page
+    assert "None" not in page and "{" not in page.replace("```", "")
+
+
+def test_a_full_record_is_told_in_full() -> None:
+    page = told(
+        {
+            "liser": "0.2",
+            "commit": "abc123",
+            "corpus": "ravdess+cremad",
+            "label_kind": "intended",
+            "clips": 8642,
+            "labelled": 8642,
+            "speakers": ["a", "b", "c"],
+            "teachers": [{"name": "whisper", "fingerprint": "0"}],
+            "trunk": {"encoder": "whisper-base", "clips": {"cremad": 7000, "calls": 3}},
+            "finetuned": [{"corpus": "mine", "clips": 12}],
+            "terms": ["wav2vec 2 (audEERING): CC BY-NC-SA 4.0"],
+            "licence": "CC BY-NC-SA 4.0",
+            "results": [{"what": "RAVDESS, unseen actors", "uar": 0.6, "low": 0.55, "high": 0.65}],
+            "weaknesses": ["whispering"],
+        },
+        threshold=0.5,
+    )
+    for said in (
+        "Below 0.50 for the best label",
+        "abc123",
+        "8642 clips (8642 labelled), 3 speakers",
+        "Teacher: whisper",
+        "whisper-base, which heard 7000 clips of cremad, 3 clips of calls",
+        "Fine-tuned on: mine, 12 clips",
+        "These weights: CC BY-NC-SA 4.0",
+        "RAVDESS, CC BY-NC-SA 4.0",
+        "CREMA-D, ODbL 1.0",
+        "calls: terms not stated",
+        "wav2vec 2 (audEERING)",
+        "| RAVDESS, unseen actors | 0.600 | 0.550–0.650 |",
+        "- whispering",
+        "which emotion the speaker meant to show",
+    ):
+        assert said in page, said
+    assert page.count("RAVDESS, CC BY") == 1
+
+
+def test_the_threshold_is_told_with_what_it_was_chosen_on() -> None:
+    result = {"threshold": 0.5, "coverage": 0.8, "answered_wa": 0.76}
+    chosen = "it answers 80% of the clips, 76% of them right"
+    assert chosen in told({"result": result}, 0.5)
+    assert "This was set by hand." in told({"result": result}, 0.6)
+    assert "This was set by hand." in told({"result": {"threshold": None}}, 0.6)
+    everything = told({"result": {**result, "threshold": 0.0}}, 0.0)
+    assert "It always answers. On the validation speakers" in everything
+
+
+def test_an_earlier_training_s_threshold_doesn_t_outlive_fine_tuning() -> None:
+    before = {"result": {"threshold": 0.4}}
+    assert calibrated_threshold(before) == 0.4
+    assert calibrated_threshold({**before, "finetuned": [{"result": {"threshold": None}}]}) is None
+    after = {**before, "finetuned": [{"result": {"threshold": 0.3}}]}
+    assert calibrated_threshold(after) == 0.3
+    assert calibrated_threshold({}) is None
+
+
+def test_teachers_of_unknown_terms_are_told() -> None:
+    page = told({"teachers": [{"name": "whisper"}]})
+    assert "the teachers: terms not stated" in page
+
+
+def test_text_from_elsewhere_is_no_markup() -> None:
+    evil = "<script>x</script>\n# [x](javascript:y) | **b** \x1b[31m"
+    page = told(
+        {
+            **dict.fromkeys(("liser", "commit", "corpus", "licence", "clips", "labelled"), evil),
+            "teachers": [{"name": evil}],
+            "trunk": {"encoder": evil, "clips": {evil: evil}},
+            "finetuned": [{"corpus": evil, "clips": evil}],
+            "terms": [evil],
+            "results": [{"what": evil, "uar": 0.6}],
+            "weaknesses": [evil],
+        }
+    )
+    plain = page.replace(told({}), "")
+    assert plain.count("&lt;script&gt;") >= 12
+    for markup in ("<script", "\n# [", "[x](", "**b**", "\x1b", " | \\*"):
+        assert markup not in plain, markup

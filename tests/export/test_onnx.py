@@ -1,0 +1,181 @@
+"""The exported graph is the student: any length, any batch, within a ten-thousandth."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from liser.bundle import Bundle, read_bundle
+from liser.config import Frontend
+from liser.errors import InputError
+from liser.export import onnx as stage
+from liser.export.onnx import TOLERANCE, export_student, folded, graph_of, parity
+from liser.students.frontend import LogMel
+from liser.students.registry import build_student
+from liser.students.student import Student
+from liser.students.transformer import Transformer
+
+LABELS = ("neutral", "happy", "sad")
+
+
+def made(name: str, frontend: Frontend) -> Student:
+    """Return a student with weights by chance, whose batch norms have seen something."""
+    torch.manual_seed(0)
+    module = build_student(name, len(LABELS), frontend.mels)
+    module.train()
+    with torch.no_grad():
+        for _ in range(3):
+            module(torch.randn(8, 40, frontend.mels) - 0.5)
+        if isinstance(module, Transformer):  # so that a place off by a digit would be seen
+            module.place.weight *= 300
+    told = {"liser": "0", "corpus": "made", "result": {"threshold": 0.4}}
+    mean = (-1.0, -1.2, -1.1)
+    return Student(module.eval(), name, LABELS, frontend, 1.5, told, mean)
+
+
+@pytest.fixture(scope="module", params=["tiny", "base"])
+def student(request: pytest.FixtureRequest) -> Student:
+    hop_ms = {"tiny": 23.22, "base": 46.44}[request.param]
+    return made(request.param, Frontend(hop_ms=hop_ms))
+
+
+@pytest.fixture(scope="module")
+def bundle(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_student(student, tmp_path_factory.mktemp("bundle"))
+
+
+def test_what_was_measured_is_kept_and_within_what_is_allowed(bundle: Bundle) -> None:
+    told = read_bundle(bundle.folder).parity
+    assert {one["duration_s"] for one in told["differences"]} == {0.1, 0.5, 1, 3, 10, 30}
+    assert {one["batch"] for one in told["differences"]} == {1, 3}
+    assert 0 < max(one["logits"] for one in told["differences"]) < TOLERANCE
+    assert 0 < max(one["embedding"] for one in told["differences"]) < TOLERANCE
+
+
+def test_real_sounds_of_any_length_come_to_the_same(student: Student, bundle: Bundle) -> None:
+    session = onnxruntime.InferenceSession(bundle.graph)
+    rng = np.random.default_rng(1)
+    for samples in (1, 441, 511, 512, 30_000, 100_001):
+        waveform = rng.normal(0, 0.05, (2, samples)).astype(np.float32)
+        logits, embedding = session.run(["logits", "embedding"], {"waveform": waveform})
+        with torch.inference_mode():
+            ours = student.module(LogMel(student.frontend)(torch.from_numpy(waveform)))
+        np.testing.assert_allclose(logits, ours[0].numpy(), atol=TOLERANCE)
+        np.testing.assert_allclose(embedding, ours[1].numpy(), atol=TOLERANCE)
+
+
+def test_a_clip_is_heard_as_if_it_were_alone_and_at_any_gain(bundle: Bundle) -> None:
+    session = onnxruntime.InferenceSession(bundle.graph)
+    rng = np.random.default_rng(2)
+    waveform = rng.normal(0, 0.05, (3, 20_000)).astype(np.float32)
+    waveform[1] *= 100.0
+
+    def logits(sound: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run(["logits"], {"waveform": sound})[0])
+
+    together = logits(waveform)
+    for i in range(3):
+        np.testing.assert_allclose(together[i], logits(waveform[i : i + 1])[0], atol=1e-5)
+    np.testing.assert_allclose(logits(waveform[:1] * 0.01), together[:1], atol=1e-4)
+
+
+def test_the_graph_is_one_valid_file_with_the_contract_s_names(bundle: Bundle) -> None:
+    model = onnx.load(bundle.graph)
+    onnx.checker.check_model(model)
+    assert [i.name for i in model.graph.input] == ["waveform"]
+    assert [o.name for o in model.graph.output] == ["logits", "embedding"]
+    for dimension in model.graph.input[0].type.tensor_type.shape.dim:
+        assert dimension.dim_param, "batch and samples are free"
+    assert {file.name for file in bundle.folder.iterdir()} == {
+        "model.onnx",
+        "model.json",
+        "README.md",
+    }
+
+
+def test_the_graph_is_lean_and_tells_nothing_of_its_maker_s_disk(bundle: Bundle) -> None:
+    data = bundle.graph.read_bytes()
+    assert b".py" not in data and str(Path.cwd()).encode() not in data
+    assert len(data) < 4 * bundle.parameters + 90_000, "the front end takes little room"
+    model = onnx.load_from_string(data)
+    assert not any(node.op_type in ("BatchNormalization", "Dropout") for node in model.graph.node)
+    made = {name for node in model.graph.node for name in node.output if name}
+    read = {name for node in model.graph.node for name in node.input}
+    assert made - read == {"logits"}, "embedding is read on the way to the logits"
+
+
+def test_a_difference_that_is_no_number_is_refused_wherever_it_is(
+    student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"logits": lost, "embedding": 0.0} for lost in (1e-6, float("nan"), 1e-6)]
+    monkeypatch.setattr(stage, "graph_of", lambda student: b"")
+    monkeypatch.setattr(stage, "parity", lambda student, graph: {"differences": rows})
+    with pytest.raises(InputError, match="by nan"):
+        export_student(student, tmp_path / "bundle")
+
+
+def test_batch_norms_go_into_the_linear_layers_after_them(student: Student) -> None:
+    chain = copy.deepcopy(student.module.embed).eval()
+    with torch.no_grad():
+        for parameter in chain.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    x = torch.randn(4, chain[0].num_features)
+    before = chain(x)
+    assert isinstance(folded(chain)[0], torch.nn.Identity)
+    torch.testing.assert_close(chain(x), before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bundle_says_what_the_student_knew(student: Student, bundle: Bundle) -> None:
+    kept = read_bundle(bundle.folder)
+    assert kept.labels == LABELS
+    assert kept.temperature == student.temperature
+    assert kept.mean_log_posterior == student.mean_log_posterior
+    assert kept.parameters == student.parameters
+    assert kept.threshold == 0.4, "what the student's validation speakers gave"
+    assert kept.provenance == student.provenance
+    assert kept.precision == "float32"
+
+
+def test_a_graph_that_says_something_else_is_refused(
+    student: Student, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = bundle.graph.read_bytes()
+    other = made(student.name, student.frontend)
+    with torch.no_grad():
+        other.module.classify[-1].bias += 0.01
+    told = parity(other, graph, (0.5,), (1,))
+    assert told["differences"][0]["logits"] == pytest.approx(0.01, rel=0.05)
+    monkeypatch.setattr(stage, "graph_of", lambda student: graph)
+    with pytest.raises(InputError, match=r"differ from the student's by 0\.01"):
+        export_student(other, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_student_that_gives_nothing_finite_is_refused(
+    student: Student, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = made(student.name, student.frontend)
+    with torch.no_grad():
+        broken.module.classify[-1].bias.fill_(float("nan"))
+    monkeypatch.setattr(stage, "graph_of", lambda student: bundle.graph.read_bytes())
+    with pytest.raises(InputError, match="nothing was written"):
+        export_student(broken, tmp_path / "bundle")
+
+
+def test_exporting_leaves_the_student_as_it_was() -> None:
+    student = made("tiny", Frontend(mels=32))
+    before = {name: value.clone() for name, value in student.module.state_dict().items()}
+    graph_of(replace(student, temperature=2.0))
+    for name, value in student.module.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_constant_is_stored_once(bundle: Bundle) -> None:
+    stored = [t for t in onnx.load(bundle.graph).graph.initializer if len(t.raw_data) > 64]
+    contents = [(t.data_type, tuple(t.dims), t.raw_data) for t in stored]
+    assert len(set(contents)) == len(contents)

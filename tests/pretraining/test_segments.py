@@ -1,0 +1,159 @@
+"""What an encoder hears: the sound itself where there is one, at the times of the student's."""
+
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from liser.config import Frontend
+from liser.corpora.base import Corpus, StoredLogMel, Utterance
+
+pytest.importorskip("transformers")
+from liser.pretraining.segments import Heard, heard_of, stretches
+from liser.pretraining.whisper import EAR
+
+FRONTEND = Frontend(hop_ms=46.44)
+
+
+def corpus_of(*utterances: Utterance) -> Corpus:
+    return Corpus("made", ("sad", "happy"), "intended", utterances)
+
+
+def bursts(*starts_s: float, duration_s: float = 3.0) -> np.ndarray:
+    """Noise of 60 ms at some times, in silence."""
+    waveform = np.zeros(round(16_000 * duration_s), np.float32)
+    for start in starts_s:
+        first = round(16_000 * start)
+        waveform[first : first + 960] = np.random.default_rng(first).uniform(-0.9, 0.9, 960)
+    return waveform
+
+
+def write(path: Path, waveform: np.ndarray) -> Utterance:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((waveform * 32767).astype("<i2").tobytes())
+    return Utterance(path.stem, "A", "sad", audio=path)
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Corpus:
+    made = {"late": bursts(0.8, 1.9), "early": bursts(0.0, 2.9)}
+    return corpus_of(*(write(tmp_path / f"{name}.wav", own) for name, own in made.items()))
+
+
+def loud(logmel: torch.Tensor, hop_ms: float) -> list[float]:
+    """Return when bursts begin and end, in seconds."""
+    power = logmel.exp().sum(1)
+    edges = torch.diff(
+        (power > power.max() / 2).int(), prepend=torch.zeros(1), append=torch.zeros(1)
+    )
+    return (torch.nonzero(edges).flatten() * hop_ms / 1000).tolist()
+
+
+def middles(logmel: torch.Tensor, hop_ms: float) -> np.ndarray:
+    edges = loud(logmel, hop_ms)
+    return np.add(edges[::2], edges[1::2]) / 2
+
+
+@pytest.mark.parametrize("first", [0, 12])
+def test_student_and_encoder_hear_the_same_from_the_same_moment_on(
+    spoken: Corpus, first: int
+) -> None:
+    (heard,) = heard_of([spoken], FRONTEND)
+    for whole in stretches(heard):
+        one = replace(whole, first=first)
+        sound, ear = one.sound
+        assert ear == EAR
+        assert len(sound) == pytest.approx(len(one.logmel) * 4.644, abs=1)
+        seen, listened = middles(one.logmel, FRONTEND.hop_ms), middles(sound, EAR.hop_ms)
+        assert len(seen) == len(listened) == 2 - (first > 0)
+        np.testing.assert_allclose(seen - 0.023, listened - 0.005, atol=0.03)
+
+
+def test_trimmed_silence_is_counted(spoken: Corpus) -> None:
+    clips = heard_of([spoken], FRONTEND)[0].clips
+    late, early = clips.starts_s
+    assert 0.6 < late < 0.8
+    assert early == 0
+
+
+def test_what_students_hear_is_not_heard_again_unless_it_was_otherwise(spoken: Corpus) -> None:
+    known = heard_of([spoken], FRONTEND)[0].clips
+    (heard,) = heard_of([spoken], FRONTEND, first=known)
+    assert heard.clips is known
+    finer = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
+    (again,) = heard_of([spoken], finer, first=known)
+    assert again.clips.frontend == finer
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Utterance:
+    path = tmp_path / "kept.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 255, (1, 128, 130), np.uint8))
+    stored = StoredLogMel(path, 0, Frontend(mels=128, high_hz=None), 80.0)
+    return Utterance("kept", logmel=stored)
+
+
+def test_where_only_log_mels_are_kept_those_are_heard(spoken: Corpus, kept: Utterance) -> None:
+    ticks: list[str] = []
+    silent, close = heard_of(
+        [corpus_of(kept), spoken],
+        FRONTEND,
+        lambda c: lambda: ticks.append(c.utterances[0].id),
+    )
+    assert silent.closely is close.closely is None
+    assert ticks == ["kept", "late", "late"]
+    for one in (*stretches(silent), *stretches(close)):
+        sound, ear = one.sound
+        assert ear == FRONTEND
+        assert torch.equal(sound, one.logmel)
+
+
+def test_the_first_corpus_decides_how_the_encoder_hears(spoken: Corpus, kept: Utterance) -> None:
+    first, second = heard_of([spoken, corpus_of(kept)], FRONTEND)
+    assert [one.sound[1] for one in stretches(first)] == [EAR, EAR]
+    assert [one.sound[1] for one in stretches(second)] == [FRONTEND]
+    (mixed,) = heard_of([corpus_of(kept, *spoken.utterances)], FRONTEND)
+    assert [one.sound[1] for one in stretches(mixed)] == [FRONTEND] * 3
+
+
+def test_sound_that_ends_too_soon_is_followed_by_silence(spoken: Corpus) -> None:
+    (heard,) = heard_of([spoken], FRONTEND)
+    close = heard.closely
+    assert close is not None
+    short = replace(close, frames=np.minimum(close.frames, 200))
+    found = stretches(Heard(heard.clips, heard.rows, "short", short))
+    sound, _ = found[1].sound
+    assert len(sound) > 250
+    assert (sound[200:] == -1).all()
+    assert (sound[:5] > -1).any()
+
+
+@pytest.mark.parametrize("hop_ms", [12.5, 15.0, 25.0])
+@pytest.mark.parametrize("offset_s", [0.0, 0.113, 0.5371])
+def test_half_a_minute_is_never_more(spoken: Corpus, hop_ms: float, offset_s: float) -> None:
+    """Whole frames of both front ends begin and end at different times; 30 s stay 30 s."""
+    hop = FRONTEND.model_copy(update={"sample_rate": 16_000, "hop_ms": hop_ms, "high_hz": None})
+    (heard,) = heard_of([spoken], hop)
+    long = replace(
+        heard.clips,
+        logmel=np.zeros((2, 5000, hop.mels), np.float16),
+        frames=np.array([round(60 / hop.hop_s)] * 2),
+        starts_s=np.full(2, offset_s),
+    )
+    found = stretches(replace(heard, clips=long))
+    assert len(found) == 4
+    assert {len(one.sound[0]) for one in found} == {3000}
+
+
+def test_files_that_cannot_be_read_leave_the_log_mels(
+    spoken: Corpus, kept: Utterance, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_text("no sound")
+    _, second = heard_of([spoken, corpus_of(kept, Utterance("broken", audio=broken))], FRONTEND)
+    assert [s.id for s in second.clips.skipped] == ["broken"]
+    assert [one.has_sound for one in stretches(second)] == [False]

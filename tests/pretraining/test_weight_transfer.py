@@ -1,0 +1,231 @@
+"""What is inherited: the encoder's own function where there is room, and the more the more room."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from liser.config import Frontend
+from liser.errors import InputError
+from liser.students.frontend import LogMel
+
+pytest.importorskip("transformers")
+from liser.pretraining import weight_transfer as module
+from liser.pretraining.weight_transfer import inherit
+from liser.pretraining.whisper import Inside, Stem, Whisper
+from liser.students.transformer import Layer, Transformer, norm
+
+FRONTEND = Frontend(
+    sample_rate=16_000, mels=80, window_ms=25, hop_ms=20, low_hz=0, high_hz=None
+)  # as its own
+
+
+@pytest.fixture(scope="module")
+def clips(voice: Callable[..., np.ndarray]) -> list[torch.Tensor]:
+    ear = LogMel(FRONTEND)
+    waves = (torch.from_numpy(voice(2.0 + 0.1 * i, seed=i)) for i in range(12))
+    return [ear(wave[None])[0] for wave in waves]
+
+
+@pytest.fixture(scope="module")
+def encoder(whisper: Path) -> Whisper:
+    return Whisper(str(whisper), device="cpu")
+
+
+def told_by(encoder: Whisper, clip: torch.Tensor, layers: int) -> tuple[Stem, list[Inside]]:
+    """What the encoder computes at each frame."""
+    return encoder.inside(clip, FRONTEND, layers, torch.arange(len(clip)) * FRONTEND.hop_ms / 1000)
+
+
+def student(width: int = 128, heads: int = 2, inner: int = 64, stem: int = 128) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(3, 80, (stem, stem), width, heads, inner, 2, 8)
+
+
+def test_a_layer_with_room_enough_is_the_encoders(
+    encoder: Whisper, clips: list[torch.Tensor]
+) -> None:
+    heard = [told_by(encoder, clip, 1) for clip in clips]
+    stem = Stem.joined([own for own, _ in heard])
+    own = Inside.joined([layers[0] for _, layers in heard])
+    basis = torch.eye(128)
+    layer = Layer(128, 2, 64)
+    before = module._seen(stem.stream, basis)
+    split = module._Clips([len(c) for c in clips], torch.cat(clips))
+    with torch.inference_mode():
+        after = module._layer(layer, encoder.encoder.layers[0], own, before, split, basis)
+        target = module._seen(own.after, basis)
+        added = module._explained(target - before, after - before)
+        assert added > 0.99, "of what the layer adds, not only of what passes through"
+        again = torch.cat([layer(part[None])[0] for part in split.apart(before)])
+        torch.testing.assert_close(again, after, atol=1e-3, rtol=1e-3)
+        # on a clip that nothing was fitted on, too
+        stranger = told_by(encoder, clips[0].flip(0), 1)
+        start = module._seen(stranger[0].stream, basis)
+        end = module._seen(stranger[1][0].after, basis)
+        assert module._explained(end - start, layer(start[None])[0] - start) > 0.95
+
+
+def test_what_it_returns_is_what_the_student_then_does(
+    encoder: Whisper, clips: list[torch.Tensor]
+) -> None:
+    ours = student(width=64, inner=48, stem=64)
+    explained = inherit(ours, encoder, clips, FRONTEND)
+    heard = [told_by(encoder, clip, 2) for clip in clips]
+    streams = [
+        torch.cat([own.stream for own, _ in heard]),
+        *(torch.cat([layers[i].after for _, layers in heard]) for i in range(2)),
+    ]
+    inside = (x for i in range(2) for _, own in heard for x in (own[i].middle, own[i].after))
+    basis = module._directions([*(own.stream for own, _ in heard), *inside])
+    with torch.inference_mode():
+        states = [ours.states(clip[None]) for clip in clips]
+        for i, (share, stream) in enumerate(zip(explained, streams, strict=True)):
+            own = torch.cat([s[i][0] for s in states])
+            target = module._seen(stream, basis[:, :64])
+            assert module._explained(target, own) == pytest.approx(share, abs=1e-3)
+    assert len(explained) == 3
+    assert all(0 < share <= 1 for share in explained)
+
+
+def test_more_room_explains_more(encoder: Whisper, clips: list[torch.Tensor]) -> None:
+    """Of the encoder's whole stream, for students of three sizes, by a linear probe."""
+    heard = [told_by(encoder, clip, 2)[1][1].after for clip in clips]
+    whole = torch.cat(heard)
+    told = []
+    for size in (16, 48, 128):
+        ours = student(width=size, heads=1 + (size > 16), inner=size // 2, stem=size)
+        inherit(ours, encoder, clips, FRONTEND)
+        with torch.inference_mode():
+            own = torch.cat([ours.states(clip[None])[-1][0] for clip in clips])
+        weight, offset = module._ridge(own, whole)
+        told.append(module._explained(whole, own @ weight.T + offset))
+    assert told[0] < told[1] < told[2]
+    assert told[2] > 0.5
+    fresh = student()
+    with torch.inference_mode():
+        own = torch.cat([fresh.states(clip[None])[-1][0] for clip in clips])
+    weight, offset = module._ridge(own, whole)
+    assert module._explained(whole, own @ weight.T + offset) < told[2] - 0.05
+
+
+def test_nothing_is_left_to_chance(encoder: Whisper, clips: list[torch.Tensor]) -> None:
+    first, second = student(48, 1, 32, 32), student(48, 1, 32, 32)
+    torch.manual_seed(1)
+    said = inherit(first, encoder, clips, FRONTEND)
+    torch.manual_seed(2)
+    assert inherit(second, encoder, clips, FRONTEND) == said
+    for (name, ours), theirs in zip(
+        first.state_dict().items(), second.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+def test_only_what_may_be_inherited_is_changed(encoder: Whisper, clips: list[torch.Tensor]) -> None:
+    ours, fresh = student(48, 1, 32, 32), student(48, 1, 32, 32).state_dict()
+    inherit(ours, encoder, clips[:3], FRONTEND)
+    changed = {
+        n.split(".")[0] for n, w in ours.state_dict().items() if not torch.equal(w, fresh[n])
+    }
+    assert changed == set(Transformer.inherited)
+
+
+@pytest.mark.parametrize(
+    ("room", "words"),
+    [
+        ({"width": 129}, "128 dimensions, fewer than the student's 129"),
+        ({"heads": 3}, "2 heads"),
+        ({"inner": 65}, "64 hidden units"),
+        ({"stem": 130}, "128 channels"),
+    ],
+)
+def test_an_encoder_smaller_than_the_student_is_refused(
+    encoder: Whisper, clips: list[torch.Tensor], room: dict[str, int], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        inherit(student(**room), encoder, clips, FRONTEND)
+
+
+def test_heads_of_another_width_are_refused(
+    encoder: Whisper, clips: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "head_width", 32)
+    with pytest.raises(InputError, match="heads of width 32, a student 64"):
+        inherit(student(), encoder, clips, FRONTEND)
+
+
+def test_the_ridge_is_the_least_squares_where_there_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RIDGE", 1e-9)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 5, generator=rng) + 3
+    weight, offset = torch.randn(4, 5, generator=rng), torch.randn(4, generator=rng)
+    found = module._ridge(x, x @ weight.T + offset)
+    torch.testing.assert_close(found, (weight, offset), atol=1e-4, rtol=1e-4)
+
+
+def test_a_convolution_is_fitted_within_each_clip() -> None:
+    rng = torch.Generator().manual_seed(0)
+    true = torch.nn.Conv1d(4, 3, 3, padding=1)
+    parts = [torch.randn(n, 4, generator=rng) for n in (30, 40)]
+    with torch.inference_mode():
+        target = torch.cat([true(p.T[None])[0].T for p in parts])
+        split, fitted = module._Clips([30, 40], torch.cat(parts)), torch.nn.Conv1d(4, 3, 3)
+        given = module._fit_convolution(fitted, split, torch.cat(parts), target)
+    torch.testing.assert_close(given, target, atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(fitted.weight, true.weight, atol=1e-2, rtol=1e-2)
+
+
+def test_norm_of_what_is_seen_is_the_encoders_layer_norm() -> None:
+    x = 5 * torch.randn(6, 32) + 2
+    plain = torch.nn.functional.layer_norm(x, (32,))
+    torch.testing.assert_close(norm(module._seen(x, torch.eye(32))), plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("speaks", [0, 1])
+def test_the_head_that_writes_most_is_kept(
+    encoder: Whisper, clips: list[torch.Tensor], speaks: int
+) -> None:
+    heard = [told_by(encoder, clip, 1) for clip in clips]
+    own = Inside.joined([layers[0] for _, layers in heard])
+    before = module._seen(torch.cat([stem.stream for stem, _ in heard]), torch.eye(128))
+    split = module._Clips([len(c) for c in clips], torch.cat(clips))
+    theirs, layer = copy.deepcopy(encoder.encoder.layers[0]), Layer(128, 1, 64)
+    columns = slice(64 * speaks, 64 * speaks + 64)
+    with torch.inference_mode():
+        written = torch.zeros_like(theirs.self_attn.out_proj.weight)
+        written[:, columns] = theirs.self_attn.out_proj.weight[:, columns]
+        theirs.self_attn.out_proj.weight.copy_(written)
+        module._layer(layer, theirs, own, before, split, torch.eye(128))
+        for part, there in (
+            (layer.query, own.query),
+            (layer.key, own.key),
+            (layer.value, own.value),
+        ):
+            assert module._explained(there[:, columns], part(norm(before))) > 0.98
+
+
+@pytest.mark.shared
+def test_a_base_student_inherits_the_real_whisper(shared: Path) -> None:
+    from liser.corpora.registry import load_corpus
+    from liser.students.features import hear
+    from liser.students.registry import build_student
+
+    corpus = load_corpus("cremad", shared / "data/cremad")
+    stored = [u for u in corpus.utterances if u.audio is None and u.logmel is not None]
+    some = [stored[i] for i in np.random.default_rng(0).choice(len(stored), 44, replace=False)]
+    frontend = some[0].logmel.frontend
+    clips = hear(some, frontend)
+    sounds = [
+        torch.from_numpy(clips.logmel[row, : clips.frames[row]].astype(np.float32))
+        for row in np.flatnonzero(clips.heard)[:40]
+    ]
+    torch.manual_seed(0)
+    base = build_student("base", 6, frontend.mels)
+    encoder = Whisper(str(shared / "models/whisper-base-encoder"), device="cpu")
+    explained = inherit(base, encoder, sounds, frontend)
+    assert explained[-1] > 0.6
