@@ -56,7 +56,7 @@ def main(
     if table:
         write_table(Path("docs/experiments.md"))
         return
-    from liser.benchmark.backbones import Beginning
+    from liser.benchmark.backbones import BackboneSource
     from liser.benchmark.protocol import benchmark, development
     from liser.cli.options import ask_teachers, teacher_options
     from liser.config import Protocol, read_toml
@@ -82,7 +82,7 @@ def main(
         *development(corpus, targets, chosen),
         Path("runs/explore"),
         chosen,
-        beginning=None if encoder is None else Beginning(str(encoder), store, ()),
+        beginning=None if encoder is None else BackboneSource(str(encoder), store, ()),
         jobs=jobs,
     )
     result = results["rows"][0]

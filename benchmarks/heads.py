@@ -53,7 +53,7 @@ def main(
     from liser.corpora.registry import load_corpus
     from liser.corpora.splits import label_budget
     from liser.distillation.distill import label_indices
-    from liser.targets.fusion import posteriors, views
+    from liser.targets.fusion import posteriors, teacher_features
 
     chosen = Protocol.read({} if protocol is None else read_toml(protocol))
     corpus = load_corpus(kind, data)
@@ -63,7 +63,7 @@ def main(
     truth = label_indices(corpus)
     known, everyone = np.flatnonzero(truth >= 0), np.ones(len(truth), np.bool_)
     names = [corpus.labels[i] for i in truth[known]]
-    seen = views(targets, [u.speaker_id for u in corpus.utterances], everyone, Heads())
+    seen = teacher_features(targets, [u.speaker_id for u in corpus.utterances], everyone, Heads())
 
     def drawn(way: str, budget: float, draw: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([0, draw])

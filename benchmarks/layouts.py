@@ -84,8 +84,8 @@ def _footnote(results: Mapping[str, Any]) -> str:
     if results.get("folds"):
         facts.append(f"{len(results['folds'])} folds of whole speakers")
     facts.append("in brackets, 95 % intervals over speakers")
-    if variants := _variants(results.get("settings", {}).get("distillation", {})):
-        facts.append(f"each clip heard {variants}")
+    if views := _variants(results.get("settings", {}).get("distillation", {})):
+        facts.append(f"each clip heard {views}")
     if adapts(results["rows"]):
         facts.append(ADAPTED_NOTE[0].lower() + ADAPTED_NOTE[1:])
     made = f" Made by `{results['command']}`." if results.get("command") else ""

@@ -19,21 +19,21 @@ from typing import Any
 import onnx
 import typer
 
-from liser.benchmark.backbones import Beginning
+from liser.benchmark.backbones import BackboneSource
 from liser.benchmark.cross_corpus import (
     Source,
+    backbone_of_all,
     check_corpora,
-    distil_all,
+    distill_all,
     joined,
     leave_out,
-    trunk_of_all,
 )
 from liser.bundle import Bundle, read_bundle, write_bundle
 from liser.cli.across import corpus_of, settings_of, source_of
 from liser.cli.options import progress, training
 from liser.compress.graph import GraphModule, listening, logmel_of
 from liser.compress.recipe import compress
-from liser.config import AcrossRecipe
+from liser.config import CrossCorpusRecipe
 from liser.corpora.base import Corpus
 from liser.evaluation.evaluate import evaluate
 from liser.evaluation.robustness import robustness
@@ -43,7 +43,7 @@ from liser.report.write import write_results
 from liser.runtime import Recognizer
 from liser.runtime.recognizer import DEFAULT
 from liser.students.student import Student, load_student
-from liser.students.views import AS_SAID
+from liser.students.views import SINGLE_VIEW
 
 RESULTS = Path(__file__).parent / "results" / "shipped.json"
 WINDOW_S = 3.0
@@ -64,12 +64,12 @@ def main(
     """Make the twin, score it; make the model, and write it with its card."""
     started = time.monotonic()
     found = [part for part in PARTS if (runs / part).exists()]
-    plan = AcrossRecipe.from_toml(recipe)
+    plan = CrossCorpusRecipe.from_toml(recipe)
     corpora = [corpus_of(one) for one in plan.source]
     check_corpora(corpora)
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
     left, taken = leave_out(sources, settings_of(plan))
-    beginning = Beginning(encoder, store)
+    beginning = BackboneSource(encoder, store)
     everybody = joined(sources)
     twin, cost = _made(left, everybody, runs / "twin", plan, beginning, jobs)
     scores = [row for c in taken for row in _scores(c, runs / "twin", twin)]
@@ -105,15 +105,15 @@ def _made(
     sources: Sequence[Source],
     everybody: Corpus,
     folder: Path,
-    plan: AcrossRecipe,
-    beginning: Beginning,
+    plan: CrossCorpusRecipe,
+    beginning: BackboneSource,
     jobs: int,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Distil one student and compress it; return its bundle, and what compression cost."""
     settings = settings_of(plan)
-    trunk = trunk_of_all(sources, folder, settings, beginning, jobs)
+    backbone = backbone_of_all(sources, folder, settings, beginning, jobs)
     with training("distilling") as watch:
-        student = distil_all(sources, folder / "student", settings, trunk=trunk, watch=watch)
+        student = distill_all(sources, folder / "student", settings, backbone=backbone, watch=watch)
     bundle = folder / "bundle"
     if not (bundle / "model.json").exists():
         with progress("compressing", None) as update:
@@ -166,7 +166,7 @@ def _through_graph(bundle: Bundle, student: Student) -> Student:
     return replace(
         student,
         module=GraphModule(part),
-        variants=AS_SAID,  # they are in the graph
+        views=SINGLE_VIEW,  # they are in the graph
         temperature=bundle.temperature,
         mean_log_posterior=bundle.mean_log_posterior,
     )

@@ -10,7 +10,7 @@ import pytest
 import liser
 from liser import runtime
 from liser.errors import NotFoundError
-from liser.runtime.vad import everything
+from liser.runtime.vad import all_sound_is_speech
 
 
 def test_importing_is_quick_and_names_are_there_when_asked_for() -> None:
@@ -32,9 +32,9 @@ def test_importing_is_quick_and_names_are_there_when_asked_for() -> None:
 def test_the_public_load_takes_all_that_the_runtime_s_does() -> None:
     ours, theirs = (inspect.signature(one).parameters for one in (liser.load, runtime.load))
     assert {n: p.kind for n, p in ours.items()} == {n: p.kind for n, p in theirs.items()}
-    recognizer = liser.load("default", detector=everything)
+    recognizer = liser.load("default", detector=all_sound_is_speech)
     assert recognizer.bundle == liser.load().bundle
-    assert recognizer._detector is everything
+    assert recognizer._detector is all_sound_is_speech
 
 
 def test_a_folder_called_default_goes_before_the_bundled_model(

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from liser.benchmark.runs import Bench, Cell, load_cell, save_cell
+from liser.benchmark.runs import BenchmarkData, Run, load_run, save_cell
 from liser.bundle import Bundle, read_bundle, write_bundle
 from liser.config import Frontend, Protocol
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.splits import Fold
 from liser.distillation.run_folder import run_folder
 from liser.errors import InputError, StorageError
-from liser.students.backbone import Trunk, inherited_of, load_trunk, save_trunk
+from liser.students.backbone import Backbone, load_backbone, save_backbone, transferred_weights
 from liser.students.checkpoint import load_checkpoint, save_checkpoint
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
 from liser.targets.targets import TargetStore, teach
@@ -63,14 +63,14 @@ def student(folder: Path) -> Read:
     return read
 
 
-def trunk(folder: Path) -> Read:
+def backbone(folder: Path) -> Read:
     from liser.students.transformer import Transformer
 
-    state = inherited_of(Transformer(3, 16, (12, 20), 24, 1, 32, 2, 8))
-    save_trunk(Trunk(state, "nano", FRONTEND, {"encoder": "wéé"}), folder)
+    state = transferred_weights(Transformer(3, 16, (12, 20), 24, 1, 32, 2, 8))
+    save_backbone(Backbone(state, "nano", FRONTEND, {"encoder": "wéé"}), folder)
 
     def read() -> Any:
-        found = load_trunk(folder)
+        found = load_backbone(folder)
         return found.student, found.frontend, found.provenance, _plain(found.state)
 
     return read
@@ -78,15 +78,15 @@ def trunk(folder: Path) -> Read:
 
 def cell(folder: Path) -> Read:
     corpus = Corpus("made", ("a", "b"), "given", tuple(Utterance(f"{i}") for i in range(4)))
-    clips = Clips(np.zeros((4, 20, 16), np.float16), np.full(4, 20), FRONTEND, ())
+    clips = LogMelFeatures(np.zeros((4, 20, 16), np.float16), np.full(4, 20), FRONTEND, ())
     fold, folders = Fold(0, ("x",), ("y",), ("z",)), {"scratch": folder / "scratch-0123"}
-    bench = Bench(corpus, (), clips, np.array([0, 1, 0, 1]), (fold,), Protocol(), folders)
-    one, said = Cell("scratch", 1.0, 0, 0), {"posteriors": np.linspace(0, 1, 40).reshape(20, 2)}
+    bench = BenchmarkData(corpus, (), clips, np.array([0, 1, 0, 1]), (fold,), Protocol(), folders)
+    one, said = Run("scratch", 1.0, 0, 0), {"posteriors": np.linspace(0, 1, 40).reshape(20, 2)}
 
     def read() -> Any:
         if not bench.is_trained(one):
             save_cell(bench, one, said)
-        return {name: value.tolist() for name, value in load_cell(bench, one).items()}
+        return {name: value.tolist() for name, value in load_run(bench, one).items()}
 
     return read
 
@@ -144,7 +144,7 @@ def begun(folder: Path) -> Read:
     return read
 
 
-KINDS = (checkpoint, frames, student, trunk, cell, targets, bundle, begun)
+KINDS = (checkpoint, frames, student, backbone, cell, targets, bundle, begun)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def load(
             no folder is called that.
         threads: how many threads the model may use at once, 1 to 256.
         detector: makes a voice activity detector for each recording; None for Silero VAD,
-            `liser.runtime.vad.everything` to take all sound for speech.
+            `liser.runtime.vad.all_sound_is_speech` to take all sound for speech.
 
     Raises:
         NotFoundError: there is no such bundle, or the package carries none.

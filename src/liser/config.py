@@ -152,8 +152,8 @@ class Training(Settings):
     """Passes over the clips at most: few clips need fewer updates. None: any number."""
     batch_size: BatchSize = 32
     learning_rate: LearningRate = 2e-3
-    inherited_rate: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
-    """Learning rate of the layers that a trunk gave, as a share of `learning_rate`."""
+    transferred_rate: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    """Learning rate of the layers that a backbone gave, as a share of `learning_rate`."""
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 1e-2
     mixup: Annotated[float, Field(ge=0.0, le=100.0)] = 0.3
     """Both parameters of the Beta distribution that mixing weights are drawn from; 0: none."""
@@ -162,7 +162,7 @@ class Training(Settings):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     crop_s: Crop = 2.0
     augment: bool = True
-    harden: Fraction = 0.0
+    degradation_augmentation: Fraction = 0.0
     """Probability with which each of five kinds of bad sound strikes a clip, before `augment`."""
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
     """Decay of the moving average of the weights; the average is what is kept."""
@@ -177,7 +177,7 @@ class Training(Settings):
 class Pretraining(Settings):
     """Learning without labels to hear what a speech representation model hears."""
 
-    clips_to_inherit: Annotated[int, Field(ge=2, le=1_000_000)] = 300
+    weight_transfer_clips: Annotated[int, Field(ge=2, le=1_000_000)] = 300
     """Clips on which the encoder's layers are fitted to the student before it is trained."""
     updates: Count = 2500
     batch_size: BatchSize = 32
@@ -191,7 +191,7 @@ class Pretraining(Settings):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "bfloat16"
 
-    def listening(self, frontend: Frontend) -> Frontend:
+    def encoder_frontend(self, frontend: Frontend) -> Frontend:
         """Return the front end of the log-mels that teach a student of `frontend`.
 
         >>> Pretraining(oversampling=2).listening(Frontend(hop_ms=46.44)) == Frontend()
@@ -201,13 +201,13 @@ class Pretraining(Settings):
 
 
 class PretrainingRecipe(Pretraining):
-    """What `liser pretrain` reads: how trunks are made, and what their students hear."""
+    """What `liser pretrain` reads: how backbones are made, and what their students hear."""
 
     frontend: Frontend = Frontend()
 
     @property
     def pretraining(self) -> Pretraining:
-        """How trunks are made."""
+        """How backbones are made."""
         return Pretraining.read(self.model_dump(exclude={"frontend"}))
 
 
@@ -228,19 +228,19 @@ class Distillation(Settings):
     readout: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
     """Penalty of the linear readout that answers once the student is trained; 0: none, its head
     answers."""
-    recall: Fraction = 0.0
-    """Share of the trunk's own weights in the inherited layers once the student is trained; the
+    backbone_interpolation: Fraction = 0.0
+    """Share of the backbone's own weights in the inherited layers once the student is trained; the
     readout is fitted to what comes of it."""
     tempi: Annotated[tuple[Tempo, ...], Field(min_length=1)] = (1.0,)
     """At which tempi a clip is heard once the student is trained; it says the mean."""
     shifts: tuple[Shift, ...] = ()
     """By which shares of the mel axis it is heard higher (above 0) or lower as well."""
-    read_variants: Count | None = None
+    readout_views: Count | None = None
     """Of how many of these variants, drawn clip by clip, the readout is fitted; None: of all."""
 
     @model_validator(mode="after")
     def _answers_by_what_it_recalls(self) -> Self:
-        if self.recall and not self.readout:
+        if self.backbone_interpolation and not self.readout:
             raise ValueError(
                 "recall moves layers under the head that was trained on them: only a readout, "
                 "which is fitted afterwards, goes with it"
@@ -296,7 +296,7 @@ class Protocol(Settings):
     """Budgets at which one teacher alone teaches the student."""
     seed: Seed = 0
     pretraining: Pretraining = Pretraining()
-    """Of the trunks, where an encoder is given."""
+    """Of the backbones, where an encoder is given."""
     distillation: Distillation = Distillation()
     supervised: Training = Training()
     """Training of the student from scratch, tuned for itself."""
@@ -312,7 +312,7 @@ class Protocol(Settings):
         return self
 
 
-class Across(Settings):
+class CrossCorpus(Settings):
     """Training on some corpora and testing on others: folds, labels, and the student."""
 
     folds: Folds = 5
@@ -327,7 +327,7 @@ class Across(Settings):
     """Label draws (and seeds of the student) for each fold and training set."""
     seed: Seed = 0
     pretraining: Pretraining = Pretraining()
-    """Of the trunks, where an encoder is given."""
+    """Of the backbones, where an encoder is given."""
     distillation: Distillation = Distillation()
 
     @model_validator(mode="after")
@@ -372,7 +372,7 @@ class SourceSettings(Settings):
         return self
 
 
-class AcrossRecipe(Across):
+class CrossCorpusRecipe(CrossCorpus):
     """What `liser across` reads: corpora with their teachers, and how students are made."""
 
     source: Annotated[tuple[SourceSettings, ...], Field(min_length=2)]

@@ -55,6 +55,6 @@ def check_holds_only(
 
 BUNDLE = FolderKind("bundle", ("model.json", "recovery-*.pt"))
 STUDENT = FolderKind("student", ("student.json", "begun.json"))
-TRUNK = FolderKind("trunk", ("trunk.json", "checkpoint.pt"))
+BACKBONE = FolderKind("backbone", ("backbone.json", "checkpoint.pt"))
 SYNTHETIC = FolderKind("synthetic corpus", ("synthetic.json",))
 DEMO = FolderKind("demo", ("corpus/synthetic.json",))

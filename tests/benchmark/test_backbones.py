@@ -1,4 +1,4 @@
-"""Trunks of a benchmark: one a fold, deaf to its test speakers, made once, told in the record."""
+"""Backbones of a benchmark: one a fold, deaf to its test speakers, made once, told in the record."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,15 +12,15 @@ import pytest
 from liser.config import Distillation, Frontend, Heads, Pretraining, Protocol, Training
 from liser.corpora.base import Corpus
 from liser.errors import InputError
-from liser.students.backbone import load_trunk
-from liser.students.features import hear
+from liser.students.backbone import load_backbone
+from liser.students.features import extract_features
 from liser.targets.targets import Targets
 
 pytest.importorskip("transformers")
 from liser.benchmark import backbones as module
-from liser.benchmark.backbones import Beginning, trunks_of
+from liser.benchmark.backbones import BackboneSource, backbones_of
 from liser.benchmark.protocol import benchmark, folds_of
-from liser.pretraining.segments import Heard
+from liser.pretraining.segments import SegmentSource
 
 TRAINING = Training(
     updates=6, updates_a_round=3, batch_size=8, crop_s=0.3, device="cpu", precision="float32"
@@ -33,7 +33,7 @@ PROTOCOL = Protocol(
     budgets=(1.0,),
     draws=1,
     pretraining=Pretraining(
-        clips_to_inherit=6,
+        weight_transfer_clips=6,
         updates=4,
         batch_size=4,
         crop_s=0.3,
@@ -62,14 +62,14 @@ def other(tone_corpus: MakeCorpus, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def beginning(whisper: Path, tmp_path: Path, other: Corpus) -> Beginning:
-    return Beginning(str(whisper), tmp_path / "frames", (other,))
+def beginning(whisper: Path, tmp_path: Path, other: Corpus) -> BackboneSource:
+    return BackboneSource(str(whisper), tmp_path / "frames", (other,))
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[Heard]]:
-    """What each trunk was made from."""
-    given: list[list[Heard]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[SegmentSource]]:
+    """What each backbone was made from."""
+    given: list[list[SegmentSource]] = []
     real = module.pretrain
 
     def spy(heard: Any, *rest: Any, **more: Any) -> Any:
@@ -81,22 +81,26 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[Heard]]:
 
 
 def made(
-    beginning: Beginning | None,
+    beginning: BackboneSource | None,
     tones: Corpus,
     folder: Path,
     protocol: Protocol = PROTOCOL,
     jobs: int = 1,
     beside: Sequence[Callable[[], None]] = (),
 ) -> tuple[Path, ...]:
-    clips = hear(tones.utterances, protocol.distillation.frontend)
+    clips = extract_features(tones.utterances, protocol.distillation.frontend)
     folds = folds_of(tones, protocol)
-    trunks = trunks_of(beginning, tones, clips, folds, protocol, folder)
-    trunks.make(jobs, beside=beside)
-    return trunks.folders
+    backbones = backbones_of(beginning, tones, clips, folds, protocol, folder)
+    backbones.make(jobs, beside=beside)
+    return backbones.folders
 
 
 def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
-    heir: str, tones: Corpus, beginning: Beginning, asked: list[list[Heard]], tmp_path: Path
+    heir: str,
+    tones: Corpus,
+    beginning: BackboneSource,
+    asked: list[list[SegmentSource]],
+    tmp_path: Path,
 ) -> None:
     folders = made(beginning, tones, tmp_path / "runs")
     folds = folds_of(tones, PROTOCOL)
@@ -108,12 +112,16 @@ def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
         assert not speakers & set(fold.test)
         assert len(own.rows) == 4 * 2 * 3
         assert len(others.rows) == 2 * 3
-        assert load_trunk(folder).provenance["clips"] == {"tones": 24, "others": 6}
-        assert sorted(f.name for f in folder.iterdir()) == ["trunk.json", "trunk.safetensors"]
+        assert load_backbone(folder).provenance["clips"] == {"tones": 24, "others": 6}
+        assert sorted(f.name for f in folder.iterdir()) == ["backbone.json", "backbone.safetensors"]
 
 
 def test_an_encoder_may_hear_more_frames_than_the_student(
-    heir: str, tones: Corpus, beginning: Beginning, asked: list[list[Heard]], tmp_path: Path
+    heir: str,
+    tones: Corpus,
+    beginning: BackboneSource,
+    asked: list[list[SegmentSource]],
+    tmp_path: Path,
 ) -> None:
     finer = PROTOCOL.pretraining.model_copy(update={"oversampling": 2})
     folders = made(
@@ -122,11 +130,11 @@ def test_an_encoder_may_hear_more_frames_than_the_student(
     half = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
     assert {heard.clips.frontend for own in asked for heard in own} == {half}
     assert len(asked[0][0].rows) == 4 * 2 * 3
-    assert load_trunk(folders[0]).frontend == FRONTEND
+    assert load_backbone(folders[0]).frontend == FRONTEND
 
 
 def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
-    heir: str, tones: Corpus, other: Corpus, beginning: Beginning, tmp_path: Path
+    heir: str, tones: Corpus, other: Corpus, beginning: BackboneSource, tmp_path: Path
 ) -> None:
     first = made(beginning, tones, tmp_path / "runs")
     fewer = replace(other, utterances=other.utterances[:-1])
@@ -149,18 +157,18 @@ def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
 def test_trunks_are_made_once_and_a_killed_one_goes_on(
     heir: str,
     tones: Corpus,
-    beginning: Beginning,
-    asked: list[list[Heard]],
+    beginning: BackboneSource,
+    asked: list[list[SegmentSource]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     left: str,
 ) -> None:
     first = made(beginning, tones, tmp_path / "runs")
-    weights = (first[1] / "trunk.safetensors").read_bytes()
+    weights = (first[1] / "backbone.safetensors").read_bytes()
     if left == "no record":  # as a kill leaves it
-        (first[1] / "trunk.json").unlink()
+        (first[1] / "backbone.json").unlink()
     else:
-        (first[1] / "trunk.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+        (first[1] / "backbone.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
 
     def never(*_: object) -> None:
         raise AssertionError("listened again")
@@ -169,9 +177,9 @@ def test_trunks_are_made_once_and_a_killed_one_goes_on(
         patch.setattr("liser.pretraining.whisper.Whisper.frames", never)
         assert made(beginning, tones, tmp_path / "runs") == first
     assert len(asked) == 4
-    assert (first[1] / "trunk.safetensors").read_bytes() == weights
+    assert (first[1] / "backbone.safetensors").read_bytes() == weights
     with monkeypatch.context() as patch:
-        patch.setattr(module, "heard_of", never)  # nor is anything decoded for nothing
+        patch.setattr(module, "segment_source", never)  # nor is anything decoded for nothing
         assert made(beginning, tones, tmp_path / "runs") == first
     assert len(asked) == 4
 
@@ -179,7 +187,7 @@ def test_trunks_are_made_once_and_a_killed_one_goes_on(
 def test_every_clip_is_listened_to_once_though_folds_share_them(
     heir: str,
     tones: Corpus,
-    beginning: Beginning,
+    beginning: BackboneSource,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -195,7 +203,7 @@ def test_every_clip_is_listened_to_once_though_folds_share_them(
     portions: list[int] = []
     listen_to = module._listen_to
 
-    def in_portions(beginning: Beginning, sound: Any) -> int:
+    def in_portions(beginning: BackboneSource, sound: Any) -> int:
         portions.append(len(sound))
         return listen_to(beginning, sound)
 
@@ -207,7 +215,7 @@ def test_every_clip_is_listened_to_once_though_folds_share_them(
 
 
 def test_a_test_speaker_may_not_come_in_by_another_corpus(
-    heir: str, tones: Corpus, beginning: Beginning, tmp_path: Path
+    heir: str, tones: Corpus, beginning: BackboneSource, tmp_path: Path
 ) -> None:
     again = replace(tones, name="again", utterances=tones.utterances[:3])
     with pytest.raises(InputError, match=r"again, .* has 1 speakers of tones, 's0' for one"):
@@ -216,14 +224,14 @@ def test_a_test_speaker_may_not_come_in_by_another_corpus(
 
 
 def test_what_is_not_inherited_cannot_be_recalled(tones: Corpus, tmp_path: Path) -> None:
-    recalling = PROTOCOL.distillation.model_copy(update={"recall": 0.4})
+    recalling = PROTOCOL.distillation.model_copy(update={"backbone_interpolation": 0.4})
     protocol = PROTOCOL.model_copy(update={"distillation": recalling})
-    with pytest.raises(InputError, match="there is no trunk"):
+    with pytest.raises(InputError, match="there is no backbone"):
         made(None, tones, tmp_path / "runs", protocol)
 
 
 def test_a_student_that_cannot_inherit_is_refused_before_any_work(
-    nano: str, tones: Corpus, beginning: Beginning, tmp_path: Path
+    nano: str, tones: Corpus, beginning: BackboneSource, tmp_path: Path
 ) -> None:
     small = PROTOCOL.distillation.model_copy(update={"student": "nano"})
     with pytest.raises(InputError, match="a 'nano' student can't inherit"):
@@ -242,10 +250,10 @@ def test_without_an_encoder_there_are_none(tones: Corpus, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("jobs", "idle"), [(1, 0), (2, 1), (4, 1), (6, 3)])
-def test_work_beside_fills_the_processes_that_would_wait_for_the_last_trunks(
+def test_work_beside_fills_the_processes_that_would_wait_for_the_last_backbones(
     heir: str,
     tones: Corpus,
-    beginning: Beginning,
+    beginning: BackboneSource,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     jobs: int,
@@ -255,7 +263,7 @@ def test_work_beside_fills_the_processes_that_would_wait_for_the_last_trunks(
     done: list[int] = []
     beside = [partial(done.append, number) for number in range(3)]
     folders = made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
-    assert all((folder / "trunk.json").exists() for folder in folders)
+    assert all((folder / "backbone.json").exists() for folder in folders)
     assert sorted(done) == list(range(idle))
     made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
     assert len(done) == idle, "there was nothing to wait for"
@@ -271,7 +279,7 @@ def _cells(folder: Path) -> dict[str, np.ndarray]:
 def test_taught_students_start_from_trunks_and_no_other_does(
     heir: str,
     tones: Corpus,
-    beginning: Beginning,
+    beginning: BackboneSource,
     tone_targets: Callable[..., Targets],
     tmp_path: Path,
 ) -> None:
@@ -283,13 +291,13 @@ def test_taught_students_start_from_trunks_and_no_other_does(
     assert len(given) == 6
     for name, posteriors in given.items():
         assert np.array_equal(posteriors, without[name]) == name.startswith("scratch"), name
-    assert plain["trunks"] == []
-    assert [t["clips"] for t in begun["trunks"]] == [{"tones": 24, "others": 6}] * 3
-    assert {t["encoder"] for t in begun["trunks"]} == {"tiny-whisper"}
-    assert all(0 <= abs(t["explained"]) <= 1 for t in begun["trunks"])
+    assert plain["backbones"] == []
+    assert [t["clips"] for t in begun["backbones"]] == [{"tones": 24, "others": 6}] * 3
+    assert {t["encoder"] for t in begun["backbones"]} == {"tiny-whisper"}
+    assert all(0 <= abs(t["explained"]) <= 1 for t in begun["backbones"])
     again = benchmark(tones, both, tmp_path / "begun", PROTOCOL, beginning=beginning, jobs=1)
-    assert begun["reused"] == {"trunks": 0, "students": 0}
-    assert again["reused"] == {"trunks": 3, "students": 6}
+    assert begun["reused"] == {"backbones": 0, "students": 0}
+    assert again["reused"] == {"backbones": 3, "students": 6}
 
 
 def test_processes_side_by_side_come_to_the_same(
@@ -297,12 +305,12 @@ def test_processes_side_by_side_come_to_the_same(
 ) -> None:
     """Listening does; a student made up in this process isn't known in the others."""
     monkeypatch.setattr(module, "PORTION", 8)
-    clips = hear(tones.utterances, PROTOCOL.distillation.frontend)
+    clips = extract_features(tones.utterances, PROTOCOL.distillation.frontend)
     kept = []
     for jobs in (1, 2):
-        beginning = Beginning(str(whisper), tmp_path / str(jobs))
+        beginning = BackboneSource(str(whisper), tmp_path / str(jobs))
         with module.Progress(disable=True) as bar:
-            module._listen(beginning, [Heard(clips, np.arange(36), "tones")], jobs, bar)
+            module._listen(beginning, [SegmentSource(clips, np.arange(36), "tones")], jobs, bar)
             assert [(t.completed, t.total) for t in bar.tasks] == [(36, 36)]
         files = sorted((tmp_path / str(jobs)).rglob("*.npy"))
         kept.append({path.name: np.load(path) for path in files})

@@ -12,10 +12,10 @@ import pytest
 
 from liser.benchmark import cross_corpus as stage
 from liser.benchmark import runs as cells
-from liser.benchmark.backbones import Beginning
-from liser.benchmark.cross_corpus import Source, across, distil_all, trunk_of_all
-from liser.benchmark.runs import Bench, Cell
-from liser.config import Across, Distillation, Frontend, Heads, Pretraining, Training
+from liser.benchmark.backbones import BackboneSource
+from liser.benchmark.cross_corpus import Source, backbone_of_all, cross_corpus, distill_all
+from liser.benchmark.runs import BenchmarkData, Run
+from liser.config import CrossCorpus, Distillation, Frontend, Heads, Pretraining, Training
 from liser.corpora.base import Corpus
 from liser.corpora.joined import join
 from liser.errors import InputError
@@ -34,7 +34,7 @@ TRAINING = Training(
     device="cpu",
     precision="float32",
 )
-SETTINGS = Across(
+SETTINGS = CrossCorpus(
     folds=3,
     valid_speakers=1,
     draws=2,
@@ -85,7 +85,7 @@ def run(
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(STUDENTS, "nano", lambda classes, mels: Cnn(classes, mels, (4, 8), 8))
         folder = tmp_path_factory.mktemp("runs")
-        yield across(sources, folder, SETTINGS, jobs=1, command="made"), folder
+        yield cross_corpus(sources, folder, SETTINGS, jobs=1, command="made"), folder
 
 
 def test_every_training_set_is_tested_on_every_corpus(run: tuple[dict[str, Any], Path]) -> None:
@@ -113,7 +113,7 @@ def test_every_training_set_is_tested_on_every_corpus(run: tuple[dict[str, Any],
     json.dumps(record)
 
 
-def names_of(bench: Bench) -> str:
+def names_of(bench: BenchmarkData) -> str:
     """Return what a bench's students are trained on, by the folder that keeps them."""
     return bench.folders["distilled"].parent.parent.name
 
@@ -145,18 +145,18 @@ def test_rows_are_scores_of_the_cells_on_disk(
 def test_nobody_who_is_tested_is_learnt_from_and_folds_are_the_benchmarks(
     nano: str, sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[Bench] = []
+    given: list[BenchmarkData] = []
 
     class Enough(Exception):
         pass
 
-    def train_cells(work: list[tuple[Bench, Cell]], *_: object) -> float:
+    def train_cells(work: list[tuple[BenchmarkData, Run]], *_: object) -> float:
         given.extend(bench for bench, _ in work)
         raise Enough
 
-    monkeypatch.setattr(stage, "train_cells", train_cells)
+    monkeypatch.setattr(stage, "train_runs", train_cells)
     with pytest.raises(Enough):
-        across(sources, tmp_path, SETTINGS.model_copy(update={"draws": 1, "run_folds": 2}))
+        cross_corpus(sources, tmp_path, SETTINGS.model_copy(update={"draws": 1, "run_folds": 2}))
     assert len(given) == 6
     for bench in given:
         (fold,) = bench.folds
@@ -190,20 +190,20 @@ def test_a_stopped_run_trains_only_what_is_missing(
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     trained: list[str] = []
-    real = cells._train_cell
+    real = cells._train_run
 
-    def counted(bench: Bench, cell: Cell) -> None:
+    def counted(bench: BenchmarkData, cell: Run) -> None:
         trained.append(f"{names_of(bench)} {cell.draw}")
         real(bench, cell)
 
-    monkeypatch.setattr(cells, "_train_cell", counted)
-    again = across(sources, folder, SETTINGS, jobs=1)
+    monkeypatch.setattr(cells, "_train_run", counted)
+    again = cross_corpus(sources, folder, SETTINGS, jobs=1)
     assert sorted(trained) == ["duo 1", "tones 0"]
     assert again["reused"]["students"] == 4
     assert again["rows"] == record["rows"]
     trained.clear()
     settings = SETTINGS.model_copy(update={"draws": 1, "run_folds": 2})
-    more = across(sources, folder, settings, jobs=1)
+    more = cross_corpus(sources, folder, settings, jobs=1)
     assert sorted(trained) == ["duo 0", "tones 0", "tones+duo 0"], "the first fold is kept"
     assert [row["speakers"] for row in more["rows"]] == [4, 5] * 3
 
@@ -237,7 +237,7 @@ def test_a_joined_corpus_of_teachers_that_saw_one_part_each(sources: list[Source
 def test_one_student_of_everybody(
     nano: str, sources: list[Source], tone_corpus: MakeCorpus, tmp_path: Path
 ) -> None:
-    student = distil_all(sources, tmp_path / "student", SETTINGS)
+    student = distill_all(sources, tmp_path / "student", SETTINGS)
     assert student.labels == ("low", "mid", "high")
     known = student.provenance
     assert len(known["speakers"]) == 13
@@ -259,11 +259,11 @@ def test_what_cannot_be_crossed_is_said_before_any_work(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("worked")
 
-    monkeypatch.setattr(stage, "hear", never)
+    monkeypatch.setattr(stage, "extract_features", never)
     first, second = sources
     apart = tuple(replace(u, label=f"{u.label}-2") for u in second.corpus.utterances)
     foreign = replace(second.corpus, labels=("low-2", "mid-2"), utterances=apart)
-    few = Across.read({**SETTINGS.model_dump(), "folds": 6})
+    few = CrossCorpus.read({**SETTINGS.model_dump(), "folds": 6})
     for given, settings, words in (
         ([first], SETTINGS, "two at least"),
         ([first, Source(second.corpus, ())], SETTINGS, "duo has no teacher"),
@@ -272,10 +272,10 @@ def test_what_cannot_be_crossed_is_said_before_any_work(
         (sources, few, "raise run_folds"),
     ):
         with pytest.raises(InputError, match=words):
-            across(given, tmp_path / "runs", settings)
+            cross_corpus(given, tmp_path / "runs", settings)
     assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError, match="run_folds = 4 is more than folds = 3"):
-        Across.read({"folds": 3, "run_folds": 4})
+        CrossCorpus.read({"folds": 3, "run_folds": 4})
 
 
 def test_trunks_listen_to_whom_the_student_learns_from(
@@ -285,11 +285,11 @@ def test_trunks_listen_to_whom_the_student_learns_from(
         sample_rate=16_000, mels=16, window_ms=64, hop_ms=16, low_hz=50, high_hz=None
     )
     quick = TRAINING.model_copy(update={"updates": 2, "updates_a_round": 2})
-    settings = Across(
+    settings = CrossCorpus(
         folds=3,
         valid_speakers=1,
         pretraining=Pretraining(
-            clips_to_inherit=6,
+            weight_transfer_clips=6,
             updates=2,
             batch_size=4,
             crop_s=0.3,
@@ -301,13 +301,13 @@ def test_trunks_listen_to_whom_the_student_learns_from(
             student="heir", frontend=frontend, heads=Heads(components=6), training=quick
         ),
     )
-    beginning = Beginning(str(whisper), tmp_path / "frames")
-    record = across(sources, tmp_path / "runs", settings, beginning=beginning, jobs=1)
-    heard = [trunk["clips"] for trunk in record["trunks"]]
+    beginning = BackboneSource(str(whisper), tmp_path / "frames")
+    record = cross_corpus(sources, tmp_path / "runs", settings, beginning=beginning, jobs=1)
+    heard = [backbone["clips"] for backbone in record["backbones"]]
     assert heard == [{"tones": 24}, {"duo": 16}, {"tones": 24, "duo": 16}]
-    trunk = trunk_of_all(sources, tmp_path / "runs", settings, beginning, jobs=1)
-    student = distil_all(sources, tmp_path / "student", settings, trunk=trunk)
-    assert student.provenance["trunk"]["clips"] == {"tones": 36, "duo": 28}
+    backbone = backbone_of_all(sources, tmp_path / "runs", settings, beginning, jobs=1)
+    student = distill_all(sources, tmp_path / "student", settings, backbone=backbone)
+    assert student.provenance["backbone"]["clips"] == {"tones": 36, "duo": 28}
 
 
 def test_the_page_and_the_table_show_the_matrix(

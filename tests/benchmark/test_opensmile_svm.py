@@ -24,14 +24,14 @@ from liser.benchmark.opensmile_svm import (
     opensmile_svm,
 )
 from liser.benchmark.protocol import benchmark
-from liser.benchmark.runs import Bench
+from liser.benchmark.runs import BenchmarkData
 from liser.config import Frontend, Protocol
 from liser.corpora.base import Corpus, Utterance
 from liser.corpora.splits import speaker_folds
 from liser.distillation.distill import label_indices
 from liser.errors import InputError, MissingExtraError
 from liser.report.benchmark import notes, report, table
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.targets.store import TargetStore
 from liser.targets.targets import Targets
 
@@ -58,12 +58,12 @@ def heard(tones: Corpus, tone_targets: MakeTargets) -> Targets:
     return replace(tone_targets(tones, "speech"), embeddings=wide)
 
 
-def bench_of(corpus: Corpus, protocol: Protocol = PROTOCOL) -> Bench:
+def bench_of(corpus: Corpus, protocol: Protocol = PROTOCOL) -> BenchmarkData:
     """Return a bench whose clips can all be heard."""
     n = len(corpus.utterances)
-    clips = Clips(zeros(n, 1, 1), zeros(n) + 1, Frontend(), ())
+    clips = LogMelFeatures(zeros(n, 1, 1), zeros(n) + 1, Frontend(), ())
     folds = speaker_folds(corpus, protocol.speakers_per_fold, None, protocol.valid_speakers, 0)
-    return Bench(corpus, (), clips, label_indices(corpus), folds, protocol, {})
+    return BenchmarkData(corpus, (), clips, label_indices(corpus), folds, protocol, {})
 
 
 def test_it_learns_what_can_be_learnt(tones: Corpus, heard: Targets) -> None:

@@ -12,15 +12,15 @@ import pytest
 from liser.benchmark import runs as cells
 from liser.benchmark import scores as scoreboard
 from liser.benchmark.protocol import benchmark, folds_of
-from liser.benchmark.runs import TEACHES, Bench, Cell
+from liser.benchmark.runs import TEACHES, BenchmarkData, Run
 from liser.benchmark.scores import LISTENS
 from liser.config import Distillation, Frontend, Heads, Protocol, Training
 from liser.corpora.base import Corpus, Utterance
 from liser.distillation.distill import label_indices
 from liser.errors import InputError, StorageError
 from liser.metrics import confusion, uar
-from liser.runtime.speaker_adaptation import adapt
-from liser.students.features import hear
+from liser.runtime.speaker_adaptation import adapt_posteriors
+from liser.students.features import extract_features
 from liser.targets.targets import Targets
 
 TRAINING = Training(
@@ -51,15 +51,15 @@ def both(tones: Corpus, tone_targets: MakeTargets) -> list[Targets]:
     return [tone_targets(tones, "speech"), tone_targets(tones, "face", missing=4)]
 
 
-def bench_of(corpus: Corpus, targets: list[Targets], folder: Path) -> Bench:
+def bench_of(corpus: Corpus, targets: list[Targets], folder: Path) -> BenchmarkData:
     """Return what `benchmark` shares between its cells."""
     p = PROTOCOL
     folds = folds_of(corpus, p)
-    clips = hear(corpus.utterances, p.distillation.frontend)
-    kept = cells.cell_folders(folder, p, targets, corpus)
+    clips = extract_features(corpus.utterances, p.distillation.frontend)
+    kept = cells.run_folders(folder, p, targets, corpus)
     for own in kept.values():
         own.mkdir(parents=True, exist_ok=True)
-    return Bench(corpus, tuple(targets), clips, label_indices(corpus), folds, p, kept)
+    return BenchmarkData(corpus, tuple(targets), clips, label_indices(corpus), folds, p, kept)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def _garbled(targets: Targets, rows: np.ndarray) -> Targets:
 def test_test_speakers_influence_no_student(
     nano: str, tones: Corpus, both: list[Targets], tmp_path: Path, system: str
 ) -> None:
-    cell = Cell(system, 0.25, 0, 1)
+    cell = Run(system, 0.25, 0, 1)
     honest = bench_of(tones, both, tmp_path / "a")
     garbled = [_garbled(t, honest.rows(honest.folds[1].test)) for t in both]
     other = bench_of(_scrambled(tones, honest.folds[1].test), garbled, tmp_path / "b")
@@ -137,8 +137,8 @@ def test_test_speakers_influence_no_student(
     assert not np.array_equal(other.labels, honest.labels)
     said = []
     for bench in (honest, other):
-        cells._train_cell(bench, cell)
-        said.append(cells.load_cell(bench, cell))
+        cells._train_run(bench, cell)
+        said.append(cells.load_run(bench, cell))
     np.testing.assert_array_equal(said[0]["posteriors"], said[1]["posteriors"])
     np.testing.assert_array_equal(said[0]["embeddings"], said[1]["embeddings"])
     np.testing.assert_array_equal(said[0]["mean_log_posterior"], said[1]["mean_log_posterior"])
@@ -157,9 +157,9 @@ def test_a_cell_learns_from_its_budget_and_no_other_label(
         raise Enough
 
     monkeypatch.setattr(cells, "learn", learn)
-    for cell in (Cell("distilled", 0.25, 1, 2), Cell("scratch", 0.25, 1, 2)):
+    for cell in (Run("distilled", 0.25, 1, 2), Run("scratch", 0.25, 1, 2)):
         with pytest.raises(Enough):
-            cells._train_cell(bench, cell)
+            cells._train_run(bench, cell)
     np.testing.assert_array_equal(given[0], bench.budgeted(bench.folds[2], 0.25, 1))
     np.testing.assert_array_equal(given[0], given[1])
 
@@ -231,7 +231,7 @@ def test_adapted_scores_are_those_of_the_cells_on_disk(
                 name = f"{row['labels']:g}-draw{draw}-fold{fold}.npz"
                 with np.load(own / name) as kept:
                     who, mean = [speakers[i] for i in kept["rows"]], kept["mean_log_posterior"]
-                    said = adapt(kept["posteriors"], who, mean, PROTOCOL.seed)
+                    said = adapt_posteriors(kept["posteriors"], who, mean, PROTOCOL.seed)
                     matrix += confusion(truth[kept["rows"]], said.argmax(1), 3)
             scores.append(uar(matrix))
         scored = row["adapted"]
@@ -282,19 +282,19 @@ def test_a_killed_run_trains_only_what_is_missing(
     (own,) = folder.glob("distilled-*")
     lost = own / "1-draw1-fold2.npz"
     lost.unlink()
-    trained: list[Cell] = []
-    real = cells._train_cell
+    trained: list[Run] = []
+    real = cells._train_run
 
-    def counted(bench: Bench, cell: Cell) -> None:
+    def counted(bench: BenchmarkData, cell: Run) -> None:
         trained.append(cell)
         real(bench, cell)
 
-    monkeypatch.setattr(cells, "_train_cell", counted)
+    monkeypatch.setattr(cells, "_train_run", counted)
     again = benchmark(tones, both, folder, PROTOCOL, jobs=1, command="made")
-    assert trained == [Cell("distilled", 1.0, 1, 2)]
-    students = len(cells.cells_of(bench_of(tones, both, folder)))
-    assert record["reused"] == {"trunks": 0, "students": 0}
-    assert again["reused"] == {"trunks": 0, "students": students - 1}
+    assert trained == [Run("distilled", 1.0, 1, 2)]
+    students = len(cells.runs_of(bench_of(tones, both, folder)))
+    assert record["reused"] == {"backbones": 0, "students": 0}
+    assert again["reused"] == {"backbones": 0, "students": students - 1}
     for name in TIMES:
         again.pop(name)
     assert again == {name: value for name, value in record.items() if name not in TIMES}
@@ -304,7 +304,7 @@ def test_other_labels_or_settings_never_read_these_cells(
     run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
 ) -> None:
     def where(corpus: Corpus, targets: list[Targets], protocol: Protocol) -> set[Path]:
-        return set(cells.cell_folders(run[1], protocol, targets, corpus).values())
+        return set(cells.run_folders(run[1], protocol, targets, corpus).values())
 
     ours = where(tones, both, PROTOCOL)
     assert set(run[1].iterdir()) == ours
@@ -324,10 +324,10 @@ def test_a_change_of_the_teaching_leaves_other_students_where_they_are(
     run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
 ) -> None:
     def moved(
-        targets: list[Targets], protocol: Protocol = PROTOCOL, trunks: tuple[Path, ...] = ()
+        targets: list[Targets], protocol: Protocol = PROTOCOL, backbones: tuple[Path, ...] = ()
     ) -> set[str]:
-        ours = cells.cell_folders(run[1], PROTOCOL, both, tones)
-        others = cells.cell_folders(run[1], protocol, targets, tones, trunks)
+        ours = cells.run_folders(run[1], PROTOCOL, both, tones)
+        others = cells.run_folders(run[1], protocol, targets, tones, backbones)
         return {system for system in TEACHES if others[system] != ours[system]}
 
     taught = {"distilled", "distilled_speech", "distilled_face"}
@@ -343,7 +343,7 @@ def test_a_change_of_the_teaching_leaves_other_students_where_they_are(
     assert moved(both, changed(heads={"components": 7})) == taught
     assert moved(both, changed(training={"updates": 77})) == taught
     assert moved(both, changed(frontend={"floor_db": -20.0})) == {"scratch", *taught}
-    assert moved(both, trunks=(Path("trunk-1"),) * 3) == taught
+    assert moved(both, backbones=(Path("backbone-1"),) * 3) == taught
     assert moved([replace(speech, fingerprint="f" * 16), face]) == taught - {"distilled_face"}
     supervised = PROTOCOL.supervised.model_copy(update={"updates": 77})
     assert moved(both, PROTOCOL.model_copy(update={"supervised": supervised})) == {"scratch"}
@@ -355,7 +355,7 @@ def test_what_cannot_be_run_is_said_before_any_training(
     def never(*_: object) -> None:
         raise AssertionError("trained")
 
-    monkeypatch.setattr(cells, "_train_cell", never)
+    monkeypatch.setattr(cells, "_train_run", never)
     tiny = PROTOCOL.model_copy(update={"budgets": (0.01,)})
     crowded = PROTOCOL.model_copy(update={"valid_speakers": 5})
     moved = replace(tones, utterances=tones.utterances[::-1])
@@ -412,9 +412,9 @@ def test_unlabelled_clips_are_learnt_from_and_not_tested(
             own = bench.budgeted(fold, budget, 0)
             assert (own >= 0).sum() == labels
             assert set(np.flatnonzero(own >= 0)) <= set(np.concatenate([split.train, split.valid]))
-        cells._train_cell(bench, Cell("distilled", 0.25, 0, fold.index))
+        cells._train_run(bench, Run("distilled", 0.25, 0, fold.index))
         np.testing.assert_array_equal(learnt[-1].train, split.train)
-        kept = cells.load_cell(bench, Cell("distilled", 0.25, 0, fold.index))
+        kept = cells.load_run(bench, Run("distilled", 0.25, 0, fold.index))
         np.testing.assert_array_equal(kept["rows"], bench.rows(fold.test))
 
 

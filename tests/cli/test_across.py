@@ -97,13 +97,13 @@ def test_refusals(liser, recipe: Path) -> None:
 def test_the_projects_own_recipe_is_that_of_the_model_that_comes_along() -> None:
     from liser.bundle import read_bundle
     from liser.cli.across import settings_of
-    from liser.config import AcrossRecipe, Distillation
+    from liser.config import CrossCorpusRecipe, Distillation
     from liser.runtime import DEFAULT
 
-    recipe = AcrossRecipe.from_toml(Path(__file__).parents[2] / "benchmarks" / "across.toml")
+    recipe = CrossCorpusRecipe.from_toml(Path(__file__).parents[2] / "benchmarks" / "across.toml")
     assert [s.corpus for s in recipe.source] == ["ravdess", "cremad"]
     settings, told = settings_of(recipe), read_bundle(DEFAULT).provenance
     # a recipe written down before there was a readout had none, whatever the default is now
     assert settings.distillation == Distillation.read({"readout": 0.0, **told["settings"]})
-    assert settings.pretraining.model_dump() == told["trunk"]["settings"]
+    assert settings.pretraining.model_dump() == told["backbone"]["settings"]
     assert (settings.valid_speakers, settings.seed) == (told["valid_speakers"], told["seed"])

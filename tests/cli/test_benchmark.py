@@ -156,7 +156,7 @@ def test_taught_students_may_inherit(liser, recordings: Path, heir: str, whisper
     Path("talk/others.csv").write_text(
         "\n".join(["path,speaker", *(f"../{r.split(',')[0]},x{r.split(',')[2]}" for r in rows[:8])])
     )
-    pretraining = "[pretraining]\nclips_to_inherit = 6\nupdates = 2\nbatch_size = 4\n"
+    pretraining = "[pretraining]\nweight_transfer_clips = 6\nupdates = 2\nbatch_size = 4\n"
     Path("bench.toml").write_text(
         'systems = ["scratch", "distilled"]\n' + Path("bench.toml").read_text() + pretraining
     )
@@ -169,8 +169,8 @@ def test_taught_students_may_inherit(liser, recordings: Path, heir: str, whisper
     ended = liser(*ask, "--encoder", whisper, "--also", f"folder:{others}")
     assert ended.status == 0, ended.err
     record = json.loads(ended.out)
-    assert len(record["trunks"]) == 2
-    assert sorted(record["trunks"][0]["clips"].values()) == [8, 12]
+    assert len(record["backbones"]) == 2
+    assert sorted(record["backbones"][0]["clips"].values()) == [8, 12]
     assert f"--also folder:talk/{others.name}" in record["command"]
     assert f"--encoder {whisper.parent.name}/{whisper.name}" in record["command"]
     assert str(recordings.parent) not in Path("benchmarks/results/folder.json").read_text()

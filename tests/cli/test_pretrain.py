@@ -1,4 +1,4 @@
-"""`liser pretrain` on a tiny corpus, then `distill --trunk`; going on, and refusals."""
+"""`liser pretrain` on a tiny corpus, then `distill --backbone`; going on, and refusals."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("heir")
 
-SETTINGS = """clips_to_inherit = 6
+SETTINGS = """weight_transfer_clips = 6
 updates = 4
 batch_size = 4
 crop_s = 0.4
@@ -34,39 +34,42 @@ def ask(recordings: Path, whisper: Path) -> tuple[object, ...]:
 
 def test_a_trunk_and_then_a_student(liser, ask: tuple[object, ...], recordings: Path) -> None:
     (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
-    first = liser(*ask, "--out", "trunk", "--json")
+    first = liser(*ask, "--out", "backbone", "--json")
     record = json.loads(first.out)
     assert record["clips"] == {"recordings": 24}
     assert (record["student"], record["encoder"]) == ("heir", "tiny-whisper")
     assert [s["clips"] for s in record["skipped"]] == [1]
     assert "broken" in record["skipped"][0]["example"]
     assert record["settings"]["updates"] == 4
-    assert sorted(f.name for f in Path("trunk").iterdir()) == ["trunk.json", "trunk.safetensors"]
+    assert sorted(f.name for f in Path("backbone").iterdir()) == [
+        "backbone.json",
+        "backbone.safetensors",
+    ]
     assert len(list(Path("targets").rglob("*.npy"))) == 24
 
     labelled = ("--labels", "few.csv", "--settings", "few.toml", "--valid-speakers", 0)
     Path("few.toml").write_text("[training]\nupdates = 2\nbatch_size = 4\nupdates_a_round = 2\n")
-    ended = liser("distill", recordings, "--trunk", "trunk", *labelled, "--out", "student")
+    ended = liser("distill", recordings, "--backbone", "backbone", *labelled, "--out", "student")
     assert ended.status == 0, ended.err
     kept = json.loads(Path("student/student.json").read_text())
-    assert kept["student"] == "heir", "the trunk's student is the default"
-    trunk = json.loads(Path("trunk/trunk.json").read_text())
-    assert kept["frontend"] == trunk["frontend"]
-    assert kept["provenance"]["trunk"]["encoder"] == "tiny-whisper"
+    assert kept["student"] == "heir", "the backbone's student is the default"
+    backbone = json.loads(Path("backbone/backbone.json").read_text())
+    assert kept["frontend"] == backbone["frontend"]
+    assert kept["provenance"]["backbone"]["encoder"] == "tiny-whisper"
 
     ask_plain = ("distill", recordings, "--student", "heir", *labelled)
     assert liser(*ask_plain, "--out", "plain").status == 0
     other = liser(*ask_plain, "--out", "student")
-    assert other.status == 2, "without its trunk this is another student"
+    assert other.status == 2, "without its backbone this is another student"
     weights = [Path(name, "student.safetensors").read_bytes() for name in ("student", "plain")]
     assert weights[0] != weights[1]
 
 
 def test_people_read_what_was_inherited(liser, ask: tuple[object, ...], recordings: Path) -> None:
     (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
-    ended = liser(*ask, "--out", "trunk")
+    ended = liser(*ask, "--out", "backbone")
     assert ended.status == 0, ended.err
-    for words in ("tiny-whisper", "24 clips of recordings", "kept in", "trunk", "broken"):
+    for words in ("tiny-whisper", "24 clips of recordings", "kept in", "backbone", "broken"):
         assert words in ended.out
 
 
@@ -80,7 +83,7 @@ def test_every_stage_is_counted(
         yield lambda done, of, now: told.append((done, of, now))
 
     monkeypatch.setattr("liser.cli.options.progress", watched)
-    assert liser(*ask, "--out", "trunk").status == 0
+    assert liser(*ask, "--out", "backbone").status == 0
     stages = [("hearing the clips", 24), ("tiny-whisper listens", 24)]
     for stage, total in stages:
         assert [t[:2] for t in told if t[2] == stage] == [(i + 1, total) for i in range(total)]
@@ -95,12 +98,12 @@ def test_several_corpora_may_be_heard(liser, ask: tuple[object, ...], recordings
 
 
 def test_a_finished_trunk_is_not_overwritten(liser, ask: tuple[object, ...]) -> None:
-    assert liser(*ask, "--out", "trunk").status == 0
-    before = Path("trunk/trunk.safetensors").stat().st_mtime_ns
-    ended = liser(*ask, "--out", "trunk")
+    assert liser(*ask, "--out", "backbone").status == 0
+    before = Path("backbone/backbone.safetensors").stat().st_mtime_ns
+    ended = liser(*ask, "--out", "backbone")
     assert ended.status == 2
-    assert "holds a trunk already" in ended.err
-    assert Path("trunk/trunk.safetensors").stat().st_mtime_ns == before
+    assert "holds a backbone already" in ended.err
+    assert Path("backbone/backbone.safetensors").stat().st_mtime_ns == before
 
 
 def test_a_stopped_run_ends_where_an_unbroken_one_does(
@@ -125,7 +128,7 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
     assert other.status == 2
     assert "made with other settings" in other.err
     assert liser(*ask, "--out", "broken").status == 0
-    for name in ("trunk.safetensors", "trunk.json"):
+    for name in ("backbone.safetensors", "backbone.json"):
         assert Path("broken", name).read_bytes() == Path("unbroken", name).read_bytes()
     assert not Path("broken/checkpoint.pt").exists()
 
@@ -170,7 +173,7 @@ def test_what_cannot_be_done_is_said_first(
         (("--updates", 0), "updates = 0"),
         (("--settings", "wrong.toml"), "epochs = 3"),
     ):
-        ended = liser(*ask, *change, "--out", "trunk")
+        ended = liser(*ask, *change, "--out", "backbone")
         assert ended.status == 2, ended.err
         assert words in ended.err
 
@@ -178,13 +181,13 @@ def test_what_cannot_be_done_is_said_first(
 def test_distill_refuses_a_trunk_of_another_kind(
     liser, ask: tuple[object, ...], recordings: Path
 ) -> None:
-    assert liser(*ask, "--out", "trunk").status == 0
-    plain = ("distill", recordings, "--labels", "few.csv", "--trunk", "trunk", "--out", "s")
+    assert liser(*ask, "--out", "backbone").status == 0
+    plain = ("distill", recordings, "--labels", "few.csv", "--backbone", "backbone", "--out", "s")
     Path("other.toml").write_text("[frontend]\nhop_ms = 11.0\n")
     for change, words in (
-        (("--student", "tiny"), "the trunk is for a student 'heir', this one is 'tiny'"),
+        (("--student", "tiny"), "the backbone is for a student 'heir', this one is 'tiny'"),
         (("--settings", "other.toml"), "this student's has hop_ms = 11.0"),
-        (("--trunk", "nowhere"), "no trunk in nowhere"),
+        (("--backbone", "nowhere"), "no backbone in nowhere"),
     ):
         ended = liser(*plain, *change)
         assert ended.status == 2

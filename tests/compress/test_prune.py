@@ -13,7 +13,7 @@ from liser.compress.prune import choose, cut, importance
 from liser.config import Frontend
 from liser.errors import InputError
 from liser.students.cnn import Cnn
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.registry import build_student, count_parameters
 from liser.students.shape import Shaped
 from liser.students.transformer import Transformer
@@ -42,10 +42,10 @@ def transformer(seed: int = 0) -> nn.Module:
     return lived_in(Transformer(3, MELS, (8, 12), 16, 3, 12, 2, 6))
 
 
-def clips(count: int = 6) -> Clips:
+def clips(count: int = 6) -> LogMelFeatures:
     rng = np.random.default_rng(0)
     logmel = rng.normal(size=(count, 40, MELS)).astype(np.float16)
-    return Clips(logmel, rng.integers(20, 41, count), Frontend(mels=MELS), ())
+    return LogMelFeatures(logmel, rng.integers(20, 41, count), Frontend(mels=MELS), ())
 
 
 MADE = {"cnn": cnn, "transformer": transformer}
@@ -115,7 +115,9 @@ def test_what_it_tells_is_what_the_posteriors_lose(kind: str) -> None:
         assert lost == pytest.approx(told[group.name][channel] * less**2, rel=0.3, abs=1e-9)
 
 
-def _posteriors(module: nn.Module, heard: Clips, rows: np.ndarray, temperature: float) -> Tensor:
+def _posteriors(
+    module: nn.Module, heard: LogMelFeatures, rows: np.ndarray, temperature: float
+) -> Tensor:
     logits, _ = heard.predict(module, rows)
     return (torch.from_numpy(logits).double() / temperature).softmax(-1)
 

@@ -18,7 +18,7 @@ from liser.compress.table import Version
 from liser.config import Frontend
 from liser.corpora.base import Corpus
 from liser.errors import InputError
-from liser.students.features import Clips, hear
+from liser.students.features import LogMelFeatures, extract_features
 from liser.students.student import Student
 
 
@@ -34,12 +34,12 @@ def version(toy: Student) -> Version:
 
 
 @pytest.fixture
-def clips(toy: Student, voices: Corpus) -> Clips:
-    return hear(voices.utterances, toy.frontend)
+def clips(toy: Student, voices: Corpus) -> LogMelFeatures:
+    return extract_features(voices.utterances, toy.frontend)
 
 
 def test_the_listening_part_of_a_graph_is_the_student(
-    toy: Student, version: Version, clips: Clips
+    toy: Student, version: Version, clips: LogMelFeatures
 ) -> None:
     rows = np.arange(6)
     ours = clips.predict(toy.module, rows)
@@ -48,7 +48,9 @@ def test_the_listening_part_of_a_graph_is_the_student(
         np.testing.assert_allclose(other, mine, atol=1e-4)
 
 
-def test_integers_say_what_floats_say(toy: Student, version: Version, clips: Clips) -> None:
+def test_integers_say_what_floats_say(
+    toy: Student, version: Version, clips: LogMelFeatures
+) -> None:
     half = np.arange(0, 36, 2), np.arange(1, 36, 2)
     made = quantise(version.model, version.logmel, clips, *half, 1.0)
     assert set(made.tried) == {"minmax", "percentile", "entropy"}
@@ -64,7 +66,7 @@ def test_integers_say_what_floats_say(toy: Student, version: Version, clips: Cli
 
 @pytest.mark.usefixtures("quick")
 def test_weights_are_kept_in_seven_bits_and_the_front_end_in_float(
-    version: Version, clips: Clips
+    version: Version, clips: LogMelFeatures
 ) -> None:
     some = np.arange(12)
     made = quantise(version.model, version.logmel, clips, some, some, 1.0).model
@@ -79,7 +81,7 @@ def test_weights_are_kept_in_seven_bits_and_the_front_end_in_float(
 
 @pytest.mark.usefixtures("quick")
 def test_layers_that_lose_too_much_stay_in_float(
-    version: Version, clips: Clips, monkeypatch: pytest.MonkeyPatch
+    version: Version, clips: LogMelFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing is small enough, layers are given back while that helps."""
     monkeypatch.setattr(stage, "SMALL_KL", 0.0)
@@ -127,7 +129,7 @@ def test_outputs_that_need_more_than_the_log_mel_are_refused(version: Version) -
         listening(version.model, inner, Frontend())
 
 
-def test_no_clips_are_refused(version: Version, clips: Clips) -> None:
+def test_no_clips_are_refused(version: Version, clips: LogMelFeatures) -> None:
     with pytest.raises(InputError, match="--no-int8"):
         quantise(version.model, version.logmel, clips, np.arange(0), np.arange(3), 1.0)
 

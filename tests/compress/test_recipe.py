@@ -15,7 +15,7 @@ from liser.compress.recipe import compress, divide
 from liser.config import Compression, Training
 from liser.corpora.base import Corpus
 from liser.errors import InputError
-from liser.students.features import Clips, hear
+from liser.students.features import LogMelFeatures, extract_features
 from liser.students.student import Student, load_student
 
 RECOVERY = Training(
@@ -34,8 +34,8 @@ BRIEF = SETTINGS.model_copy(update={"recovery": RECOVERY.model_copy(update={"upd
 
 
 @pytest.fixture
-def heard(toy: Student, voices: Corpus) -> Clips:
-    return hear(voices.utterances, toy.frontend)
+def heard(toy: Student, voices: Corpus) -> LogMelFeatures:
+    return extract_features(voices.utterances, toy.frontend)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_labels_of_those_who_are_scored_are_not_looked_at(
 
 
 def test_only_speakers_that_no_training_heard_are_scored(
-    toy: Student, voices: Corpus, heard: Clips
+    toy: Student, voices: Corpus, heard: LogMelFeatures
 ) -> None:
     rows, scored = divide(toy, voices, heard)
     (held,) = toy.provenance["result"]["valid_speakers"]
@@ -130,7 +130,7 @@ def test_only_speakers_that_no_training_heard_are_scored(
 
 
 def test_the_nameless_are_not_scored_and_the_unlabelled_can_not_be(
-    toy: Student, voices: Corpus, heard: Clips
+    toy: Student, voices: Corpus, heard: LogMelFeatures
 ) -> None:
     people = list(voices.utterances)
     people[0] = replace(people[0], speaker_id=None)
@@ -141,7 +141,7 @@ def test_the_nameless_are_not_scored_and_the_unlabelled_can_not_be(
 
 
 def test_a_fifth_is_checked_on_where_nobody_was_held_out(
-    toy: Student, voices: Corpus, heard: Clips
+    toy: Student, voices: Corpus, heard: LogMelFeatures
 ) -> None:
     unheld = replace(toy, provenance={**toy.provenance, "result": {"valid_speakers": []}})
     rows, _ = divide(unheld, voices, heard)

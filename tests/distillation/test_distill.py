@@ -14,7 +14,7 @@ from liser.config import Distillation, Frontend, Heads, Loss, Training
 from liser.corpora.base import Corpus, Utterance
 from liser.corpora.splits import held_out_notes
 from liser.distillation.distill import (
-    Learnt,
+    FittedStudent,
     Split,
     distill,
     finetune,
@@ -22,16 +22,16 @@ from liser.distillation.distill import (
     learn,
     split_rows,
 )
-from liser.distillation.readout import Whole
-from liser.distillation.train import Lessons
+from liser.distillation.readout import ClipFeatures
+from liser.distillation.train import TrainingTargets
 from liser.errors import InputError, StorageError
 from liser.runtime.speaker_adaptation import log_posteriors
-from liser.students.backbone import Trunk, inherited_of
-from liser.students.features import Clips, hear
+from liser.students.backbone import Backbone, transferred_weights
+from liser.students.features import LogMelFeatures, extract_features
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, softmax
-from liser.students.views import Variants
-from liser.targets.fusion import views_by_modality
+from liser.students.views import Views
+from liser.targets.fusion import features_by_modality
 from liser.targets.targets import Targets
 
 TRAINING = Training(
@@ -65,7 +65,7 @@ def few(corpus: Corpus, takes: int = 1) -> Corpus:
 
 
 def accuracy(student: Student, corpus: Corpus) -> float:
-    clips = hear(corpus.utterances, student.frontend)
+    clips = extract_features(corpus.utterances, student.frontend)
     said = student.posteriors(clips, np.arange(len(corpus.utterances))).argmax(1)
     names = [student.labels[i] for i in said]
     return float(np.mean([a == u.label for a, u in zip(names, corpus.utterances, strict=True)]))
@@ -109,7 +109,7 @@ def test_it_knows_what_it_says_of_its_training_speakers_on_average(
 ) -> None:
     quick = SETTINGS.model_copy(update={"training": TRAINING.model_copy(update={"updates": 4})})
     student = distill(tones, [], tmp_path, quick, seed=1)
-    clips = hear(tones.utterances, student.frontend)
+    clips = extract_features(tones.utterances, student.frontend)
     split = split_rows(tones, clips.heard, 2, 1)
     said = np.log(student.posteriors(clips, split.train)).mean(0)
     np.testing.assert_allclose(student.mean_log_posterior, said, rtol=1e-6)
@@ -295,19 +295,19 @@ def test_a_modalitys_teachers_share_its_weight(
     first = tone_targets(corpus, "face")
     second = replace(first, teacher="other", fingerprint="other", embeddings=-first.embeddings)
     targets = [tone_targets(corpus, "speech"), first, second]
-    clips = hear(corpus.utterances, SETTINGS.frontend)
+    clips = extract_features(corpus.utterances, SETTINGS.frontend)
     split = split_rows(corpus, clips.heard, 1, 0)
     mask = split.mask(len(corpus.utterances))
-    seen = views_by_modality(
+    seen = features_by_modality(
         targets, [u.speaker_id for u in corpus.utterances], mask, SETTINGS.heads
     )
     assert [(m, len(v)) for m, v in seen.items()] == [("speech", 1), ("face", 2)]
-    given: list[Lessons] = []
+    given: list[TrainingTargets] = []
 
     class Enough(Exception):
         pass
 
-    def train(_: object, __: object, lessons: Lessons, *___: object) -> None:
+    def train(_: object, __: object, lessons: TrainingTargets, *___: object) -> None:
         given.append(lessons)
         raise Enough
 
@@ -343,7 +343,7 @@ def test_a_readout_of_whole_clips_answers_and_the_rest_of_the_student_is_as_trai
     nano: str, tones: Corpus
 ) -> None:
     labels = label_indices(tones)
-    clips = hear(tones.utterances, SETTINGS.frontend)
+    clips = extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard, 0, seed=0)
     plain, read = (
         learn(
@@ -360,8 +360,8 @@ def test_a_readout_of_whole_clips_answers_and_the_rest_of_the_student_is_as_trai
     assert not plain.readout.weight.any()  # type: ignore[union-attr]
     assert not any(p.any() for p in read.classify[-1].parameters())  # type: ignore[index, union-attr]
     ours, theirs = read.state_dict(), plain.state_dict()
-    answering = ("readout.", f"classify.{len(read.classify) - 1}.")  # type: ignore[arg-type]
-    assert all(torch.equal(ours[n], theirs[n]) for n in ours if not n.startswith(answering))
+    inference_module = ("readout.", f"classify.{len(read.classify) - 1}.")  # type: ignore[arg-type]
+    assert all(torch.equal(ours[n], theirs[n]) for n in ours if not n.startswith(inference_module))
     # at the optimum it says on average what it was taught on average
     logits, _ = clips.predict(read, split.train)
     shares = np.bincount(labels[split.train]) / len(split.train)
@@ -371,7 +371,7 @@ def test_a_readout_of_whole_clips_answers_and_the_rest_of_the_student_is_as_trai
 def test_validation_speakers_tell_how_sure_it_may_be_and_are_then_read_too(
     nano: str, tones: Corpus
 ) -> None:
-    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard, 2, seed=0)
     learnt, unheld = (
         learn(clips, {}, labels, tones.labels, rows, SETTINGS, seed=0)
@@ -380,7 +380,7 @@ def test_validation_speakers_tell_how_sure_it_may_be_and_are_then_read_too(
     ours, theirs = (x.module.readout.weight for x in (learnt.student, learnt.checked))  # type: ignore[union-attr]
     assert not torch.allclose(ours, theirs)
     assert unheld.student.module is unheld.checked.module
-    logits, _ = clips.predict(learnt.checked.answering, split.valid)
+    logits, _ = clips.predict(learnt.checked.inference_module, split.valid)
     truth = np.eye(3)[labels[split.valid]]
     expected = learnt.checked.calibrated(logits, truth).temperature
     assert learnt.student.temperature == learnt.checked.temperature == expected
@@ -388,16 +388,16 @@ def test_validation_speakers_tell_how_sure_it_may_be_and_are_then_read_too(
 
 def test_a_readout_is_taught_the_variants_that_it_is_asked(nano: str, tones: Corpus) -> None:
     """What it says on average of all variants of a clip is then what it was taught."""
-    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard, 0, seed=0)
     shifts = {"shifts": (-0.05, 0.05), "balanced": False}
     student = learn(
         clips, {}, labels, tones.labels, split, SETTINGS.model_copy(update=shifts), seed=0
     ).student
-    assert student.variants == Variants((1.0,), (-0.05, 0.05))
-    ways = len(student.variants)
-    said = clips.told(
-        lambda x: tuple(student.module(one)[0] for one in student.variants.of(x)), split.train
+    assert student.views == Views((1.0,), (-0.05, 0.05))
+    ways = len(student.views)
+    said = clips.apply(
+        lambda x: tuple(student.module(one)[0] for one in student.views.of(x)), split.train
     )
     assert len(said) == ways == 3
     shares = np.bincount(labels[split.train]) / len(split.train)
@@ -406,12 +406,14 @@ def test_a_readout_is_taught_the_variants_that_it_is_asked(nano: str, tones: Cor
     )
 
 
-def test_it_answers_by_what_it_recalls_of_its_trunk(heir: str, tones: Corpus) -> None:
-    """Its inherited layers lie between trunk and training, and the readout is fitted to those."""
-    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+def test_it_answers_by_what_it_recalls_of_its_backbone(heir: str, tones: Corpus) -> None:
+    """Its inherited layers lie between backbone and training, and the readout is fitted to those."""
+    labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard, 1, seed=0)
     torch.manual_seed(3)
-    trunk = Trunk(inherited_of(build_student(heir, 3, 16)), heir, SETTINGS.frontend, {})
+    backbone = Backbone(
+        transferred_weights(build_student(heir, 3, 16)), heir, SETTINGS.frontend, {}
+    )
     forgetful, recalling = (
         learn(
             clips,
@@ -419,14 +421,16 @@ def test_it_answers_by_what_it_recalls_of_its_trunk(heir: str, tones: Corpus) ->
             labels,
             tones.labels,
             split,
-            SETTINGS.model_copy(update={"student": heir, "recall": recall, "balanced": False}),
+            SETTINGS.model_copy(
+                update={"student": heir, "backbone_interpolation": recall, "balanced": False}
+            ),
             seed=0,
-            trunk=trunk,
+            backbone=backbone,
         ).student.module
         for recall in (0.0, 0.4)
     )
     ours, theirs = recalling.state_dict(), forgetful.state_dict()
-    for name, own in trunk.state.items():
+    for name, own in backbone.state.items():
         torch.testing.assert_close(ours[name], 0.6 * theirs[name] + 0.4 * own)
         assert not torch.equal(ours[name], theirs[name]), name
     everyone = np.flatnonzero(split.mask(len(labels)))  # who was held out has told, and is read
@@ -440,22 +444,22 @@ def test_what_was_heard_whole_needn_t_be_heard_again(
     heir: str, tones: Corpus, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     """Temperature and mean answer come from the readout's own features, as if it had heard anew."""
-    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard, 2, seed=0)
     training = SETTINGS.training.model_copy(update={"precision": precision})
     changes = {"student": heir, "tempi": (0.9, 1.0), "training": training}
     settings = SETTINGS.model_copy(update=changes)
 
-    def learnt(labels: NDArray[np.int64]) -> Learnt:
+    def learnt(labels: NDArray[np.int64]) -> FittedStudent:
         return learn(clips, {}, labels, tones.labels, split, settings, seed=0)
 
     with monkeypatch.context() as deaf:
-        deaf.setattr(Clips, "predict", lambda *given: pytest.fail("it heard them before"))
+        deaf.setattr(LogMelFeatures, "predict", lambda *given: pytest.fail("it heard them before"))
         made = learnt(labels)
     said = log_posteriors(made.student.posteriors(clips, split.train))
     near = 1e-4 if precision == "float32" else 0.05
     np.testing.assert_allclose(made.student.mean_log_posterior, said.mean(0), rtol=near)
-    logits, _ = clips.predict(made.checked.answering, split.valid)
+    logits, _ = clips.predict(made.checked.inference_module, split.valid)
     anew = made.checked.calibrated(logits, np.eye(3)[labels[split.valid]])
     assert made.student.temperature == pytest.approx(anew.temperature, rel=near)
     half = labels.copy()
@@ -469,34 +473,34 @@ def test_labels_of_validation_speakers_alone_teach_the_readout_alone(
     nano: str, tones: Corpus, tone_targets: MakeTargets
 ) -> None:
     """Teachers who only lend their representation leave the classes to those labels."""
-    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard, 2, seed=0)
     labels[split.train] = -1
     who = [u.speaker_id for u in tones.utterances]
     targets = [tone_targets(tones, modality) for modality in ("speech", "face")]
-    views = views_by_modality(targets, who, split.mask(len(labels)), SETTINGS.heads)
+    views = features_by_modality(targets, who, split.mask(len(labels)), SETTINGS.heads)
     settings = SETTINGS.model_copy(update={"loss": Loss(posterior=0.0)})
     learnt = learn(clips, views, labels, tones.labels, split, settings, seed=0)
     assert not learnt.checked.module.readout.weight.any()  # type: ignore[union-attr]
     assert learnt.student.module.readout.weight.any()  # type: ignore[union-attr]
-    logits, _ = clips.predict(learnt.checked.answering, split.valid)
+    logits, _ = clips.predict(learnt.checked.inference_module, split.valid)
     anew = learnt.checked.calibrated(logits, np.eye(3)[labels[split.valid]])
     assert learnt.checked.temperature == anew.temperature
 
 
 def test_nothing_to_recall_is_an_error(tones: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no trunk: give one"):
-        distill(tones, [], tmp_path, SETTINGS.model_copy(update={"recall": 0.4}))
+    with pytest.raises(InputError, match="there is no backbone: give one"):
+        distill(tones, [], tmp_path, SETTINGS.model_copy(update={"backbone_interpolation": 0.4}))
     with pytest.raises(InputError, match="only a readout"):
-        Distillation.read({"recall": 0.4, "readout": 0.0})
+        Distillation.read({"backbone_interpolation": 0.4, "readout": 0.0})
 
 
 def test_a_readout_hears_alike_in_half_the_precision(heir: str, tones: Corpus) -> None:
-    clips = hear(tones.utterances, SETTINGS.frontend)
-    rows, variants = np.flatnonzero(clips.heard), Variants((1.0, 1.1), (0.05,))
+    clips = extract_features(tones.utterances, SETTINGS.frontend)
+    rows, views = np.flatnonzero(clips.heard), Views((1.0, 1.1), (0.05,))
     module = build_student(heir, 3, 16)
     exact, rough = (
-        Whole.heard(module, clips, rows, variants, precision).features
+        ClipFeatures.heard(module, clips, rows, views, precision).features
         for precision in ("float32", "bfloat16")
     )
     assert len(exact) == len(rough) == 3
@@ -509,14 +513,14 @@ def test_a_readout_hears_alike_in_half_the_precision(heir: str, tones: Corpus) -
 def test_what_is_heard_of_drawn_variants_is_part_of_what_is_heard_of_all(
     heir: str, tones: Corpus
 ) -> None:
-    clips = hear(tones.utterances, SETTINGS.frontend)
-    rows, variants = np.flatnonzero(clips.heard), Variants((1.0, 1.1), (0.05,))
+    clips = extract_features(tones.utterances, SETTINGS.frontend)
+    rows, views = np.flatnonzero(clips.heard), Views((1.0, 1.1), (0.05,))
     module = build_student(heir, 3, 16)
     module.readout.weight.data.normal_()  # type: ignore[union-attr, operator]
-    drawn = variants.drawn(len(rows), 2, np.random.default_rng(0))
+    drawn = views.drawn(len(rows), 2, np.random.default_rng(0))
     drawn[:, 5] = True
-    whole = Whole.heard(module, clips, rows, variants, "float32")
-    part = Whole.heard(module, clips, rows, variants, "float32", drawn)
+    whole = ClipFeatures.heard(module, clips, rows, views, "float32")
+    part = ClipFeatures.heard(module, clips, rows, views, "float32", drawn)
     assert drawn.sum(0).tolist() == [2] * 5 + [3] + [2] * (len(rows) - 6)
     for own, all_, some in zip(drawn, whole.features, part.features, strict=True):
         np.testing.assert_allclose(some, all_[own], atol=1e-5)
@@ -531,15 +535,15 @@ def test_what_is_heard_of_drawn_variants_is_part_of_what_is_heard_of_all(
 def test_a_readout_of_drawn_variants_is_another_and_certain_by_all(
     heir: str, tones: Corpus
 ) -> None:
-    labels, clips = label_indices(tones), hear(tones.utterances, SETTINGS.frontend)
+    labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard, 2, seed=0)
     said = []
     for many in (None, 3, 2):
         settings = SETTINGS.model_copy(
-            update={"student": heir, "shifts": (-0.05, 0.05), "read_variants": many}
+            update={"student": heir, "shifts": (-0.05, 0.05), "readout_views": many}
         )
         learnt = learn(clips, {}, labels, tones.labels, split, settings, seed=0)
-        logits, _ = clips.predict(learnt.checked.answering, split.valid)
+        logits, _ = clips.predict(learnt.checked.inference_module, split.valid)
         anew = learnt.checked.calibrated(logits, np.eye(3)[labels[split.valid]])
         assert learnt.checked.temperature == pytest.approx(anew.temperature, rel=1e-3)
         said.append(logits)
@@ -552,7 +556,7 @@ def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(
 ) -> None:
     labels = label_indices(tones)
     labels[np.flatnonzero(labels == 0)[3:]] = -1  # of the first emotion only a few are labelled
-    clips = hear(tones.utterances, SETTINGS.frontend)
+    clips = extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard, 0, seed=0)
     logits = [
         clips.predict(
@@ -580,7 +584,7 @@ def test_joined_corpora_are_balanced_each_by_itself(nano: str, tones: Corpus) ->
     labels = label_indices(tones)
     sources = np.where(np.arange(len(labels)) < len(labels) // 4, "few", "many")
     only = (sources == "many") & (labels == 0)
-    clips = hear(tones.utterances, SETTINGS.frontend)
+    clips = extract_features(tones.utterances, SETTINGS.frontend)
     split = split_rows(tones, clips.heard & ~only, 0, seed=0)
     logits = [
         clips.predict(

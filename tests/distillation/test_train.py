@@ -16,18 +16,18 @@ from torch import nn
 
 from liser.config import Frontend, Loss, Training
 from liser.distillation.train import (
-    Lessons,
-    Trained,
+    TrainingResult,
+    TrainingTargets,
     _mixing,
     _State,
-    lessons_from,
     schedule,
     train,
+    training_targets,
 )
 from liser.errors import InputError
-from liser.students.augment import augment, crop, middle
+from liser.students.augment import augment, centre_crop, crop
 from liser.students.cnn import Cnn
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 
 MELS, FRAMES, CLASSES = 16, 24, 3
 SETTINGS = Training(
@@ -44,7 +44,7 @@ Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 ROWS: Rows = (np.arange(30), np.arange(30, 40))
 
 
-def easy(n: int = 40) -> tuple[Clips, NDArray[np.int64]]:
+def easy(n: int = 40) -> tuple[LogMelFeatures, NDArray[np.int64]]:
     """Clips that have their energy in a band of their class."""
     rng = np.random.default_rng(0)
     labels = np.arange(n) % CLASSES
@@ -52,7 +52,7 @@ def easy(n: int = 40) -> tuple[Clips, NDArray[np.int64]]:
     for row, label in enumerate(labels):
         logmel[row, :, 5 * label : 5 * label + 4] += 1
     frames = rng.integers(FRAMES // 2, FRAMES + 1, n)
-    clips = Clips(logmel.astype(np.float16), frames, Frontend(mels=MELS), ())
+    clips = LogMelFeatures(logmel.astype(np.float16), frames, Frontend(mels=MELS), ())
     return clips, labels
 
 
@@ -61,11 +61,11 @@ def student(seed: int = 0) -> nn.Module:
     return Cnn(CLASSES, MELS, (4, 8), 8)
 
 
-def supervised(labels: NDArray[np.int64]) -> Lessons:
-    return lessons_from(None, labels, CLASSES, Loss())
+def supervised(labels: NDArray[np.int64]) -> TrainingTargets:
+    return training_targets(None, labels, CLASSES, Loss())
 
 
-def taught(labels: NDArray[np.int64], **changes: Any) -> Lessons:
+def taught(labels: NDArray[np.int64], **changes: Any) -> TrainingTargets:
     """Lessons with everything: labels, posteriors, and two teachers' embeddings."""
     rng = np.random.default_rng(1)
     n = len(labels)
@@ -74,7 +74,7 @@ def taught(labels: NDArray[np.int64], **changes: Any) -> Lessons:
     speech = rng.normal(size=(n, 5))
     face = np.where(valid[:, None], rng.normal(size=(n, 7)), 0)
     seen = {"speech": (speech, np.ones(n, np.bool_), 1.0), "face": (face, valid, 0.5)}
-    return lessons_from(said, labels, CLASSES, Loss(**changes), seen)
+    return training_targets(said, labels, CLASSES, Loss(**changes), seen)
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -82,7 +82,9 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def run(lessons: Lessons, s: Training = SETTINGS, seed: int = 0, **more: Any) -> Trained:
+def run(
+    lessons: TrainingTargets, s: Training = SETTINGS, seed: int = 0, **more: Any
+) -> TrainingResult:
     clips = more.pop("clips", easy()[0])
     return train(student(), clips, lessons, more.pop("rows", ROWS), s, seed, **more)
 
@@ -103,14 +105,14 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="module")
-def unbroken() -> Trained:
+def unbroken() -> TrainingResult:
     return run(taught(easy()[1]), watch=lambda *_: None)
 
 
 @given(k=st.integers(1, 5), seed=st.integers(0, 2**31))
 @settings(max_examples=6, deadline=None)
 def test_a_killed_run_ends_where_an_unbroken_one_does(
-    tmp_path_factory: pytest.TempPathFactory, unbroken: Trained, k: int, seed: int
+    tmp_path_factory: pytest.TempPathFactory, unbroken: TrainingResult, k: int, seed: int
 ) -> None:
     checkpoint = tmp_path_factory.mktemp("run") / "checkpoint.pt"
 
@@ -156,7 +158,7 @@ def test_teachers_alone_can_teach_it() -> None:
     unknown = np.full(90, -1)
     said = 0.9 * np.eye(CLASSES)[labels] + 0.1 / CLASSES
     quick = SETTINGS.model_copy(update={"updates": 120, "updates_a_round": 40})
-    lessons = lessons_from(said, unknown, CLASSES, Loss())
+    lessons = training_targets(said, unknown, CLASSES, Loss())
     trained = run(lessons, quick, clips=clips, rows=(np.arange(60), np.arange(60, 90)))
     logits, _ = clips.predict(trained.student, np.arange(60, 90))
     assert (logits.argmax(1) == labels[60:]).mean() > 0.9
@@ -173,7 +175,7 @@ def test_the_average_at_the_end_is_kept_whatever_the_validation_speakers_say() -
     scores = [h["valid_uar"] for h in trained.history]
     assert scores != [h["valid_uar"] for h in other.history]
     assert told == [(done + 1, 5, score) for done, score in enumerate(scores)]
-    heard = middle(*clips.batch(np.arange(30, 40)), clips.crop_frames(PLAIN))
+    heard = centre_crop(*clips.batch(np.arange(30, 40)), clips.crop_frames(PLAIN))
     with torch.inference_mode():
         predicted = trained.student(heard)[0].argmax(1).numpy()
     recalls = [(predicted == c)[wrong[30:] == c].mean() for c in range(CLASSES)]
@@ -220,10 +222,10 @@ def test_without_mixup_every_clip_keeps_to_itself() -> None:
         assert (kept == 1).all()
 
 
-def poisoned(clips: Clips, rows: NDArray[np.int64]) -> Clips:
+def poisoned(clips: LogMelFeatures, rows: NDArray[np.int64]) -> LogMelFeatures:
     logmel = clips.logmel.copy()
     logmel[rows] = np.nan
-    return Clips(logmel, clips.frames, clips.frontend, clips.skipped)
+    return LogMelFeatures(logmel, clips.frames, clips.frontend, clips.skipped)
 
 
 def test_validation_clips_never_enter_an_update() -> None:
@@ -288,7 +290,7 @@ def test_each_alignment_teaches_something(term: str) -> None:
 def test_a_label_is_taught_before_what_a_teacher_says() -> None:
     labels = np.array([2, -1, -1])
     said = np.array([[0.8, 0.1, 0.1], [0.5, 0.25, 0.25], [1 / 3] * 3])
-    lessons = lessons_from(said, labels, CLASSES, Loss(temperature=2.0, posterior=0.5))
+    lessons = training_targets(said, labels, CLASSES, Loss(temperature=2.0, posterior=0.5))
     assert lessons.posterior[0].tolist() == [0, 0, 1]
     root = np.sqrt(said[1])
     np.testing.assert_allclose(lessons.posterior[1], root / root.sum(), rtol=1e-5)
@@ -299,16 +301,16 @@ def test_a_label_is_taught_before_what_a_teacher_says() -> None:
 def test_a_label_may_share_its_clip_with_what_a_teacher_says() -> None:
     labels = np.array([2, -1])
     said = np.array([[0.8, 0.1, 0.1], [0.5, 0.25, 0.25]])
-    lessons = lessons_from(said, labels, CLASSES, Loss(label_share=0.75))
+    lessons = training_targets(said, labels, CLASSES, Loss(label_share=0.75))
     np.testing.assert_allclose(lessons.posterior, [[0.2, 0.025, 0.775], said[1]], rtol=1e-5)
     assert lessons.posterior_weight[0] == 1
     assert lessons.truth[0].tolist() == [0, 0, 1]  # what it is scored and calibrated by
     # without a teacher, or where none looked, a label is all there is
     unseen = np.array([False, False])
-    blind = lessons_from(said, labels, CLASSES, Loss(label_share=0.75), looked=unseen)
+    blind = training_targets(said, labels, CLASSES, Loss(label_share=0.75), looked=unseen)
     assert blind.posterior[0].tolist() == [0, 0, 1]
     assert blind.posterior_weight.tolist() == [1, 0]
-    alone = lessons_from(None, labels, CLASSES, Loss(label_share=0.75))
+    alone = training_targets(None, labels, CLASSES, Loss(label_share=0.75))
     assert alone.posterior[0].tolist() == [0, 0, 1]
 
 
@@ -321,7 +323,7 @@ def test_terms_that_are_switched_off_are_not_there() -> None:
     labels = np.array([2, -1])
     said = np.full((2, 3), 1 / 3)
     seen = {"speech": (np.ones((2, 4)), np.array([True, False]), 0.0)}
-    lessons = lessons_from(said, labels, CLASSES, Loss(posterior=0), seen)
+    lessons = training_targets(said, labels, CLASSES, Loss(posterior=0), seen)
     assert lessons.posterior_weight.tolist() == [1, 0]
     assert lessons.embeddings == {}
 

@@ -13,8 +13,8 @@ from liser.corpora.base import Corpus, Utterance
 from liser.errors import InputError
 from liser.evaluation.evaluate import evaluate, predictions_csv
 from liser.metrics import confusion, uar
-from liser.runtime.speaker_adaptation import adapt
-from liser.students.features import Clips
+from liser.runtime.speaker_adaptation import adapt_posteriors
+from liser.students.features import LogMelFeatures
 from liser.students.student import Student, softmax
 
 CLASSES = ("neutral", "happy", "sad")
@@ -38,9 +38,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What the student is going to say of each clip in turn; 9: it can't be heard."""
     answers: list[int] = []
 
-    def hear(utterances: object, settings: Frontend, advance: object) -> Clips:
+    def hear(utterances: object, settings: Frontend, advance: object) -> LogMelFeatures:
         frames = np.array([0 if a == 9 else 10 + a for a in answers])
-        return Clips(np.zeros((len(answers), 20, 64), np.float16), frames, settings, ())
+        return LogMelFeatures(np.zeros((len(answers), 20, 64), np.float16), frames, settings, ())
 
     monkeypatch.setattr("liser.evaluation.models.hear", hear)
     return answers
@@ -99,7 +99,7 @@ def test_a_student_that_got_used_to_the_voices_is_scored_beside(said: list[int])
     )
     row = evaluate(student(), heard, seed=3)["rows"][0]
     posteriors = softmax(3.0 * np.eye(3)[said])
-    used = adapt(posteriors, list("aabb") * 2, student().mean_log_posterior, 3)
+    used = adapt_posteriors(posteriors, list("aabb") * 2, student().mean_log_posterior, 3)
     known = [0, 1, 2, 3, 4, 6, 7]
     truth = np.array([0, 2, 1, 2, 0, 1, 2])
     assert row["adapted"]["uar"] == pytest.approx(uar(confusion(truth, used[known].argmax(1), 3)))

@@ -12,11 +12,11 @@ from liser.bundle import Bundle
 from liser.config import Frontend
 from liser.corpora.base import Corpus, StoredLogMel, Utterance
 from liser.evaluation.evaluate import evaluate
-from liser.evaluation.models import listener_of
+from liser.evaluation.models import evaluable_model
 from liser.evaluation.robustness import robustness
 from liser.media.degrade import Degradation
 from liser.runtime.recognizer import Recognizer
-from liser.runtime.vad import everything
+from liser.runtime.vad import all_sound_is_speech
 
 RATE = 16_000
 SAME = Degradation(lambda waveform, rate, rng: waveform.copy(), "the same")
@@ -24,7 +24,7 @@ SAME = Degradation(lambda waveform, rate, rng: waveform.copy(), "the same")
 
 @pytest.fixture
 def recognizer(bands: Bundle) -> Recognizer:
-    return Recognizer(bands, detector=everything)
+    return Recognizer(bands, detector=all_sound_is_speech)
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def test_a_clip_without_speech_is_skipped_not_guessed(bands: Bundle, corpus: Cor
 
 
 def test_its_threshold_is_the_bundles_and_none_where_none_was_chosen(bands: Bundle) -> None:
-    assert listener_of(Recognizer(bands)).threshold is None
-    assert listener_of(Recognizer(replace(bands, threshold=0.4))).threshold == 0.4
+    assert evaluable_model(Recognizer(bands)).threshold is None
+    assert evaluable_model(Recognizer(replace(bands, threshold=0.4))).threshold == 0.4
 
 
 def test_it_is_spoilt_as_a_student_is(recognizer: Recognizer, corpus: Corpus) -> None:

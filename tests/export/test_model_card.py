@@ -46,7 +46,7 @@ def test_a_full_record_is_told_in_full() -> None:
             "labelled": 8642,
             "speakers": ["a", "b", "c"],
             "teachers": [{"name": "whisper", "fingerprint": "0"}],
-            "trunk": {"encoder": "whisper-base", "clips": {"cremad": 7000, "calls": 3}},
+            "backbone": {"encoder": "whisper-base", "clips": {"cremad": 7000, "calls": 3}},
             "finetuned": [{"corpus": "mine", "clips": 12}],
             "terms": ["wav2vec 2 (audEERING): CC BY-NC-SA 4.0"],
             "licence": "CC BY-NC-SA 4.0",
@@ -105,7 +105,7 @@ def test_text_from_elsewhere_is_no_markup() -> None:
         {
             **dict.fromkeys(("liser", "commit", "corpus", "licence", "clips", "labelled"), evil),
             "teachers": [{"name": evil}],
-            "trunk": {"encoder": evil, "clips": {evil: evil}},
+            "backbone": {"encoder": evil, "clips": {evil: evil}},
             "finetuned": [{"corpus": evil, "clips": evil}],
             "terms": [evil],
             "results": [{"what": evil, "uar": 0.6}],

@@ -12,8 +12,8 @@ from liser.config import Frontend
 from liser.corpora.base import Corpus, StoredLogMel, Utterance
 
 pytest.importorskip("transformers")
-from liser.pretraining.segments import Heard, heard_of, stretches
-from liser.pretraining.whisper import EAR
+from liser.pretraining.segments import SegmentSource, segment_source, segments_of
+from liser.pretraining.whisper import WHISPER_FRONTEND
 
 FRONTEND = Frontend(hop_ms=46.44)
 
@@ -62,30 +62,33 @@ def middles(logmel: torch.Tensor, hop_ms: float) -> np.ndarray:
 def test_student_and_encoder_hear_the_same_from_the_same_moment_on(
     spoken: Corpus, first: int
 ) -> None:
-    (heard,) = heard_of([spoken], FRONTEND)
-    for whole in stretches(heard):
+    (heard,) = segment_source([spoken], FRONTEND)
+    for whole in segments_of(heard):
         one = replace(whole, first=first)
         sound, ear = one.sound
-        assert ear == EAR
+        assert ear == WHISPER_FRONTEND
         assert len(sound) == pytest.approx(len(one.logmel) * 4.644, abs=1)
-        seen, listened = middles(one.logmel, FRONTEND.hop_ms), middles(sound, EAR.hop_ms)
+        seen, listened = (
+            middles(one.logmel, FRONTEND.hop_ms),
+            middles(sound, WHISPER_FRONTEND.hop_ms),
+        )
         assert len(seen) == len(listened) == 2 - (first > 0)
         np.testing.assert_allclose(seen - 0.023, listened - 0.005, atol=0.03)
 
 
 def test_trimmed_silence_is_counted(spoken: Corpus) -> None:
-    clips = heard_of([spoken], FRONTEND)[0].clips
+    clips = segment_source([spoken], FRONTEND)[0].clips
     late, early = clips.starts_s
     assert 0.6 < late < 0.8
     assert early == 0
 
 
 def test_what_students_hear_is_not_heard_again_unless_it_was_otherwise(spoken: Corpus) -> None:
-    known = heard_of([spoken], FRONTEND)[0].clips
-    (heard,) = heard_of([spoken], FRONTEND, first=known)
+    known = segment_source([spoken], FRONTEND)[0].clips
+    (heard,) = segment_source([spoken], FRONTEND, first=known)
     assert heard.clips is known
     finer = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
-    (again,) = heard_of([spoken], finer, first=known)
+    (again,) = segment_source([spoken], finer, first=known)
     assert again.clips.frontend == finer
 
 
@@ -99,33 +102,33 @@ def kept(tmp_path: Path) -> Utterance:
 
 def test_where_only_log_mels_are_kept_those_are_heard(spoken: Corpus, kept: Utterance) -> None:
     ticks: list[str] = []
-    silent, close = heard_of(
+    silent, close = segment_source(
         [corpus_of(kept), spoken],
         FRONTEND,
         lambda c: lambda: ticks.append(c.utterances[0].id),
     )
-    assert silent.closely is close.closely is None
+    assert silent.audio_features is close.audio_features is None
     assert ticks == ["kept", "late", "late"]
-    for one in (*stretches(silent), *stretches(close)):
+    for one in (*segments_of(silent), *segments_of(close)):
         sound, ear = one.sound
         assert ear == FRONTEND
         assert torch.equal(sound, one.logmel)
 
 
 def test_the_first_corpus_decides_how_the_encoder_hears(spoken: Corpus, kept: Utterance) -> None:
-    first, second = heard_of([spoken, corpus_of(kept)], FRONTEND)
-    assert [one.sound[1] for one in stretches(first)] == [EAR, EAR]
-    assert [one.sound[1] for one in stretches(second)] == [FRONTEND]
-    (mixed,) = heard_of([corpus_of(kept, *spoken.utterances)], FRONTEND)
-    assert [one.sound[1] for one in stretches(mixed)] == [FRONTEND] * 3
+    first, second = segment_source([spoken, corpus_of(kept)], FRONTEND)
+    assert [one.sound[1] for one in segments_of(first)] == [WHISPER_FRONTEND, WHISPER_FRONTEND]
+    assert [one.sound[1] for one in segments_of(second)] == [FRONTEND]
+    (mixed,) = segment_source([corpus_of(kept, *spoken.utterances)], FRONTEND)
+    assert [one.sound[1] for one in segments_of(mixed)] == [FRONTEND] * 3
 
 
 def test_sound_that_ends_too_soon_is_followed_by_silence(spoken: Corpus) -> None:
-    (heard,) = heard_of([spoken], FRONTEND)
-    close = heard.closely
+    (heard,) = segment_source([spoken], FRONTEND)
+    close = heard.audio_features
     assert close is not None
     short = replace(close, frames=np.minimum(close.frames, 200))
-    found = stretches(Heard(heard.clips, heard.rows, "short", short))
+    found = segments_of(SegmentSource(heard.clips, heard.rows, "short", short))
     sound, _ = found[1].sound
     assert len(sound) > 250
     assert (sound[200:] == -1).all()
@@ -137,14 +140,14 @@ def test_sound_that_ends_too_soon_is_followed_by_silence(spoken: Corpus) -> None
 def test_half_a_minute_is_never_more(spoken: Corpus, hop_ms: float, offset_s: float) -> None:
     """Whole frames of both front ends begin and end at different times; 30 s stay 30 s."""
     hop = FRONTEND.model_copy(update={"sample_rate": 16_000, "hop_ms": hop_ms, "high_hz": None})
-    (heard,) = heard_of([spoken], hop)
+    (heard,) = segment_source([spoken], hop)
     long = replace(
         heard.clips,
         logmel=np.zeros((2, 5000, hop.mels), np.float16),
         frames=np.array([round(60 / hop.hop_s)] * 2),
         starts_s=np.full(2, offset_s),
     )
-    found = stretches(replace(heard, clips=long))
+    found = segments_of(replace(heard, clips=long))
     assert len(found) == 4
     assert {len(one.sound[0]) for one in found} == {3000}
 
@@ -154,6 +157,8 @@ def test_files_that_cannot_be_read_leave_the_log_mels(
 ) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_text("no sound")
-    _, second = heard_of([spoken, corpus_of(kept, Utterance("broken", audio=broken))], FRONTEND)
+    _, second = segment_source(
+        [spoken, corpus_of(kept, Utterance("broken", audio=broken))], FRONTEND
+    )
     assert [s.id for s in second.clips.skipped] == ["broken"]
-    assert [one.has_sound for one in stretches(second)] == [False]
+    assert [one.has_sound for one in segments_of(second)] == [False]

@@ -11,22 +11,22 @@ import torch
 
 from liser.config import Frontend, Pretraining
 from liser.errors import InputError
-from liser.students.backbone import Trunk, inherited_of
+from liser.students.backbone import Backbone, transferred_weights
 from liser.students.checkpoint import save_checkpoint
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.frontend import LogMel
 from liser.students.registry import build_student
 
 pytest.importorskip("transformers")
 from liser.pretraining import train as module
 from liser.pretraining.frame_store import FrameStore
-from liser.pretraining.segments import Heard, listen, stretches
+from liser.pretraining.segments import SegmentSource, precompute_frames, segments_of
 from liser.pretraining.train import pretrain
 from liser.pretraining.whisper import Whisper
 
 FRONTEND = Frontend(sample_rate=16_000, mels=40, window_ms=32, hop_ms=20, low_hz=50, high_hz=None)
 SETTINGS = Pretraining(
-    clips_to_inherit=8,
+    weight_transfer_clips=8,
     updates=30,
     batch_size=6,
     learning_rate=2e-3,
@@ -37,17 +37,17 @@ SETTINGS = Pretraining(
 )
 
 
-def clips_of(waves: list[np.ndarray], frontend: Frontend = FRONTEND) -> Clips:
+def clips_of(waves: list[np.ndarray], frontend: Frontend = FRONTEND) -> LogMelFeatures:
     heard = [LogMel(frontend)(torch.from_numpy(w)[None])[0].half().numpy() for w in waves]
     frames = np.array([len(clip) for clip in heard])
     logmel = np.full((len(heard), frames.max(), frontend.mels), -1.0, np.float16)
     for row, clip in enumerate(heard):
         logmel[row, : len(clip)] = clip
-    return Clips(logmel, frames, frontend, ())
+    return LogMelFeatures(logmel, frames, frontend, ())
 
 
 @pytest.fixture(scope="module")
-def clips(voice: Callable[..., np.ndarray]) -> Clips:
+def clips(voice: Callable[..., np.ndarray]) -> LogMelFeatures:
     return clips_of([voice(0.5 + 0.1 * i, seed=i) for i in range(12)])
 
 
@@ -61,18 +61,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
     return FrameStore(tmp_path_factory.mktemp("frames"))
 
 
-Make = Callable[..., Trunk]
+Make = Callable[..., Backbone]
 
 
 @pytest.fixture
 def make(
-    heir: str, clips: Clips, encoder: Whisper, store: FrameStore, monkeypatch: pytest.MonkeyPatch
+    heir: str,
+    clips: LogMelFeatures,
+    encoder: Whisper,
+    store: FrameStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Make:
     """Pretrain on ten of the clips, in rounds of ten updates."""
     monkeypatch.setattr(module, "ROUND", 10)
 
-    def run(settings: Pretraining = SETTINGS, heard: Any = None, **more: Any) -> Trunk:
-        own = [Heard(clips, np.arange(10), "made")] if heard is None else heard
+    def run(settings: Pretraining = SETTINGS, heard: Any = None, **more: Any) -> Backbone:
+        own = [SegmentSource(clips, np.arange(10), "made")] if heard is None else heard
         others = {"encoder": encoder, "frames": store, "student": heir, **more}
         asked = [others.pop(name) for name in ("encoder", "frames", "student")]
         return pretrain(own, *asked, settings, **others)
@@ -80,7 +84,7 @@ def make(
     return run
 
 
-def same(a: Trunk, b: Trunk) -> bool:
+def same(a: Backbone, b: Backbone) -> bool:
     return a.state.keys() == b.state.keys() and all(
         torch.equal(a.state[name], b.state[name]) for name in a.state
     )
@@ -89,21 +93,21 @@ def same(a: Trunk, b: Trunk) -> bool:
 def test_more_and_more_is_told_of_what_the_encoder_says(make: Make) -> None:
     told: list[tuple[int, int, float]] = []
     long = SETTINGS.model_copy(update={"updates": 120})
-    trunk = make(long, watch=lambda *said: told.append(said))
+    backbone = make(long, watch=lambda *said: told.append(said))
     assert [t[:2] for t in told] == [(i, 12) for i in range(1, 13)]
     assert told[-1][2] > told[0][2] + 0.2
-    assert trunk.provenance["explained"] == round(told[-1][2], 3) > 0.2
+    assert backbone.provenance["explained"] == round(told[-1][2], 3) > 0.2
 
 
 def test_it_starts_from_what_was_inherited(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = SETTINGS.model_copy(update={"updates": 1, "learning_rate": 1e-9})
     inherited = make(one)
-    monkeypatch.setattr(module, "inherit", lambda *_: [])
+    monkeypatch.setattr(module, "transfer_weights", lambda *_: [])
     fresh = make(one)
     assert not same(inherited, fresh)
     names = dict(build_student("heir", 2, 40).named_parameters())
     torch.manual_seed(0)
-    plain = inherited_of(build_student("heir", 2, 40))
+    plain = transferred_weights(build_student("heir", 2, 40))
     for name in plain:
         assert name in names
         torch.testing.assert_close(fresh.state[name], plain[name], atol=1e-6, rtol=1e-6)
@@ -141,7 +145,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(make: Make, tmp_path: Path
 
 @pytest.mark.parametrize("what", ["settings", "seed", "clips", "sound", "encoder", "kind"])
 def test_a_checkpoint_of_another_run_is_refused(
-    make: Make, clips: Clips, encoder: Whisper, tmp_path: Path, what: str
+    make: Make, clips: LogMelFeatures, encoder: Whisper, tmp_path: Path, what: str
 ) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     make(checkpoint=checkpoint)
@@ -152,8 +156,8 @@ def test_a_checkpoint_of_another_run_is_refused(
     change: dict[str, dict[str, Any]] = {
         "settings": {"settings": SETTINGS.model_copy(update={"learning_rate": 1e-3})},
         "seed": {"seed": 1},
-        "clips": {"heard": [Heard(clips, np.arange(2, 12), "made")]},
-        "sound": {"heard": [Heard(louder, np.arange(10), "made")]},
+        "clips": {"heard": [SegmentSource(clips, np.arange(2, 12), "made")]},
+        "sound": {"heard": [SegmentSource(louder, np.arange(10), "made")]},
         "encoder": {"encoder": other},
         "kind": {},
     }
@@ -166,28 +170,30 @@ def test_a_checkpoint_of_another_run_is_refused(
 
 
 def test_only_the_given_rows_are_listened_to(
-    make: Make, clips: Clips, encoder: Whisper, tmp_path: Path
+    make: Make, clips: LogMelFeatures, encoder: Whisper, tmp_path: Path
 ) -> None:
     logmel = clips.logmel.copy()
     logmel[10:] = np.nan
-    odd = Heard(replace(clips, logmel=logmel), np.arange(10), "made")
+    odd = SegmentSource(replace(clips, logmel=logmel), np.arange(10), "made")
     own = FrameStore(tmp_path)
     assert same(make(), make(heard=[odd], frames=own))
     kept = {path.name for path in tmp_path.rglob("*.npy")}
-    rows = stretches(odd)
+    rows = segments_of(odd)
     assert kept == {own.path(encoder, one.logmel, FRONTEND).name for one in rows}
     assert len(kept) == 10
 
 
-def test_a_clips_padding_is_never_learnt(make: Make, clips: Clips) -> None:
+def test_a_clips_padding_is_never_learnt(make: Make, clips: LogMelFeatures) -> None:
     logmel = clips.logmel.copy()
     for row, frames in enumerate(clips.frames):
         logmel[row, frames:] = np.nan
-    assert same(make(), make(heard=[Heard(replace(clips, logmel=logmel), np.arange(10), "made")]))
+    assert same(
+        make(), make(heard=[SegmentSource(replace(clips, logmel=logmel), np.arange(10), "made")])
+    )
 
 
-def test_several_corpora_are_one_sound(make: Make, clips: Clips) -> None:
-    parts = [Heard(clips, np.arange(4), "a"), Heard(clips, np.arange(4, 10), "b")]
+def test_several_corpora_are_one_sound(make: Make, clips: LogMelFeatures) -> None:
+    parts = [SegmentSource(clips, np.arange(4), "a"), SegmentSource(clips, np.arange(4, 10), "b")]
     two = make(heard=parts)
     assert same(two, make())
     assert two.provenance["clips"] == {"a": 4, "b": 6}
@@ -195,11 +201,11 @@ def test_several_corpora_are_one_sound(make: Make, clips: Clips) -> None:
     assert again.provenance["clips"] == {"one": 10}
 
 
-def test_where_it_comes_from_is_kept(make: Make, encoder: Whisper, clips: Clips) -> None:
+def test_where_it_comes_from_is_kept(make: Make, encoder: Whisper, clips: LogMelFeatures) -> None:
     short = replace(clips, frames=np.where(np.arange(12) == 3, 15, clips.frames))
-    trunk = make(heard=[Heard(short, np.arange(10), "made")])
-    assert (trunk.student, trunk.frontend) == ("heir", FRONTEND)
-    said = trunk.provenance
+    backbone = make(heard=[SegmentSource(short, np.arange(10), "made")])
+    assert (backbone.student, backbone.frontend) == ("heir", FRONTEND)
+    said = backbone.provenance
     assert (said["encoder"], said["encoder_fingerprint"]) == ("tiny-whisper", encoder.fingerprint)
     assert (said["clips"], said["of_sound"], said["too_short"], said["skipped"]) == (
         {"made": 9},
@@ -209,18 +215,18 @@ def test_where_it_comes_from_is_kept(make: Make, encoder: Whisper, clips: Clips)
     )
     assert Pretraining.read(said["settings"]) == SETTINGS
     assert said["seed"] == 0
-    assert trunk.state.keys() == inherited_of(build_student("heir", 2, 40)).keys()
-    assert all(not weight.requires_grad for weight in trunk.state.values())
+    assert backbone.state.keys() == transferred_weights(build_student("heir", 2, 40)).keys()
+    assert all(not weight.requires_grad for weight in backbone.state.values())
 
 
-def test_what_cannot_be_pretrained_is_refused(make: Make, clips: Clips, nano: str) -> None:
+def test_what_cannot_be_pretrained_is_refused(make: Make, clips: LogMelFeatures, nano: str) -> None:
     other = replace(clips, frontend=FRONTEND.model_copy(update={"hop_ms": 10.0}))
-    one = Heard(clips, np.arange(1), "made")
+    one = SegmentSource(clips, np.arange(1), "made")
     for heard, words in (
         ([], "one front end"),
-        ([one, Heard(other, np.arange(5), "other")], "one front end"),
+        ([one, SegmentSource(other, np.arange(5), "other")], "one front end"),
         ([one], "1 clips to listen to"),
-        ([Heard(replace(clips, frames=np.full(12, 15)), np.arange(12), "made")], "0 clips"),
+        ([SegmentSource(replace(clips, frames=np.full(12, 15)), np.arange(12), "made")], "0 clips"),
     ):
         with pytest.raises(InputError, match=words):
             make(heard=heard)
@@ -247,7 +253,7 @@ def test_bfloat16_is_near_float32(make: Make) -> None:
 
 
 def test_memory_for_fitting_has_a_bound(
-    make: Make, monkeypatch: pytest.MonkeyPatch, clips: Clips
+    make: Make, monkeypatch: pytest.MonkeyPatch, clips: LogMelFeatures
 ) -> None:
     given: list[int] = []
     real = module.inherit
@@ -256,8 +262,8 @@ def test_memory_for_fitting_has_a_bound(
         given.append(sum(map(len, logmels)))
         return real(student, encoder, logmels, *more)
 
-    monkeypatch.setattr(module, "inherit", spy)
-    monkeypatch.setattr(module, "FRAMES_TO_INHERIT", 150)
+    monkeypatch.setattr(module, "transfer_weights", spy)
+    monkeypatch.setattr(module, "WEIGHT_TRANSFER_FRAMES", 150)
     make(SETTINGS.model_copy(update={"updates": 1}))
     assert 150 < given[0] <= 150 + int(clips.frames.max())
 
@@ -267,7 +273,7 @@ def test_a_long_clip_is_several_of_30_s_at_most(
 ) -> None:
     wave = np.concatenate([voice(8.0, seed=i) for i in range(9)])
     long = clips_of([wave, voice(30.0), voice(0.2)])
-    found = stretches(Heard(long, np.arange(3), "long"))
+    found = segments_of(SegmentSource(long, np.arange(3), "long"))
     lengths = [one.last - one.first for one in found if one.row == 0]
     assert len(lengths) == 3
     assert max(lengths) - min(lengths) <= 1
@@ -283,12 +289,16 @@ def test_a_long_clip_is_several_of_30_s_at_most(
 
 
 def test_listening_beforehand_leaves_nothing_to_be_said(
-    make: Make, clips: Clips, encoder: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make,
+    clips: LogMelFeatures,
+    encoder: Whisper,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own, ticks = FrameStore(tmp_path), []
-    sound = stretches(Heard(clips, np.arange(10), "made"))
-    listen(sound[:4], encoder, own)
-    listen(sound, encoder, own, lambda: ticks.append(1))
+    sound = segments_of(SegmentSource(clips, np.arange(10), "made"))
+    precompute_frames(sound[:4], encoder, own)
+    precompute_frames(sound, encoder, own, lambda: ticks.append(1))
     assert len(ticks) == 10
 
     def never(*_: object) -> None:
@@ -306,7 +316,7 @@ def test_every_round_is_disturbed_anew(make: Make, monkeypatch: pytest.MonkeyPat
         seeds.append(rng.initial_seed())
         return logmel
 
-    monkeypatch.setattr(module, "disturb", spy)
+    monkeypatch.setattr(module, "perturb", spy)
     make()
     assert len(seeds) == 30
     assert len(set(seeds)) == 3
@@ -319,7 +329,9 @@ def test_what_lies_beyond_a_clips_end_is_no_lesson(heir: str) -> None:
     for beyond in (0.0, 1e3):
         changed = torch.where(inside[:, :, None] > 0, target, beyond)
         settings = SETTINGS.model_copy(update={"components": 5})
-        state = module._Pretraining(module.build_heir(heir, 40), [target[0]], 5.0, settings, 0)
+        state = module._Pretraining(
+            module.build_for_transfer(heir, 40), [target[0]], 5.0, settings, 0
+        )
         losses.append(state._update(logmel, changed, inside))
         losses.append(state._update(logmel, changed, inside))
     assert losses[:2] == losses[2:]
@@ -327,13 +339,13 @@ def test_what_lies_beyond_a_clips_end_is_no_lesson(heir: str) -> None:
 
 
 def test_a_crop_and_its_target_are_of_the_same_time(
-    make: Make, clips: Clips, monkeypatch: pytest.MonkeyPatch
+    make: Make, clips: LogMelFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The encoder says the time, and each frame of a crop holds the time that it was heard at."""
     said = torch.arange(40)[:, None] / 12.5 + 0.03
     logmel = (torch.arange(60)[:, None] * 0.02).expand(60, 40).half().numpy()
-    one = module.Stretch(Clips(logmel[None], np.array([60]), FRONTEND, ()), 0, 0, 60)
-    state = module._Pretraining(module.build_heir("heir", 40), [said], 1.0, SETTINGS, 0)
+    one = module.Stretch(LogMelFeatures(logmel[None], np.array([60]), FRONTEND, ()), 0, 0, 60)
+    state = module._Pretraining(module.build_for_transfer("heir", 40), [said], 1.0, SETTINGS, 0)
     rng, starts = np.random.default_rng(0), set()
     for _ in range(20):
         heard, target, inside = state._crop(one, 0, 30, FRONTEND, rng)
@@ -347,20 +359,20 @@ def test_a_crop_and_its_target_are_of_the_same_time(
     assert inside.tolist() == [1.0] * 60 + [0.0] * 40
     assert (heard[60:] == -1).all()
     seldom = SETTINGS.model_copy(update={"oversampling": 3})
-    state = module._Pretraining(module.build_heir("heir", 40), [said], 1.0, seldom, 0)
+    state = module._Pretraining(module.build_for_transfer("heir", 40), [said], 1.0, seldom, 0)
     heard, target, _ = state._crop(one, 0, 20, FRONTEND, rng)
     torch.testing.assert_close(heard[:, 0], torch.arange(0, 60, 3) * 0.02, atol=2e-3, rtol=2e-3)
     torch.testing.assert_close(heard[1:, :1], target[1:], atol=2e-3, rtol=2e-3)
 
 
 def test_a_student_that_looks_up_seldom_is_taught_by_an_encoder_that_hears_it_all(
-    make: Make, encoder: Whisper, store: FrameStore, clips: Clips
+    make: Make, encoder: Whisper, store: FrameStore, clips: LogMelFeatures
 ) -> None:
     seldom = SETTINGS.model_copy(update={"oversampling": 2, "updates": 120})
-    trunk = make(seldom)
-    assert trunk.frontend == FRONTEND.model_copy(update={"hop_ms": 40.0})
-    assert trunk.provenance["explained"] > 0.2
-    assert trunk.provenance["settings"]["oversampling"] == 2
-    heard = [one.logmel for one in stretches(Heard(clips, np.arange(10), "made"))]
+    backbone = make(seldom)
+    assert backbone.frontend == FRONTEND.model_copy(update={"hop_ms": 40.0})
+    assert backbone.provenance["explained"] > 0.2
+    assert backbone.provenance["settings"]["oversampling"] == 2
+    heard = [one.logmel for one in segments_of(SegmentSource(clips, np.arange(10), "made"))]
     assert all(store.holds(encoder, logmel, FRONTEND) for logmel in heard)
     assert "oversampling" not in make().provenance["settings"]

@@ -14,8 +14,8 @@ from liser.students.frontend import LogMel
 
 pytest.importorskip("transformers")
 from liser.pretraining import weight_transfer as module
-from liser.pretraining.weight_transfer import inherit
-from liser.pretraining.whisper import Inside, Stem, Whisper
+from liser.pretraining.weight_transfer import transfer_weights
+from liser.pretraining.whisper import LayerActivations, StemActivations, Whisper
 from liser.students.transformer import Layer, Transformer, norm
 
 FRONTEND = Frontend(
@@ -35,7 +35,9 @@ def encoder(whisper: Path) -> Whisper:
     return Whisper(str(whisper), device="cpu")
 
 
-def told_by(encoder: Whisper, clip: torch.Tensor, layers: int) -> tuple[Stem, list[Inside]]:
+def told_by(
+    encoder: Whisper, clip: torch.Tensor, layers: int
+) -> tuple[StemActivations, list[LayerActivations]]:
     """What the encoder computes at each frame."""
     return encoder.inside(clip, FRONTEND, layers, torch.arange(len(clip)) * FRONTEND.hop_ms / 1000)
 
@@ -49,8 +51,8 @@ def test_a_layer_with_room_enough_is_the_encoders(
     encoder: Whisper, clips: list[torch.Tensor]
 ) -> None:
     heard = [told_by(encoder, clip, 1) for clip in clips]
-    stem = Stem.joined([own for own, _ in heard])
-    own = Inside.joined([layers[0] for _, layers in heard])
+    stem = StemActivations.joined([own for own, _ in heard])
+    own = LayerActivations.joined([layers[0] for _, layers in heard])
     basis = torch.eye(128)
     layer = Layer(128, 2, 64)
     before = module._seen(stem.stream, basis)
@@ -73,7 +75,7 @@ def test_what_it_returns_is_what_the_student_then_does(
     encoder: Whisper, clips: list[torch.Tensor]
 ) -> None:
     ours = student(width=64, inner=48, stem=64)
-    explained = inherit(ours, encoder, clips, FRONTEND)
+    explained = transfer_weights(ours, encoder, clips, FRONTEND)
     heard = [told_by(encoder, clip, 2) for clip in clips]
     streams = [
         torch.cat([own.stream for own, _ in heard]),
@@ -98,7 +100,7 @@ def test_more_room_explains_more(encoder: Whisper, clips: list[torch.Tensor]) ->
     told = []
     for size in (16, 48, 128):
         ours = student(width=size, heads=1 + (size > 16), inner=size // 2, stem=size)
-        inherit(ours, encoder, clips, FRONTEND)
+        transfer_weights(ours, encoder, clips, FRONTEND)
         with torch.inference_mode():
             own = torch.cat([ours.states(clip[None])[-1][0] for clip in clips])
         weight, offset = module._ridge(own, whole)
@@ -115,9 +117,9 @@ def test_more_room_explains_more(encoder: Whisper, clips: list[torch.Tensor]) ->
 def test_nothing_is_left_to_chance(encoder: Whisper, clips: list[torch.Tensor]) -> None:
     first, second = student(48, 1, 32, 32), student(48, 1, 32, 32)
     torch.manual_seed(1)
-    said = inherit(first, encoder, clips, FRONTEND)
+    said = transfer_weights(first, encoder, clips, FRONTEND)
     torch.manual_seed(2)
-    assert inherit(second, encoder, clips, FRONTEND) == said
+    assert transfer_weights(second, encoder, clips, FRONTEND) == said
     for (name, ours), theirs in zip(
         first.state_dict().items(), second.state_dict().values(), strict=True
     ):
@@ -126,11 +128,11 @@ def test_nothing_is_left_to_chance(encoder: Whisper, clips: list[torch.Tensor]) 
 
 def test_only_what_may_be_inherited_is_changed(encoder: Whisper, clips: list[torch.Tensor]) -> None:
     ours, fresh = student(48, 1, 32, 32), student(48, 1, 32, 32).state_dict()
-    inherit(ours, encoder, clips[:3], FRONTEND)
+    transfer_weights(ours, encoder, clips[:3], FRONTEND)
     changed = {
         n.split(".")[0] for n, w in ours.state_dict().items() if not torch.equal(w, fresh[n])
     }
-    assert changed == set(Transformer.inherited)
+    assert changed == set(Transformer.transferred)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_an_encoder_smaller_than_the_student_is_refused(
     encoder: Whisper, clips: list[torch.Tensor], room: dict[str, int], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        inherit(student(**room), encoder, clips, FRONTEND)
+        transfer_weights(student(**room), encoder, clips, FRONTEND)
 
 
 def test_heads_of_another_width_are_refused(
@@ -154,7 +156,7 @@ def test_heads_of_another_width_are_refused(
 ) -> None:
     monkeypatch.setattr(encoder, "head_width", 32)
     with pytest.raises(InputError, match="heads of width 32, a student 64"):
-        inherit(student(), encoder, clips, FRONTEND)
+        transfer_weights(student(), encoder, clips, FRONTEND)
 
 
 def test_the_ridge_is_the_least_squares_where_there_is_enough(
@@ -191,7 +193,7 @@ def test_the_head_that_writes_most_is_kept(
     encoder: Whisper, clips: list[torch.Tensor], speaks: int
 ) -> None:
     heard = [told_by(encoder, clip, 1) for clip in clips]
-    own = Inside.joined([layers[0] for _, layers in heard])
+    own = LayerActivations.joined([layers[0] for _, layers in heard])
     before = module._seen(torch.cat([stem.stream for stem, _ in heard]), torch.eye(128))
     split = module._Clips([len(c) for c in clips], torch.cat(clips))
     theirs, layer = copy.deepcopy(encoder.encoder.layers[0]), Layer(128, 1, 64)
@@ -212,14 +214,14 @@ def test_the_head_that_writes_most_is_kept(
 @pytest.mark.shared
 def test_a_base_student_inherits_the_real_whisper(shared: Path) -> None:
     from liser.corpora.registry import load_corpus
-    from liser.students.features import hear
+    from liser.students.features import extract_features
     from liser.students.registry import build_student
 
     corpus = load_corpus("cremad", shared / "data/cremad")
     stored = [u for u in corpus.utterances if u.audio is None and u.logmel is not None]
     some = [stored[i] for i in np.random.default_rng(0).choice(len(stored), 44, replace=False)]
     frontend = some[0].logmel.frontend
-    clips = hear(some, frontend)
+    clips = extract_features(some, frontend)
     sounds = [
         torch.from_numpy(clips.logmel[row, : clips.frames[row]].astype(np.float32))
         for row in np.flatnonzero(clips.heard)[:40]
@@ -227,5 +229,5 @@ def test_a_base_student_inherits_the_real_whisper(shared: Path) -> None:
     torch.manual_seed(0)
     base = build_student("base", 6, frontend.mels)
     encoder = Whisper(str(shared / "models/whisper-base-encoder"), device="cpu")
-    explained = inherit(base, encoder, sounds, frontend)
+    explained = transfer_weights(base, encoder, sounds, frontend)
     assert explained[-1] > 0.6

@@ -61,7 +61,7 @@ def test_through_its_own_front_end_it_hears_what_it_always_does(voice: Voice) ->
     extractor = transformers.WhisperFeatureExtractor()
     theirs = extractor(wave, sampling_rate=16_000, padding=False, truncation=False)
     theirs = theirs["input_features"][0]
-    ours = whisper_features(heard(wave, module.EAR), module.EAR).numpy()
+    ours = whisper_features(heard(wave, module.WHISPER_FRONTEND), module.WHISPER_FRONTEND).numpy()
     frames = min(ours.shape[1], theirs.shape[1])
     a, b = ours[:, 2 : frames - 2], theirs[:, 2 : frames - 2]  # the ends are padded otherwise
     b = b - theirs.max() + 1.5  # it is deaf to gain

@@ -252,7 +252,7 @@ def test_a_change_without_interval(results: dict[str, Any], tmp_path: Path) -> N
 def test_a_run_that_went_on_says_that_its_time_is_not_all(
     results: dict[str, Any], students: int, says: str, tmp_path: Path
 ) -> None:
-    results["reused"] = {"trunks": 0, "students": students}
+    results["reused"] = {"backbones": 0, "students": students}
     report(results, tmp_path / "report.html")
     assert says in (tmp_path / "report.html").read_text("utf-8")
 

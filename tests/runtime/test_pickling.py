@@ -12,12 +12,12 @@ import pytest
 from liser.bundle import Bundle, write_bundle
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, load
-from liser.runtime.vad import everything
+from liser.runtime.vad import all_sound_is_speech
 
 
 @pytest.fixture
 def recognizer(bands: Bundle) -> Recognizer:
-    return Recognizer(bands, detector=everything)
+    return Recognizer(bands, detector=all_sound_is_speech)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_another_process_answers_alike(recognizer: Recognizer, sound: np.ndarray
 
 
 def test_settings_and_the_voice_come_along(bands: Bundle, sound: np.ndarray) -> None:
-    used = Recognizer(bands, threads=2, detector=everything).for_one_speaker()
+    used = Recognizer(bands, threads=2, detector=all_sound_is_speech).for_one_speaker()
     used.predict(sound, 16_000)
     for again in (pickle.loads(pickle.dumps(used)), copy.deepcopy(used)):
         assert again.one_speaker and again.bundle == used.bundle
@@ -54,7 +54,7 @@ def test_copies_share_the_graph(recognizer: Recognizer) -> None:
 
 
 def test_a_detector_that_cannot_be_pickled_is_named(bands: Bundle, sound: np.ndarray) -> None:
-    recognizer = Recognizer(bands, detector=lambda: everything())
+    recognizer = Recognizer(bands, detector=lambda: all_sound_is_speech())
     with pytest.raises(InputError, match=r"detector can't .*load the recogniser in each process"):
         pickle.dumps(recognizer)
     assert copy.deepcopy(recognizer).predict(sound, 16_000) == recognizer.predict(sound, 16_000)
@@ -62,7 +62,7 @@ def test_a_detector_that_cannot_be_pickled_is_named(bands: Bundle, sound: np.nda
 
 def test_a_bundle_that_has_changed_since_is_refused(write_bands: Callable[..., Bundle]) -> None:
     bundle = write_bands()
-    pickled = pickle.dumps(Recognizer(bundle, detector=everything))
+    pickled = pickle.dumps(Recognizer(bundle, detector=all_sound_is_speech))
     write_bundle(replace(bundle, threshold=0.9), bundle.graph.read_bytes(), bundle.folder, "# new")
     with pytest.raises(InputError, match="has changed since this recogniser was pickled"):
         pickle.loads(pickled)

@@ -21,7 +21,7 @@ import liser
 from liser.bundle import Bundle
 from liser.errors import InputError, LiserError, MediaError, NotFoundError
 from liser.runtime import Prediction, Recognizer
-from liser.runtime.vad import everything
+from liser.runtime.vad import all_sound_is_speech
 
 
 def wav_bytes(sound: np.ndarray, rate: int) -> bytes:
@@ -164,7 +164,7 @@ def test_silence_is_given_no_emotion(recognizer: Recognizer, seconds: float) -> 
 
 
 def test_whoever_knows_that_it_is_speech_can_say_so(bands: Bundle) -> None:
-    answer = Recognizer(bands, detector=everything).predict(np.zeros(16_000), 16_000)
+    answer = Recognizer(bands, detector=all_sound_is_speech).predict(np.zeros(16_000), 16_000)
     ((start_s, end_s),) = [(s.start_s, s.end_s) for s in answer.segments]
     assert (start_s, end_s) == (0.0, 1.0)
 

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from liser.errors import InputError
-from liser.runtime.speaker_adaptation import PRIOR_CLIPS, Voice, adapt, log_posteriors, log_softmax
+from liser.runtime.speaker_adaptation import (
+    PRIOR_CLIPS,
+    SpeakerAdapter,
+    adapt_posteriors,
+    log_posteriors,
+    log_softmax,
+)
 
 SEEDS = st.integers(0, 2**31)
 Floats = NDArray[np.float64]
@@ -23,22 +29,22 @@ def answers(seed: int, clips: int = 12, classes: int = 4) -> tuple[Floats, Float
 @settings(max_examples=30, deadline=None)
 def test_it_is_its_formula(seed: int, prior: float) -> None:
     posteriors, mean = answers(seed)
-    z, voice = np.log(posteriors), Voice(mean, prior)
+    z, voice = np.log(posteriors), SpeakerAdapter(mean, prior)
     for t in range(1, len(z) + 1):
         expected = z[t - 1] - (prior * mean + z[:t].sum(0)) / (prior + t)
         expected -= np.log(np.exp(expected).sum())
-        np.testing.assert_allclose(voice.hear(z[t - 1]), expected, atol=1e-9)
+        np.testing.assert_allclose(voice.update(z[t - 1]), expected, atol=1e-9)
 
 
 @given(SEEDS)
 @settings(max_examples=20, deadline=None)
 def test_a_student_that_never_gets_used_to_anybody_takes_its_own_habit_out(seed: int) -> None:
     posteriors, mean = answers(seed)
-    voice = Voice(mean, 1e12)
+    voice = SpeakerAdapter(mean, 1e12)
     expected = log_softmax(np.log(posteriors) - mean)
     for z, one in zip(np.log(posteriors), expected, strict=True):
-        np.testing.assert_allclose(voice.hear(z), one, atol=1e-6)
-    same = adapt(posteriors, ["a", "b"] * 6, mean, prior_clips=1e12)
+        np.testing.assert_allclose(voice.update(z), one, atol=1e-6)
+    same = adapt_posteriors(posteriors, ["a", "b"] * 6, mean, prior_clips=1e12)
     np.testing.assert_allclose(np.log(same), expected, atol=1e-6)
 
 
@@ -46,12 +52,12 @@ def test_a_student_that_never_gets_used_to_anybody_takes_its_own_habit_out(seed:
 @settings(max_examples=20, deadline=None)
 def test_an_average_answer_says_nothing_and_a_first_one_moves_little(seed: int) -> None:
     posteriors, mean = answers(seed)
-    voice = Voice(mean)
+    voice = SpeakerAdapter(mean)
     for _ in range(5):
-        np.testing.assert_allclose(np.exp(voice.hear(mean)), 0.25, atol=1e-9)
+        np.testing.assert_allclose(np.exp(voice.update(mean)), 0.25, atol=1e-9)
     z = np.log(posteriors[0])
     shrunk = PRIOR_CLIPS / (PRIOR_CLIPS + 1) * (z - mean)
-    np.testing.assert_allclose(Voice(mean).hear(z), log_softmax(shrunk), atol=1e-9)
+    np.testing.assert_allclose(SpeakerAdapter(mean).update(z), log_softmax(shrunk), atol=1e-9)
 
 
 @given(SEEDS)
@@ -62,8 +68,8 @@ def test_a_constant_offset_of_a_speaker_is_heard_no_more_in_the_end(seed: int) -
     # what is said of clip after clip varies around the training speakers' mean
     plain = mean + np.tile(np.concatenate([noise := rng.normal(size=(20, 4)), -noise]), (50, 1))
     offset = rng.normal(0, 2, 4)
-    voice, other = Voice(mean), Voice(mean)
-    said = [(voice.hear(log_softmax(z)), other.hear(log_softmax(z + offset))) for z in plain]
+    voice, other = SpeakerAdapter(mean), SpeakerAdapter(mean)
+    said = [(voice.update(log_softmax(z)), other.update(log_softmax(z + offset))) for z in plain]
     first, last = (np.abs(np.exp(a) - np.exp(b)).max() for a, b in (said[0], said[-1]))
     assert last < 0.02
     assert last < first / 3 or first < 0.02
@@ -75,9 +81,9 @@ def test_later_clips_change_no_earlier_answer(seed: int, until: int) -> None:
     posteriors, mean = answers(seed)
     other = posteriors.copy()
     other[until:] = np.random.default_rng(seed + 1).dirichlet(np.ones(4), len(other) - until)
-    ours, theirs = Voice(mean), Voice(mean)
+    ours, theirs = SpeakerAdapter(mean), SpeakerAdapter(mean)
     for a, b in zip(np.log(posteriors[:until]), np.log(other[:until]), strict=True):
-        np.testing.assert_array_equal(ours.hear(a), theirs.hear(b))
+        np.testing.assert_array_equal(ours.update(a), theirs.update(b))
 
 
 @given(SEEDS, st.integers(0, 1000))
@@ -86,32 +92,32 @@ def test_other_speakers_and_their_order_do_not_matter(seed: int, own: int) -> No
     posteriors, mean = answers(seed, clips=30)
     rng = np.random.default_rng(seed)
     speakers = [str(s) for s in rng.choice(["a", "b", "c"], 30)]
-    whole = adapt(posteriors, speakers, mean, own)
+    whole = adapt_posteriors(posteriors, speakers, mean, own)
     mine = np.flatnonzero(np.array(speakers) == "b")
-    alone = adapt(posteriors[mine], ["b"] * len(mine), mean, own)
+    alone = adapt_posteriors(posteriors[mine], ["b"] * len(mine), mean, own)
     np.testing.assert_array_equal(whole[mine], alone)
     order = np.concatenate([rng.permutation(np.setdiff1d(np.arange(30), mine)), mine])
-    moved = adapt(posteriors[order], [speakers[i] for i in order], mean, own)
+    moved = adapt_posteriors(posteriors[order], [speakers[i] for i in order], mean, own)
     np.testing.assert_array_equal(moved[len(order) - len(mine) :], alone)
     np.testing.assert_allclose(whole.sum(1), 1)
 
 
 def test_the_order_of_a_speakers_clips_comes_from_the_seed() -> None:
     posteriors, mean = answers(0)
-    said = [adapt(posteriors, ["a"] * 12, mean, seed) for seed in (0, 0, 1)]
+    said = [adapt_posteriors(posteriors, ["a"] * 12, mean, seed) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(said[0], said[1])
     assert not np.array_equal(said[0], said[2])
 
 
 def test_a_posterior_of_nought_does_no_harm() -> None:
     assert np.isfinite(log_posteriors(np.array([[0.0, 1.0]]))).all()
-    adapted = adapt(np.array([[0.0, 1.0], [1.0, 0.0]]), ["a", "a"], np.log([0.5, 0.5]))
+    adapted = adapt_posteriors(np.array([[0.0, 1.0], [1.0, 0.0]]), ["a", "a"], np.log([0.5, 0.5]))
     assert np.isfinite(adapted).all()
 
 
 def test_what_does_not_fit_is_refused() -> None:
     posteriors, mean = answers(0)
     with pytest.raises(InputError, match=r"not \(3,\) and 12"):
-        adapt(posteriors, ["a"] * 12, mean[:3])
+        adapt_posteriors(posteriors, ["a"] * 12, mean[:3])
     with pytest.raises(InputError, match=r"not \(4,\) and 11"):
-        adapt(posteriors, ["a"] * 11, mean)
+        adapt_posteriors(posteriors, ["a"] * 11, mean)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from liser.bundle import WINDOW_S
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, Stream
-from liser.runtime.speaker_adaptation import Voice
-from liser.runtime.stream import Tape
-from liser.runtime.vad import everything
+from liser.runtime.speaker_adaptation import SpeakerAdapter
+from liser.runtime.stream import AudioBuffer
+from liser.runtime.vad import all_sound_is_speech
 
 
 def stream_of(recognizer: Recognizer, sound: np.ndarray, edges: list[int], rate: int) -> Prediction:
@@ -100,11 +100,11 @@ def test_listening_tells_of_what_is_not_finished(hears_loudness: Recognizer, tal
 
 
 def test_one_speaker_s_voice_is_got_used_to(hears_loudness: Recognizer, talk) -> None:
-    """Segment after segment, through all recordings, as `Voice` says; the others go on."""
+    """Segment after segment, through all recordings, as `SpeakerAdapter` says; the others go on."""
     sound = talk((0.2, 0.7), (0.9, 0.4), (0.9, 0.6))
     plain, recognizer = hears_loudness.predict(sound, 16_000), hears_loudness.for_one_speaker()
     assert recognizer.one_speaker and not hears_loudness.one_speaker
-    voice = Voice(recognizer.bundle.mean_log_posterior)
+    voice = SpeakerAdapter(recognizer.bundle.mean_log_posterior)
     for answer in [recognizer.predict(sound, 16_000) for _ in range(2)]:
         assert len(answer.segments) == 3
         for heard, own in zip(answer.segments, plain.segments, strict=True):
@@ -144,7 +144,7 @@ def test_a_flushed_stream_is_over(hears_loudness: Recognizer, talk) -> None:
 
 @pytest.mark.parametrize("window_s", WINDOW_S)
 def test_the_shortest_and_the_longest_window_are_heard(write_bands, talk, window_s: float) -> None:
-    recognizer = Recognizer(write_bands(window_s=window_s), detector=everything)
+    recognizer = Recognizer(write_bands(window_s=window_s), detector=all_sound_is_speech)
     answer = recognizer.predict(talk((0.2, 70.0)), 16_000)
     assert answer.label is not None
     assert all(s.end_s - s.start_s <= window_s + 1e-6 for s in answer.segments)
@@ -180,7 +180,7 @@ def feed_slowly(stream: Stream, sound: np.ndarray) -> None:
 
 
 def test_the_tape_keeps_what_is_needed() -> None:
-    tape = Tape(100)
+    tape = AudioBuffer(100)
     for start in range(0, 1000, 50):
         tape.append(np.arange(start, start + 50, dtype=np.float32))
         tape.forget(max(0.0, (start - 100) / 100))
@@ -190,7 +190,7 @@ def test_the_tape_keeps_what_is_needed() -> None:
 
 def test_the_tape_lets_go_of_unbroken_speech() -> None:
     """Whoever never pauses leaves one block behind, each time that a piece is cut from the tape."""
-    tape, kept = Tape(100), list[int]()
+    tape, kept = AudioBuffer(100), list[int]()
     for start in range(0, 10_000, 50):
         tape.append(np.arange(start, start + 50, dtype=np.float32))
         if start % 200 == 0:

@@ -7,12 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liser.runtime.vad import FRAME, FRAME_S, MARGIN_S, SHORTEST_S, Pieces, everything, silero
+from liser.runtime.vad import (
+    FRAME,
+    FRAME_S,
+    MARGIN_S,
+    SHORTEST_S,
+    SpeechSegmenter,
+    all_sound_is_speech,
+    silero,
+)
 
 
 def pieces(*parts: tuple[float, float], window_s: float = 3.0) -> list[tuple[float, float]]:
     """Let speech begin after each gap and last: (seconds of gap, seconds of speech) …"""
-    finder, found, frames = Pieces(window_s), [], 0
+    finder, found, frames = SpeechSegmenter(window_s), [], 0
     for gap_s, speech_s in parts:
         for seconds, probability in ((gap_s, 0.01), (speech_s, 0.9)):
             for _ in range(round(seconds / FRAME_S)):
@@ -48,9 +56,9 @@ def test_a_long_pause_ends_a_stretch_and_a_short_one_does_where_enough_was_said(
 
 
 def test_doubt_goes_on_what_it_would_not_begin() -> None:
-    finder = Pieces(3.0)
+    finder = SpeechSegmenter(3.0)
     assert [finder.hear(0.2) for _ in range(50)] == [[]] * 50 and finder.end(9.0) == []
-    finder = Pieces(3.0)
+    finder = SpeechSegmenter(3.0)
     for probability in (0.9, *[0.2] * 30):
         finder.hear(probability)
     assert finder.end(9.0) == [(0.0, pytest.approx(31 * FRAME_S + MARGIN_S))]
@@ -79,7 +87,7 @@ def test_pieces_are_in_order_apart_and_no_longer_than_a_window(parts, window_s: 
 
 @given(st.lists(st.floats(0.0, 1.0), max_size=600), st.floats(0.5, 5.0))
 def test_a_piece_is_known_soon_and_begins_in_what_is_needed(probabilities, window_s: float) -> None:
-    finder = Pieces(window_s)
+    finder = SpeechSegmenter(window_s)
     for number, probability in enumerate(probabilities, 1):
         needed_from_s, now_s = finder.needed_from_s, number * FRAME_S
         for start_s, end_s in finder.hear(probability):
@@ -93,7 +101,7 @@ def test_silero_hears_speech_at_any_level_and_nothing_in_noise(speech: np.ndarra
     noise = rng.normal(size=len(speech))
 
     def heard_s(sound: np.ndarray) -> float:
-        detector, finder, found = make(), Pieces(6.0), []
+        detector, finder, found = make(), SpeechSegmenter(6.0), []
         for start in range(0, len(sound) - FRAME + 1, FRAME):
             found += finder.hear(detector(sound[start : start + FRAME].astype(np.float32)))
         return sum(b - a for a, b in found + finder.end(len(sound) / 16_000))
@@ -114,7 +122,7 @@ def test_each_recording_has_a_detector_of_its_own(speech: np.ndarray) -> None:
 
 
 def test_everything_is_speech_where_that_is_known() -> None:
-    assert everything()(np.zeros(FRAME, np.float32)) == 1.0
+    assert all_sound_is_speech()(np.zeros(FRAME, np.float32)) == 1.0
 
 
 @pytest.mark.shared
@@ -125,7 +133,7 @@ def test_acted_clips_are_heard_whole_whispered_or_shouted(shared: Path) -> None:
     make, kept = silero(), []
     for file in files:
         sound = load_audio(file, 16_000)
-        detector, finder, found = make(), Pieces(6.0), []
+        detector, finder, found = make(), SpeechSegmenter(6.0), []
         for start in range(0, len(sound) - FRAME + 1, FRAME):
             found += finder.hear(detector(sound[start : start + FRAME]))
         found += finder.end(len(sound) / 16_000)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liser.students.augment import SILENCE, augment, crop, disturb
+from liser.students.augment import SILENCE, augment, crop, perturb
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -101,7 +101,7 @@ def longest_hidden(change: Callable[..., torch.Tensor], hop_ms: float) -> int:
     return longest
 
 
-@pytest.mark.parametrize(("change", "widest"), [(augment, 40), (disturb, 10)])
+@pytest.mark.parametrize(("change", "widest"), [(augment, 40), (perturb, 10)])
 def test_as_much_time_is_hidden_whatever_the_hop(
     change: Callable[..., torch.Tensor], widest: int
 ) -> None:

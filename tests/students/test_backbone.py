@@ -1,4 +1,4 @@
-"""A trunk comes back the same, gives what it has and no more, or says why it can't."""
+"""A backbone comes back the same, gives what it has and no more, or says why it can't."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,13 @@ import torch
 from liser.config import Frontend
 from liser.errors import DamagedError, InputError, NotFoundError, StorageError
 from liser.storage import with_checksum
-from liser.students.backbone import Trunk, inherited_of, is_made, load_trunk, save_trunk
+from liser.students.backbone import (
+    Backbone,
+    is_complete,
+    load_backbone,
+    save_backbone,
+    transferred_weights,
+)
 from liser.students.cnn import Cnn
 from liser.students.transformer import Transformer
 
@@ -22,26 +28,26 @@ def student(seed: int, width: int = 24, classes: int = 3) -> Transformer:
     return Transformer(classes, 16, (12, 20), width, 1, 32, 2, 8)
 
 
-def trunk(seed: int = 0) -> Trunk:
-    state = inherited_of(student(seed))
-    return Trunk(state, "nano", FRONTEND, {"encoder": "wéé", "clips": {"made": 3}})
+def backbone(seed: int = 0) -> Backbone:
+    state = transferred_weights(student(seed))
+    return Backbone(state, "nano", FRONTEND, {"encoder": "wéé", "clips": {"made": 3}})
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    ours = trunk()
-    save_trunk(ours, tmp_path / "new" / "trunk")
-    back = load_trunk(tmp_path / "new" / "trunk")
+    ours = backbone()
+    save_backbone(ours, tmp_path / "new" / "backbone")
+    back = load_backbone(tmp_path / "new" / "backbone")
     assert (back.student, back.frontend, back.provenance) == ("nano", FRONTEND, ours.provenance)
     assert back.fingerprint == ours.fingerprint
     assert back.state.keys() == ours.state.keys()
     assert all(torch.equal(back.state[name], ours.state[name]) for name in ours.state)
-    assert {f.name for f in (tmp_path / "new" / "trunk").iterdir()} == {
-        *("trunk.json", "trunk.safetensors")
+    assert {f.name for f in (tmp_path / "new" / "backbone").iterdir()} == {
+        *("backbone.json", "backbone.safetensors")
     }
 
 
 def test_the_fingerprint_hangs_on_where_it_comes_from() -> None:
-    ours = trunk()
+    ours = backbone()
     others = [
         replace(ours, student="other"),
         replace(ours, frontend=Frontend(mels=16)),
@@ -51,10 +57,10 @@ def test_the_fingerprint_hangs_on_where_it_comes_from() -> None:
 
 
 def test_only_inherited_weights_are_given() -> None:
-    ours, fresh, before = trunk(0), student(1, classes=5), student(1, classes=5).state_dict()
+    ours, fresh, before = backbone(0), student(1, classes=5), student(1, classes=5).state_dict()
     ours.give(fresh, "nano", FRONTEND)
     for name, value in fresh.state_dict().items():
-        inherited = name.split(".")[0] in Transformer.inherited
+        inherited = name.split(".")[0] in Transformer.transferred
         assert torch.equal(value, ours.state[name] if inherited else before[name]), name
         assert (name in ours.state) == inherited
     given = [n for n, v in before.items() if n in ours.state and not torch.equal(v, ours.state[n])]
@@ -62,7 +68,7 @@ def test_only_inherited_weights_are_given() -> None:
 
 
 def test_a_student_that_cannot_inherit_has_nothing_to_keep() -> None:
-    assert inherited_of(Cnn(3, 16, (4, 8), 8)) == {}
+    assert transferred_weights(Cnn(3, 16, (4, 8), 8)) == {}
 
 
 @pytest.mark.parametrize(
@@ -77,23 +83,23 @@ def test_another_kind_of_student_is_refused(name: str, frontend: Frontend, words
     fresh = student(1)
     before = {n: v.clone() for n, v in fresh.state_dict().items()}
     with pytest.raises(InputError, match=words):
-        trunk().give(fresh, name, frontend)
+        backbone().give(fresh, name, frontend)
     assert all(torch.equal(v, before[n]) for n, v in fresh.state_dict().items())
 
 
 def test_a_student_of_the_same_name_and_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match="doesn't fit a student 'nano'"):
-        trunk().give(student(1, width=32), "nano", FRONTEND)
+        backbone().give(student(1, width=32), "nano", FRONTEND)
 
 
-@pytest.mark.parametrize("lost", ["trunk.json", "trunk.safetensors"])
+@pytest.mark.parametrize("lost", ["backbone.json", "backbone.safetensors"])
 def test_a_folder_without_a_trunk_says_what_is_missing(tmp_path: Path, lost: str) -> None:
-    with pytest.raises(NotFoundError, match=r"trunk\.json is missing"):
-        load_trunk(tmp_path)
-    save_trunk(trunk(), tmp_path)
+    with pytest.raises(NotFoundError, match=r"backbone\.json is missing"):
+        load_backbone(tmp_path)
+    save_backbone(backbone(), tmp_path)
     (tmp_path / lost).unlink()
     with pytest.raises(NotFoundError, match=f"{lost} is missing"):
-        load_trunk(tmp_path)
+        load_backbone(tmp_path)
 
 
 def _without(record: dict[str, object], name: str) -> dict[str, object]:
@@ -101,8 +107,8 @@ def _without(record: dict[str, object], name: str) -> dict[str, object]:
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    save_trunk(trunk(), tmp_path)
-    path, weights = tmp_path / "trunk.json", tmp_path / "trunk.safetensors"
+    save_backbone(backbone(), tmp_path)
+    path, weights = tmp_path / "backbone.json", tmp_path / "backbone.safetensors"
     good, record = path.read_text("utf-8"), json.loads(path.read_text("utf-8"))
     for text, words in (
         ("{}", "has format None"),
@@ -112,50 +118,52 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     ):
         path.write_text(text, "utf-8")
         with pytest.raises(InputError, match=words):
-            load_trunk(tmp_path)
+            load_backbone(tmp_path)
     path.write_text(json.dumps({**record, "format": 9}), "utf-8")
-    with pytest.raises(InputError, match=r"^the trunk in .* has format 9, this liser reads 2;"):
-        load_trunk(tmp_path)
+    with pytest.raises(InputError, match=r"^the backbone in .* has format 9, this liser reads 2;"):
+        load_backbone(tmp_path)
     for text in ("{", "[1]", good.replace("provenance", "provenancf")):
         path.write_text(text, "utf-8")
-        with pytest.raises(DamagedError, match=r"trunk\.json is damaged"):
-            load_trunk(tmp_path)
+        with pytest.raises(DamagedError, match=r"backbone\.json is damaged"):
+            load_backbone(tmp_path)
     path.write_text(good, "utf-8")
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(DamagedError, match=r"trunk\.safetensors is damaged .*make the trunk again"):
-        load_trunk(tmp_path)
+    with pytest.raises(
+        DamagedError, match=r"backbone\.safetensors is damaged .*make the backbone again"
+    ):
+        load_backbone(tmp_path)
 
 
 def test_a_damaged_one_is_none_and_the_log_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not is_made(tmp_path)
-    save_trunk(trunk(), tmp_path)
-    assert is_made(tmp_path)
-    weights = tmp_path / "trunk.safetensors"
+    assert not is_complete(tmp_path)
+    save_backbone(backbone(), tmp_path)
+    assert is_complete(tmp_path)
+    weights = tmp_path / "backbone.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     assert not caplog.text
-    assert not is_made(tmp_path)
+    assert not is_complete(tmp_path)
     assert f"{weights} is damaged" in caplog.text
-    save_trunk(trunk(), tmp_path)
-    assert is_made(tmp_path)
+    save_backbone(backbone(), tmp_path)
+    assert is_complete(tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
-        save_trunk(trunk(), tmp_path / "file")
+        save_backbone(backbone(), tmp_path / "file")
 
 
 def test_a_trained_student_recalls_as_much_of_it_as_is_asked() -> None:
-    ours, trained = trunk(0), student(1)
+    ours, trained = backbone(0), student(1)
     before = {name: value.clone() for name, value in trained.state_dict().items()}
-    ours.recall(trained, 0.25)
+    ours.interpolate(trained, 0.25)
     for name, value in trained.state_dict().items():
         if name in ours.state:
             expected = 0.75 * before[name] + 0.25 * ours.state[name]
             torch.testing.assert_close(value, expected)
         else:
             assert torch.equal(value, before[name]), name
-    ours.recall(trained, 1.0)
+    ours.interpolate(trained, 1.0)
     assert all(torch.equal(trained.state_dict()[name], own) for name, own in ours.state.items())

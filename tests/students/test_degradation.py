@@ -13,7 +13,7 @@ from liser.config import Frontend
 from liser.media.degrade import DEGRADATIONS
 from liser.students import degradation as bad
 from liser.students.augment import SILENCE
-from liser.students.degradation import harden, to_logmel, to_power
+from liser.students.degradation import degrade_logmel, to_logmel, to_power
 from liser.students.frontend import LogMel
 
 SETTINGS = Frontend()
@@ -34,10 +34,10 @@ def spoken(voice: Callable[..., np.ndarray], seed: int = 0) -> np.ndarray:
 
 MODELS: dict[str, Callable[[Tensor], Tensor]] = {
     "telephone": lambda p: bad.limit_band(p, one(300), one(3400), SETTINGS),
-    "pink-noise-5db": lambda p: bad.drown(p, one(5), one(1), SETTINGS, rng()),
-    "pink-noise-20db": lambda p: bad.drown(p, one(20), one(1), SETTINGS, rng()),
-    "reverb-0.3s": lambda p: bad.ring(p, one(0.3), one(5), SETTINGS),
-    "reverb-0.8s": lambda p: bad.ring(p, one(0.8), one(0), SETTINGS),
+    "pink-noise-5db": lambda p: bad.add_noise(p, one(5), one(1), SETTINGS, rng()),
+    "pink-noise-20db": lambda p: bad.add_noise(p, one(20), one(1), SETTINGS, rng()),
+    "reverb-0.3s": lambda p: bad.reverberate(p, one(0.3), one(5), SETTINGS),
+    "reverb-0.8s": lambda p: bad.reverberate(p, one(0.8), one(0), SETTINGS),
     "clipping": lambda p: bad.saturate(p, one(0.1), SETTINGS),
 }
 
@@ -90,7 +90,7 @@ def test_noise_is_as_far_below_the_speech_as_it_says() -> None:
     power[:, 60:] = 0.0  # silence, which doesn't count
     _, widths = bad._bands(SETTINGS, power)
     snr = torch.tensor([3.0, 10.0, 20.0])
-    noise = bad.drown(power, snr, torch.tensor([0.0, 1.0, 1.5]), SETTINGS, rng()) - power
+    noise = bad.add_noise(power, snr, torch.tensor([0.0, 1.0, 1.5]), SETTINGS, rng()) - power
     ratio = (power @ widths)[:, :60].mean(1) / (noise @ widths).mean(1)
     assert (10 * ratio.log10()).tolist() == pytest.approx([3, 10, 20], abs=0.7)
 
@@ -125,32 +125,32 @@ def test_shape_and_values_stay_sound(
     x = torch.randn(batch, frames, mels, generator=rng(seed)).clamp(SILENCE, 3)
     x[0, frames // 2 :] = SILENCE
     before = x.clone()
-    y = harden(x, share, Frontend(mels=mels), rng(seed))
+    y = degrade_logmel(x, share, Frontend(mels=mels), rng(seed))
     assert y.shape == x.shape
     assert torch.isfinite(y).all()
     assert y.min() >= SILENCE
     assert y.max() < 8
     assert torch.equal(x, before), "the original was changed"
-    assert torch.equal(y, harden(x, share, Frontend(mels=mels), rng(seed)))
+    assert torch.equal(y, degrade_logmel(x, share, Frontend(mels=mels), rng(seed)))
 
 
 def test_silence_stays_silence() -> None:
-    y = harden(torch.full((8, 60, 40), SILENCE), 1.0, Frontend(mels=40), rng())
+    y = degrade_logmel(torch.full((8, 60, 40), SILENCE), 1.0, Frontend(mels=40), rng())
     assert torch.allclose(y, torch.tensor(SILENCE))
 
 
 def test_as_many_clips_are_struck_as_the_share_says() -> None:
     x = torch.randn(600, 40, 16, generator=rng()).clamp(SILENCE, 2)
-    y = harden(x, 0.1, Frontend(mels=16), rng(1))
+    y = degrade_logmel(x, 0.1, Frontend(mels=16), rng(1))
     untouched = (x == y).all(2).all(1).float().mean()
     assert float(untouched) == pytest.approx(0.9**5, abs=0.06)
-    assert torch.equal(harden(x, 0.0, Frontend(mels=16), rng()), x)
+    assert torch.equal(degrade_logmel(x, 0.0, Frontend(mels=16), rng()), x)
 
 
 def test_noisy_silence_is_heard_before_and_after_the_words() -> None:
     """It is not trimmed away, so every second noisy clip, or more, has words in a part of it."""
     x = torch.full((200, 86, 40), 1.0)
-    y = harden(x, 0.3, Frontend(mels=40), rng(2))
+    y = degrade_logmel(x, 0.3, Frontend(mels=40), rng(2))
     quiet = y.mean(2) < 0.5  # frames that are far below the words
     full = (y.mean(2) > SILENCE + 0.05).all(1)  # and yet no frame is silent
     assert (quiet.any(1) & full).float().mean() > 0.1

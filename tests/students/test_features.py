@@ -16,7 +16,7 @@ from liser.corpora.base import StoredLogMel, Utterance
 from liser.errors import InputError
 from liser.media.audio import probe
 from liser.students.cnn import Cnn
-from liser.students.features import Clips, hear, heard_alike
+from liser.students.features import LogMelFeatures, extract_features, with_uniform_input
 from liser.students.frontend import LogMel, lowest_bands
 
 MELS = Frontend(sample_rate=16_000, window_ms=64.0, hop_ms=16.0, mels=16, low_hz=50.0, high_hz=None)
@@ -38,7 +38,7 @@ def test_each_clip_is_heard_at_its_own_length(tmp_path: Path) -> None:
     lengths = (0.5, 0.05, 1.0)
     utterances = [write(tmp_path / f"{i}.wav", noise(s, i)) for i, s in enumerate(lengths)]
     told = []
-    clips = hear(utterances, MELS, lambda: told.append(1))
+    clips = extract_features(utterances, MELS, lambda: told.append(1))
     assert clips.frames.tolist() == [round(16_000 * s) // 256 + 1 for s in lengths]
     assert clips.logmel.shape == (3, 63, 16)
     assert clips.logmel.dtype == np.float16
@@ -59,7 +59,7 @@ def test_what_cannot_be_heard_is_skipped_counted_and_named(tmp_path: Path) -> No
         write(tmp_path / "mute.wav", np.zeros(8000, np.float32)),
         write(tmp_path / "good.wav", noise(0.5, 0)),
     ]
-    clips = hear(utterances, MELS)
+    clips = extract_features(utterances, MELS)
     assert [(s.id, s.reason) for s in clips.skipped] == [
         ("nofile", "no sound"),
         ("gone", "missing file"),
@@ -73,16 +73,16 @@ def test_what_cannot_be_heard_is_skipped_counted_and_named(tmp_path: Path) -> No
 
 def test_a_corpus_of_which_nothing_can_be_heard_says_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of 1 utterances .* gone: .*gone\.wav"):
-        hear([Utterance("gone", audio=tmp_path / "gone.wav")], MELS)
+        extract_features([Utterance("gone", audio=tmp_path / "gone.wav")], MELS)
     with pytest.raises(InputError, match="none of 0 utterances"):
-        hear([], MELS)
+        extract_features([], MELS)
 
 
 def test_start_and_end_cut_the_clip(tmp_path: Path) -> None:
     sound = noise(1.5, 1)
     whole = write(tmp_path / "whole.wav", sound)
     cut = write(tmp_path / "cut.wav", sound[4000:12_000])
-    clips = hear([replace(whole, start_s=0.25, end_s=0.75), cut], MELS)
+    clips = extract_features([replace(whole, start_s=0.25, end_s=0.75), cut], MELS)
     assert clips.frames.tolist() == [32, 32]
     np.testing.assert_allclose(clips.logmel[0], clips.logmel[1], atol=4e-3)
 
@@ -90,14 +90,14 @@ def test_start_and_end_cut_the_clip(tmp_path: Path) -> None:
 def test_silence_around_the_sound_is_trimmed(tmp_path: Path) -> None:
     silence = np.zeros(16_000, np.float32)
     padded = np.concatenate([silence, noise(0.5, 1), silence])
-    clips = hear([write(tmp_path / "padded.wav", padded)], MELS)
+    clips = extract_features([write(tmp_path / "padded.wav", padded)], MELS)
     # the sound's own 31 frames, those that its edges reach into, and the margin on both sides
     assert 31 + 12 <= clips.frames[0] <= 31 + 12 + 4
 
 
 def test_a_video_is_heard_where_there_is_no_sound_file(tmp_path: Path) -> None:
     utterance = write(tmp_path / "a.wav", noise(0.5, 0))
-    clips = hear([utterance, Utterance("b", video=utterance.audio)], MELS)
+    clips = extract_features([utterance, Utterance("b", video=utterance.audio)], MELS)
     np.testing.assert_array_equal(clips.logmel[0], clips.logmel[1])
 
 
@@ -107,7 +107,7 @@ def test_longer_neighbours_change_no_prediction(tmp_path: Path) -> None:
     torch.manual_seed(0)
     student = Cnn(3, 16, (4, 8), 8)
     rows = np.arange(3)
-    alone, beside = hear(short, MELS), hear([*short, long], MELS)
+    alone, beside = extract_features(short, MELS), extract_features([*short, long], MELS)
     assert beside.logmel.shape[1] > 3 * alone.logmel.shape[1]
     for ours, theirs in zip(
         alone.predict(student, rows), beside.predict(student, rows), strict=True
@@ -123,8 +123,8 @@ def test_what_lies_behind_a_clips_end_is_never_read() -> None:
     torch.manual_seed(0)
     student = Cnn(3, 16, (4, 8), 8)
     rows = np.array([1, 0])
-    clean = Clips(logmel, frames, MELS, ()).predict(student, rows)
-    odd = Clips(poisoned, frames, MELS, ()).predict(student, rows)
+    clean = LogMelFeatures(logmel, frames, MELS, ()).predict(student, rows)
+    odd = LogMelFeatures(poisoned, frames, MELS, ()).predict(student, rows)
     np.testing.assert_array_equal(clean[0], odd[0])
     assert clean[0].shape == (2, 3)
     assert clean[1].shape == (2, 8)
@@ -133,7 +133,7 @@ def test_what_lies_behind_a_clips_end_is_never_read() -> None:
 def test_predictions_come_in_the_order_of_the_rows() -> None:
     frames = np.array([20, 12, 20, 12] * 10)  # those of a length are heard together
     sound = np.random.default_rng(0).normal(size=(40, 20, 16)).astype(np.float16)
-    clips = Clips(sound, frames, MELS, ())
+    clips = LogMelFeatures(sound, frames, MELS, ())
     student = Cnn(3, 16, (4, 8), 8)
     together = clips.predict(student, np.arange(40))
     for row in (7, 0, 38):
@@ -143,7 +143,9 @@ def test_predictions_come_in_the_order_of_the_rows() -> None:
 
 
 def test_a_crop_has_the_length_asked_for_and_is_never_tiny() -> None:
-    clips = Clips(np.zeros((1, 1, 16), np.float16), np.ones(1, np.int64), Frontend(hop_ms=10), ())
+    clips = LogMelFeatures(
+        np.zeros((1, 1, 16), np.float16), np.ones(1, np.int64), Frontend(hop_ms=10), ()
+    )
     assert clips.crop_frames(Training(crop_s=2.0)) == 200
     assert clips.crop_frames(Training(crop_s=0.01)) == 16
 
@@ -180,14 +182,16 @@ def test_a_stored_log_mel_is_heard_like_the_sound(tmp_path: Path, mels: int) -> 
     files = [write(tmp_path / f"{i}.wav", sound) for i, sound in enumerate(voices)]
     rows = store(tmp_path / "kept.npy", voices)
     settings = lowest_bands(STORED, mels)
-    ours = hear(
+    ours = extract_features(
         [replace(u, audio=None, logmel=s) for u, s in zip(files, rows, strict=True)], settings
     )
-    theirs = hear(files, settings)
+    theirs = extract_features(files, settings)
     assert ours.frames.tolist() == theirs.frames.tolist()
     difference = np.abs(ours.logmel.astype(float) - theirs.logmel.astype(float))
     assert difference.mean() < 0.02
-    both = hear([replace(u, logmel=s) for u, s in zip(files, rows[::-1], strict=True)], settings)
+    both = extract_features(
+        [replace(u, logmel=s) for u, s in zip(files, rows[::-1], strict=True)], settings
+    )
     np.testing.assert_array_equal(both.logmel, theirs.logmel)  # the file goes first
 
 
@@ -196,8 +200,8 @@ def test_of_a_stored_log_mel_a_student_may_hear_every_other_frame(tmp_path: Path
     files = [write(tmp_path / f"{i}.wav", sound) for i, sound in enumerate(voices)]
     rows = store(tmp_path / "kept.npy", voices)
     settings = STORED.model_copy(update={"hop_ms": 2 * STORED.hop_ms})
-    ours = hear([Utterance(str(s.row), logmel=s) for s in rows], settings)
-    theirs = hear(files, settings)
+    ours = extract_features([Utterance(str(s.row), logmel=s) for s in rows], settings)
+    theirs = extract_features(files, settings)
     assert ours.frames.tolist() == theirs.frames.tolist()
     assert ours.frames.max() < 40
     difference = np.abs(ours.logmel.astype(float) - theirs.logmel.astype(float))
@@ -207,7 +211,7 @@ def test_of_a_stored_log_mel_a_student_may_hear_every_other_frame(tmp_path: Path
 def test_a_stored_log_mel_needs_its_own_front_end(tmp_path: Path) -> None:
     (row,) = store(tmp_path / "kept.npy", [voice(0)])
     with pytest.raises(InputError, match=r"sample_rate = 22050, window_ms = 92\.88, .*mels = 128"):
-        hear([Utterance("a", logmel=row)], MELS)
+        extract_features([Utterance("a", logmel=row)], MELS)
 
 
 def test_a_constant_log_mel_is_a_skip(tmp_path: Path) -> None:
@@ -215,7 +219,7 @@ def test_a_constant_log_mel_is_a_skip(tmp_path: Path) -> None:
     kept = np.load(tmp_path / "kept.npy")
     kept[1] = 128
     np.save(tmp_path / "kept.npy", kept)
-    clips = hear([Utterance(str(s.row), logmel=s) for s in rows], STORED)
+    clips = extract_features([Utterance(str(s.row), logmel=s) for s in rows], STORED)
     assert [(s.id, s.reason) for s in clips.skipped] == [("1", "silent")]
     assert clips.heard.tolist() == [True, False]
 
@@ -226,8 +230,8 @@ def test_cremads_stored_log_mels_are_what_its_recordings_sound_like(shared: Path
     files = [u for u in corpus.utterances if u.audio is not None]
     assert len(files) == 69
     settings = lowest_bands(STORED, 116)
-    theirs = hear(files, settings)
-    ours = hear([replace(u, audio=None) for u in files], settings)
+    theirs = extract_features(files, settings)
+    ours = extract_features([replace(u, audio=None) for u in files], settings)
     agreements: list[float] = []
     for row, u in enumerate(files):
         if probe(Path(str(u.audio))).duration_s > 3:  # the stored ones end there
@@ -247,6 +251,6 @@ def test_some_files_beside_stored_log_mels_tell_nothing(tmp_path: Path) -> None:
     file = tmp_path / "a.wav"
     stored, both = Utterance("a", logmel=row), Utterance("b", audio=file, video=file, logmel=row)
     alone = Utterance("c", audio=file)
-    assert heard_alike([stored, both]) == [stored, replace(stored, id="b")]
+    assert with_uniform_input([stored, both]) == [stored, replace(stored, id="b")]
     for as_they_are in ([both], [alone], [alone, both], [stored, alone]):
-        assert heard_alike(as_they_are) == as_they_are
+        assert with_uniform_input(as_they_are) == as_they_are

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from liser.students.readout import Readout
+from liser.students.readout import LinearProbe
 from liser.students.registry import build_student
 
 
@@ -17,7 +17,7 @@ def features(n: int = 120, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(scaled).float(), torch.from_numpy(np.eye(3)[truth]).float()
 
 
-def said(readout: Readout, x: torch.Tensor) -> np.ndarray:
+def said(readout: LinearProbe, x: torch.Tensor) -> np.ndarray:
     with torch.inference_mode():
         return readout(x).softmax(-1).numpy()
 
@@ -26,7 +26,7 @@ def said(readout: Readout, x: torch.Tensor) -> np.ndarray:
 def test_it_is_the_regression_of_scaled_features(penalty: float) -> None:
     x, target = features()
     weight = torch.rand(len(x), generator=torch.Generator().manual_seed(0))
-    readout = Readout(5, 3)
+    readout = LinearProbe(5, 3)
     readout.fit(x, target, weight, penalty)
     scaled = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
     share = (weight / weight.sum()).numpy()
@@ -38,7 +38,7 @@ def test_it_is_the_regression_of_scaled_features(penalty: float) -> None:
 def test_soft_targets_are_what_is_said_on_average() -> None:
     x, target = features()
     soft = 0.7 * target + 0.1
-    readout = Readout(5, 3)
+    readout = LinearProbe(5, 3)
     readout.fit(x, soft, torch.ones(len(x)), 0.1)
     np.testing.assert_allclose(said(readout, x).mean(0), soft.mean(0).numpy(), atol=1e-4)
 
@@ -46,7 +46,7 @@ def test_soft_targets_are_what_is_said_on_average() -> None:
 def test_what_a_clip_without_weight_is_taught_changes_nothing() -> None:
     x, target = features()
     weight = (torch.arange(len(x)) < 60).float()
-    ours, theirs = Readout(5, 3), Readout(5, 3)
+    ours, theirs = LinearProbe(5, 3), LinearProbe(5, 3)
     ours.fit(x, target, weight, 0.1)
     theirs.fit(x, torch.where(weight[:, None] > 0, target, target.roll(1, 1)), weight, 0.1)
     np.testing.assert_allclose(said(ours, x), said(theirs, x), atol=1e-6)

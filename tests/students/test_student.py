@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from liser.config import Frontend
 from liser.errors import DamagedError, InputError, NotFoundError, StorageError
 from liser.storage import with_checksum
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student, softmax
 
@@ -30,9 +30,9 @@ def student(temperature: float = 1.5) -> Student:
     return Student(module.eval(), "tiny", LABELS, frontend, temperature, made, mean)
 
 
-def clips() -> Clips:
+def clips() -> LogMelFeatures:
     logmel = np.random.default_rng(0).normal(size=(4, 30, 16)).astype(np.float16)
-    return Clips(logmel, np.full(4, 30), Frontend(mels=16), ())
+    return LogMelFeatures(logmel, np.full(4, 30), Frontend(mels=16), ())
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:

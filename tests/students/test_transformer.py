@@ -93,5 +93,5 @@ def test_attention_is_the_softmax_of_scaled_products(training: bool) -> None:
 def test_what_may_be_inherited_are_parts_of_it() -> None:
     student = small()
     names = {name.split(".")[0] for name in student.state_dict()}
-    assert set(Transformer.inherited) < names
-    assert names - set(Transformer.inherited) == {"pool", "embed", "classify", "readout"}
+    assert set(Transformer.transferred) < names
+    assert names - set(Transformer.transferred) == {"pool", "embed", "classify", "readout"}

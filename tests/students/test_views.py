@@ -11,22 +11,22 @@ import torch
 from liser.config import Distillation, Frontend
 from liser.errors import InputError
 from liser.storage import with_checksum
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
-from liser.students.views import AS_SAID, Averaged, Variants, at_tempo, shifted
+from liser.students.views import SINGLE_VIEW, AveragedOverViews, Views, at_tempo, shifted
 
 THREE = (0.9, 1.0, 1.1)
-FIVE = Variants(THREE, (-0.03, 0.03))
+FIVE = Views(THREE, (-0.03, 0.03))
 
 
-def student(variants: Variants = FIVE, size: str = "tiny") -> Student:
+def student(views: Views = FIVE, size: str = "tiny") -> Student:
     torch.manual_seed(0)
     module = build_student(size, 3, 32).eval()
     with torch.no_grad():
         module.classify[-1].weight.mul_(50)  # a fresh one hardly minds what it hears
     labels = ("sad", "happy", "angry")
-    return Student(module, size, labels, Frontend(mels=32), 1.3, {}, (0.0,) * 3, variants)
+    return Student(module, size, labels, Frontend(mels=32), 1.3, {}, (0.0,) * 3, views)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 50, 101])
@@ -53,7 +53,7 @@ def test_it_says_the_mean_of_what_it_hears() -> None:
     module = student().module
     logmel = torch.randn(2, 40, 32)
     with torch.inference_mode():
-        logits, embedding = Averaged(module, FIVE)(logmel)
+        logits, embedding = AveragedOverViews(module, FIVE)(logmel)
         heard = [at_tempo(logmel, tempo) for tempo in THREE]
         each = [module(x) for x in (*heard, shifted(logmel, -0.03), shifted(logmel, 0.03))]
     mean = torch.stack([own.log_softmax(-1) for own, _ in each]).mean(0)
@@ -62,8 +62,8 @@ def test_it_says_the_mean_of_what_it_hears() -> None:
 
 
 def test_one_variant_is_the_student_itself() -> None:
-    plain = student(AS_SAID)
-    assert plain.answering is plain.module
+    plain = student(SINGLE_VIEW)
+    assert plain.inference_module is plain.module
     assert len(FIVE) == 5
     assert not {"tempi", "shifts"} & set(Distillation().model_dump())
     assert Distillation(tempi=THREE).model_dump()["tempi"] == THREE
@@ -78,18 +78,18 @@ def test_one_variant_is_the_student_itself() -> None:
 def test_a_kept_student_still_hears_its_variants(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     logmel = rng.normal(size=(4, 60, 32)).astype(np.float16)
-    clips = Clips(logmel, np.array([60, 1, 2, 33]), Frontend(mels=32), ())
+    clips = LogMelFeatures(logmel, np.array([60, 1, 2, 33]), Frontend(mels=32), ())
     ours, rows = student(), np.arange(4)
     save_student(ours, tmp_path / "five")
     again = load_student(tmp_path / "five")
-    assert again.variants == FIVE
+    assert again.views == FIVE
     np.testing.assert_array_equal(again.posteriors(clips, rows), ours.posteriors(clips, rows))
-    plain = replace(ours, variants=AS_SAID)
+    plain = replace(ours, views=SINGLE_VIEW)
     assert np.abs(plain.posteriors(clips, rows[:1]) - ours.posteriors(clips, rows[:1])).max() > 1e-4
     save_student(plain, tmp_path / "plain")
     kept = json.loads((tmp_path / "plain" / "student.json").read_text("utf-8"))
     assert not {"tempi", "shifts"} & set(kept)
-    assert load_student(tmp_path / "plain").variants == AS_SAID
+    assert load_student(tmp_path / "plain").views == SINGLE_VIEW
 
 
 @pytest.mark.parametrize("tempi", [[], [0.0, 1.0], "fast"])
@@ -113,7 +113,7 @@ def test_an_exported_graph_does_too(size: str) -> None:
     graph = graph_of(ours)
     lost = [one["logits"] for one in parity(ours, graph, (0.01, 0.5, 3.0))["differences"]]
     assert max(lost) < TOLERANCE
-    plain = replace(ours, variants=AS_SAID)
+    plain = replace(ours, views=SINGLE_VIEW)
     assert max(one["logits"] for one in parity(plain, graph, (3.0,))["differences"]) > 1e-3
     assert len(graph) < 1.5 * len(graph_of(plain)), "weights are stored once"
 
@@ -127,6 +127,6 @@ def test_a_graph_stands_for_the_student_and_its_variants() -> None:
     ours = student()
     rng = np.random.default_rng(0)
     logmel = rng.normal(size=(2, 60, 32)).astype(np.float16)
-    clips = Clips(logmel, np.array([60, 33]), Frontend(mels=32), ())
+    clips = LogMelFeatures(logmel, np.array([60, 33]), Frontend(mels=32), ())
     said = as_exported("a", ours).heard_through.posteriors(clips, np.arange(2))
     np.testing.assert_allclose(said, ours.posteriors(clips, np.arange(2)), atol=1e-4)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from liser.config import Heads
 from liser.errors import InputError
 from liser.metrics import confusion, ece, uar
-from liser.targets.fusion import View, _aligned, _fused, posteriors, views
+from liser.targets.fusion import TeacherFeatures, _aligned, _fused, posteriors, teacher_features
 from liser.targets.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -26,14 +26,14 @@ def truth_of(n: int = 240) -> Ints:
     return np.arange(n) % CLASSES
 
 
-def seen(truth: Ints, codes: Floats, noise: float, seed: int) -> View:
+def seen(truth: Ints, codes: Floats, noise: float, seed: int) -> TeacherFeatures:
     """A view whose features are its class's code and noise."""
     rng = np.random.default_rng(seed)
     features = codes[truth] + rng.normal(0, noise, (len(truth), codes.shape[1]))
-    return View(features, np.ones(len(truth), np.bool_))
+    return TeacherFeatures(features, np.ones(len(truth), np.bool_))
 
 
-def good(truth: Ints, noise: float = 0.5, seed: int = 0) -> View:
+def good(truth: Ints, noise: float = 0.5, seed: int = 0) -> TeacherFeatures:
     return seen(truth, np.eye(CLASSES, 6) * 2, noise, seed)
 
 
@@ -211,8 +211,8 @@ def test_views_are_fitted_without_test_speakers() -> None:
     embeddings = clean.embeddings.copy()
     embeddings[100:] *= np.random.default_rng(1).normal(0, 50, (20, 12)).astype(np.float32)
     for heads in (HEADS, Heads(components=8, speaker_normalisation=False)):
-        (before,) = views([clean], speakers, fit, heads)
-        (after,) = views([replace(clean, embeddings=embeddings)], speakers, fit, heads)
+        (before,) = teacher_features([clean], speakers, fit, heads)
+        (after,) = teacher_features([replace(clean, embeddings=embeddings)], speakers, fit, heads)
         if heads.speaker_normalisation:
             np.testing.assert_allclose(after.features[:100], before.features[:100], atol=1e-9)
         else:  # without it, all clips share their statistics
@@ -223,7 +223,7 @@ def test_a_clip_that_one_view_lacks_is_told_by_the_other() -> None:
     truth = truth_of()
     face = good(truth)
     gaps = np.arange(len(truth)) % 3 == 0
-    holes = View(np.where(gaps[:, None], 0.0, good(truth, 0.5, 1).features), ~gaps)
+    holes = TeacherFeatures(np.where(gaps[:, None], 0.0, good(truth, 0.5, 1).features), ~gaps)
     labels, fit = few(truth, 6), everyone(truth)
     said = posteriors([face, holes], labels, CLASSES, fit, HEADS)
     assert score(said[gaps], truth[gaps]) > 0.9
@@ -234,7 +234,7 @@ def test_a_clip_that_one_view_lacks_is_told_by_the_other() -> None:
 def test_a_clip_that_no_view_holds_gets_the_prior() -> None:
     truth = truth_of()
     gaps = np.arange(len(truth)) >= 200
-    pair = [View(good(truth, 0.5, i).features, ~gaps) for i in range(2)]
+    pair = [TeacherFeatures(good(truth, 0.5, i).features, ~gaps) for i in range(2)]
     labels = few(truth, 4, upto=200)
     labels[np.flatnonzero(truth[:200] == 0)[:24]] = 0
     said = posteriors(pair, labels, CLASSES, everyone(truth), PLAIN)[gaps]
@@ -322,14 +322,16 @@ def test_speaker_normalisation_takes_speakers_out() -> None:
     scores = {}
     for norm in (True, False):
         heads = Heads(components=8, speaker_normalisation=norm)
-        found = posteriors(views([loud], speakers, fit, heads), labels, CLASSES, fit, heads)
+        found = posteriors(
+            teacher_features([loud], speakers, fit, heads), labels, CLASSES, fit, heads
+        )
         scores[norm] = score(found[40:], truth[40:])
     assert scores[True] > 0.9
     assert scores[True] > scores[False] + 0.2
     # what is left is what there would be without any offset or scale of the speakers
     np.testing.assert_allclose(
-        np.abs(views([loud], speakers, fit, HEADS)[0].features),
-        np.abs(views([same], speakers, fit, HEADS)[0].features),
+        np.abs(teacher_features([loud], speakers, fit, HEADS)[0].features),
+        np.abs(teacher_features([same], speakers, fit, HEADS)[0].features),
         atol=1e-3,
     )
 
@@ -338,9 +340,9 @@ def test_clips_without_a_speaker_are_normalised_together() -> None:
     truth = truth_of()
     nobody: list[str | None] = [None] * len(truth)
     targets = table(truth, nobody)
-    (together,) = views([targets], nobody, everyone(truth), HEADS)
+    (together,) = teacher_features([targets], nobody, everyone(truth), HEADS)
     plain = Heads(components=8, speaker_normalisation=False)
-    (never,) = views([targets], ["a"] * len(truth), everyone(truth), plain)
+    (never,) = teacher_features([targets], ["a"] * len(truth), everyone(truth), plain)
     np.testing.assert_allclose(together.features, never.features)
 
 
@@ -352,13 +354,13 @@ def test_rows_without_a_target_are_left_out_of_all_statistics() -> None:
     valid[60:] = False  # of the last speaker there is nothing at all
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (zeros,) = views(
+        (zeros,) = teacher_features(
             [replace(full, valid=valid, embeddings=np.where(valid[:, None], full.embeddings, 0))],
             speakers,
             everyone(truth),
             HEADS,
         )
-    (junk,) = views(
+    (junk,) = teacher_features(
         [replace(full, valid=valid, embeddings=np.where(valid[:, None], full.embeddings, 1e6))],
         speakers,
         everyone(truth),
@@ -375,15 +377,15 @@ def test_a_teacher_with_hardly_a_clip_to_fit_on_is_named(left: int) -> None:
     speakers: list[str | None] = ["a"] * 40
     targets = replace(table(truth, speakers), valid=np.arange(40) < left)
     with pytest.raises(InputError, match="'made'"):
-        views([targets], speakers, everyone(truth), HEADS)
+        teacher_features([targets], speakers, everyone(truth), HEADS)
 
 
 def test_speakers_of_one_clip_each_have_nothing_left_to_tell() -> None:
     truth = truth_of(40)
     speakers: list[str | None] = [f"s{i}" for i in range(40)]
     with pytest.raises(InputError, match=r"speaker_normalisation = false"):
-        views([table(truth, speakers)], speakers, everyone(truth), HEADS)
-    views(
+        teacher_features([table(truth, speakers)], speakers, everyone(truth), HEADS)
+    teacher_features(
         [table(truth, speakers)],
         speakers,
         everyone(truth),
@@ -394,7 +396,9 @@ def test_speakers_of_one_clip_each_have_nothing_left_to_tell() -> None:
 def test_labelled_clips_that_are_all_alike_teach_a_head_nothing() -> None:
     truth = truth_of()
     labels = few(truth, 3)
-    alike = View(np.where(labels[:, None] >= 0, 1.0, good(truth).features), everyone(truth))
+    alike = TeacherFeatures(
+        np.where(labels[:, None] >= 0, 1.0, good(truth).features), everyone(truth)
+    )
     said = posteriors([alike], labels, CLASSES, everyone(truth), HEADS)
     np.testing.assert_allclose(said, 0.25, atol=1e-6)
     both = posteriors([alike, good(truth)], labels, CLASSES, everyone(truth), HEADS)
@@ -418,12 +422,12 @@ def test_the_prior_is_counted_once_however_many_heads() -> None:
     np.testing.assert_allclose(np.exp(two), expected / expected.sum(1, keepdims=True), atol=1e-9)
 
 
-def _apart(truth: Ints, first: NDArray[np.bool_]) -> tuple[View, View]:
+def _apart(truth: Ints, first: NDArray[np.bool_]) -> tuple[TeacherFeatures, TeacherFeatures]:
     """Two teachers, each of which looked at one corpus only."""
     a, b = good(truth, 0.6, 1), good(truth, 0.6, 2)
     return (
-        View(np.where(first[:, None], a.features, 0), first),
-        View(np.where(first[:, None], 0, b.features), ~first),
+        TeacherFeatures(np.where(first[:, None], a.features, 0), first),
+        TeacherFeatures(np.where(first[:, None], 0, b.features), ~first),
     )
 
 
@@ -434,7 +438,7 @@ def test_teachers_of_one_corpus_each_say_what_they_would_say_alone() -> None:
     labels = np.where(np.arange(400) % 5 < 2, truth, -1)
     both = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
     for own, view in ((first, a), (~first, b)):
-        part = View(view.features[own], own[own])
+        part = TeacherFeatures(view.features[own], own[own])
         alone = posteriors([part], labels[own], CLASSES, own[own], HEADS)
         np.testing.assert_allclose(both[own], alone, atol=1e-9)
         assert score(both[own], truth[own]) > 0.85
@@ -460,7 +464,7 @@ def test_a_head_that_never_saw_a_class_does_not_veto_it() -> None:
     truth[second] = np.arange(200) % (CLASSES - 1)
     wide, narrow = good(truth, 0.6, 1), good(truth, 0.6, 2)
     labels = np.where(np.arange(400) % 5 < 2, truth, -1)
-    narrow = View(narrow.features, second)
+    narrow = TeacherFeatures(narrow.features, second)
     # clips of the unseen class that the second teacher looks at too, without a label
     extra = np.flatnonzero((truth == CLASSES - 1) & (labels < 0))[:20]
     narrow.valid[extra] = True
@@ -476,7 +480,7 @@ def test_a_head_is_as_sure_as_on_the_clips_that_its_teacher_saw() -> None:
     a, _ = _apart(truth, first)
     labels = np.where(np.arange(400) % 5 < 2, truth, -1)
     said = posteriors([a], labels, CLASSES, everyone(truth), HEADS)
-    part = View(a.features[first], first[first])
+    part = TeacherFeatures(a.features[first], first[first])
     alone = posteriors([part], labels[first], CLASSES, first[first], HEADS)
     np.testing.assert_allclose(said[first], alone, atol=1e-9)
     prior = np.bincount(labels[labels >= 0], minlength=CLASSES) + 1.0

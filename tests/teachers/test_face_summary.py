@@ -14,7 +14,7 @@ from liser.corpora.base import Skip
 from liser.errors import InputError, NotFoundError
 from liser.media.detectors import LbpCascade
 from liser.teachers.face import FaceReader
-from liser.teachers.face_summary import FaceSummary, faces, video_files
+from liser.teachers.face_summary import FaceSummary, summarise_faces, video_files
 
 
 def write(path: Path, image, frames=10) -> Path:
@@ -62,7 +62,7 @@ def test_each_clip_is_summed_up_or_skipped_by_name(folder, tmp_path):
     files = video_files([folder])
     found = {
         f.clip if isinstance(f, FaceSummary) else f.id: f
-        for f in faces(files, FaceReader(LbpCascade(), 5.0), crops=tmp_path / "sheets")
+        for f in summarise_faces(files, FaceReader(LbpCascade(), 5.0), crops=tmp_path / "sheets")
     }
     assert set(found) == {"01-01-03-01-01-01-01", "talk", "b-talk", "pair", "nobody", "broken"}
     talk, labelled = found["talk"], found["01-01-03-01-01-01-01"]

@@ -1,4 +1,4 @@
-"""One trunk a fold, made from its training speakers and from other corpora's clips."""
+"""One backbone a fold, made from its training speakers and from other corpora's clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,22 +13,28 @@ from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
 from liser.corpora.tables import same_name
-from liser.distillation.distill import check_recall
+from liser.distillation.distill import check_backbone_interpolation
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.pretraining.frame_store import FrameStore
-from liser.pretraining.segments import Heard, Stretch, heard_of, listen, stretches
-from liser.pretraining.train import build_heir, pretrain
+from liser.pretraining.segments import (
+    Segment,
+    SegmentSource,
+    precompute_frames,
+    segment_source,
+    segments_of,
+)
+from liser.pretraining.train import build_for_transfer, pretrain
 from liser.pretraining.whisper import Whisper
-from liser.students.backbone import is_made, save_trunk
-from liser.students.features import Clips
+from liser.students.backbone import is_complete, save_backbone
+from liser.students.features import LogMelFeatures
 from liser.text.escaping import markup
 from liser.text.terminal import Terminal
 from liser.workers import run_in_processes
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class BackboneSource:
     """What taught students inherit from: an encoder, and further corpora to listen to.
 
     `model` is a Whisper model's hub id or folder; `frames` the folder that keeps what it said.
@@ -42,15 +48,15 @@ class Beginning:
 
 
 @dataclass(frozen=True, slots=True)
-class Trunks:
-    """One trunk for each of a benchmark's folds, made from whom that fold doesn't test.
+class Backbones:
+    """One backbone for each of a benchmark's folds, made from whom that fold doesn't test.
 
-    `folders` are one a fold, or none where nothing is inherited (`trunks_of`).
+    `folders` are one a fold, or none where nothing is inherited (`backbones_of`).
     """
 
-    beginning: Beginning | None
+    beginning: BackboneSource | None
     corpus: Corpus
-    clips: Clips
+    clips: LogMelFeatures
     folds: tuple[Fold, ...]
     protocol: Protocol
     folders: tuple[Path, ...]
@@ -61,16 +67,16 @@ class Trunks:
         progress: bool | None = None,
         beside: Sequence[Callable[[], None]] = (),
     ) -> None:
-        """Make, in its folder, each trunk that isn't there yet.
+        """Make, in its folder, each backbone that isn't there yet.
 
-        `beside` is work that needs no trunk: as much of it is done as there are processes that
-        would wait for the last trunks.
+        `beside` is work that needs no backbone: as much of it is done as there are processes that
+        would wait for the last backbones.
         """
-        todo = [i for i, made in enumerate(self.folders) if not is_made(made)]
+        todo = [i for i, made in enumerate(self.folders) if not is_complete(made)]
         if self.beginning is None or not todo:
             return
         beginning, protocol = self.beginning, self.protocol
-        finer = protocol.pretraining.listening(protocol.distillation.frontend)
+        finer = protocol.pretraining.encoder_frontend(protocol.distillation.frontend)
         rows = [_rows(self.corpus, self.clips, self.folds[i]) for i in todo]
         console = Terminal(stderr=True)
         hidden = not console.is_terminal if progress is None else not progress
@@ -82,11 +88,11 @@ class Trunks:
                 return partial(bar.advance, task)
 
             corpora = [self.corpus, *beginning.also]
-            whole, *others = heard_of(corpora, finer, watch, self.clips)
+            whole, *others = segment_source(corpora, finer, watch, self.clips)
             everyone = replace(whole, rows=np.unique(np.concatenate(rows)))
             _listen(beginning, [everyone, *others], jobs, bar)
             total = len(self.folders)
-            task = bar.add_task("trunks", total=total, completed=total - len(todo))
+            task = bar.add_task("backbones", total=total, completed=total - len(todo))
             making = []
             for i, own in zip(todo, rows, strict=True):
                 heard = [*_by_source(self.corpus, whole, own), *others]
@@ -96,26 +102,26 @@ class Trunks:
                 bar.advance(task, made or 0)
 
 
-def trunks_of(
-    beginning: Beginning | None,
+def backbones_of(
+    beginning: BackboneSource | None,
     corpus: Corpus,
-    clips: Clips,
+    clips: LogMelFeatures,
     folds: Sequence[Fold],
     protocol: Protocol,
     folder: Path,
-) -> Trunks:
-    """Name each fold's trunk, in `folder`, by all that decides it, and make nothing yet.
+) -> Backbones:
+    """Name each fold's backbone, in `folder`, by all that decides it, and make nothing yet.
 
     Raises:
         InputError: the student can't inherit, or is to recall what it doesn't; or one of the
             further corpora has a speaker of the one that is tested.
     """
     settings = protocol.distillation
-    check_recall(settings, beginning is not None)
+    check_backbone_interpolation(settings, beginning is not None)
     if beginning is None:
-        return Trunks(None, corpus, clips, tuple(folds), protocol, ())
+        return Backbones(None, corpus, clips, tuple(folds), protocol, ())
     _refuse_shared_speakers(corpus, beginning.also)
-    build_heir(settings.student, settings.frontend.mels)
+    build_for_transfer(settings.student, settings.frontend.mels)
     decides = [
         VERSION,
         Whisper(beginning.model).fingerprint,
@@ -126,19 +132,19 @@ def trunks_of(
         protocol.seed,
     ]
     names = [[corpus.utterances[row].id for row in _rows(corpus, clips, fold)] for fold in folds]
-    folders = tuple(folder / f"trunk-{fingerprint(*decides, own)}" for own in names)
-    return Trunks(beginning, corpus, clips, tuple(folds), protocol, folders)
+    folders = tuple(folder / f"backbone-{fingerprint(*decides, own)}" for own in names)
+    return Backbones(beginning, corpus, clips, tuple(folds), protocol, folders)
 
 
 VERSION = 4
-"""Raised whenever the code changes what a trunk comes to."""
+"""Raised whenever the code changes what a backbone comes to."""
 
 PORTION = 40
 """Clips that a process listens to before it tells."""
 
 
 def _refuse_shared_speakers(corpus: Corpus, also: Sequence[Corpus]) -> None:
-    """Raise `InputError` where a trunk would hear a speaker that a fold tests."""
+    """Raise `InputError` where a backbone would hear a speaker that a fold tests."""
     own = {same_name(who) for who in corpus.speakers}
     for other in also:
         shared = [who for who in other.speakers if same_name(who) in own]
@@ -150,7 +156,7 @@ def _refuse_shared_speakers(corpus: Corpus, also: Sequence[Corpus]) -> None:
             )
 
 
-def _rows(corpus: Corpus, clips: Clips, fold: Fold) -> NDArray[np.int64]:
+def _rows(corpus: Corpus, clips: LogMelFeatures, fold: Fold) -> NDArray[np.int64]:
     """Return the rows of a fold's training and validation speakers that can be heard."""
     known = {*fold.train, *fold.valid}
     return np.flatnonzero(
@@ -158,7 +164,9 @@ def _rows(corpus: Corpus, clips: Clips, fold: Fold) -> NDArray[np.int64]:
     )
 
 
-def _by_source(corpus: Corpus, whole: Heard, rows: NDArray[np.int64]) -> list[Heard]:
+def _by_source(
+    corpus: Corpus, whole: SegmentSource, rows: NDArray[np.int64]
+) -> list[SegmentSource]:
     """Tell a joined corpus's clips apart by where they come from."""
     sources = np.array([corpus.utterances[row].source or corpus.name for row in rows])
     return [
@@ -167,11 +175,13 @@ def _by_source(corpus: Corpus, whole: Heard, rows: NDArray[np.int64]) -> list[He
     ]
 
 
-def _listen(beginning: Beginning, heard: Sequence[Heard], jobs: int, bar: Progress) -> None:
+def _listen(
+    beginning: BackboneSource, heard: Sequence[SegmentSource], jobs: int, bar: Progress
+) -> None:
     """Let the encoder listen to all clips once, before processes that share them need them."""
     encoder, frames = Whisper(beginning.model), FrameStore(beginning.frames)
-    sound = [one for source in heard for one in stretches(source)]
-    missing = [one for one in sound if not frames.holds(encoder, *one.sound)]
+    sound = [one for source in heard for one in segments_of(source)]
+    missing = [one for one in sound if not frames.contains(encoder, *one.sound)]
     task = bar.add_task(
         markup(f"{encoder.name} listens"), total=len(sound), completed=len(sound) - len(missing)
     )
@@ -181,15 +191,17 @@ def _listen(beginning: Beginning, heard: Sequence[Heard], jobs: int, bar: Progre
         bar.advance(task, count)
 
 
-def _listen_to(beginning: Beginning, sound: Sequence[Stretch]) -> int:
-    listen(sound, Whisper(beginning.model), FrameStore(beginning.frames))
+def _listen_to(beginning: BackboneSource, sound: Sequence[Segment]) -> int:
+    precompute_frames(sound, Whisper(beginning.model), FrameStore(beginning.frames))
     return len(sound)
 
 
-def _make(beginning: Beginning, heard: Sequence[Heard], protocol: Protocol, folder: Path) -> int:
-    """Make one trunk, and return how many that is."""
+def _make(
+    beginning: BackboneSource, heard: Sequence[SegmentSource], protocol: Protocol, folder: Path
+) -> int:
+    """Make one backbone, and return how many that is."""
     checkpoint = folder / "checkpoint.pt"
-    trunk = pretrain(
+    backbone = pretrain(
         heard,
         Whisper(beginning.model),
         FrameStore(beginning.frames),
@@ -198,6 +210,6 @@ def _make(beginning: Beginning, heard: Sequence[Heard], protocol: Protocol, fold
         seed=protocol.seed,
         checkpoint=checkpoint,
     )
-    save_trunk(trunk, folder)
+    save_backbone(backbone, folder)
     checkpoint.unlink(missing_ok=True)
     return 1

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from liser.benchmark.backbones import Beginning, trunks_of
-from liser.benchmark.cross_corpus_scores import Crossing, differences, row_of
+from liser.benchmark.backbones import BackboneSource, backbones_of
+from liser.benchmark.cross_corpus_scores import CrossCorpusRun, differences, row_of
 from liser.benchmark.environment import (
     normalisation_note,
     peak_memory_mb,
@@ -22,19 +22,19 @@ from liser.benchmark.environment import (
     teacher_record,
     versions,
 )
-from liser.benchmark.runs import Bench, Cell, cell_folders, reused, train_cells
-from liser.config import Across
+from liser.benchmark.runs import BenchmarkData, Run, count_reused, run_folders, train_runs
+from liser.config import CrossCorpus
 from liser.corpora.base import Corpus
 from liser.corpora.joined import join, labelled_in, prefixed
 from liser.corpora.labelled import keep_labels
 from liser.corpora.splits import Fold, speaker_folds
 from liser.distillation.distill import check_targets, distill, label_indices
-from liser.distillation.train import Watch
+from liser.distillation.train import ProgressCallback
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.labels import in_order
-from liser.students.backbone import Trunk, load_trunk
-from liser.students.features import Clips, hear, heard_alike
+from liser.students.backbone import Backbone, load_backbone
+from liser.students.features import LogMelFeatures, extract_features, with_uniform_input
 from liser.students.student import Student
 from liser.targets.targets import Targets, join_targets
 
@@ -53,8 +53,8 @@ class _Material:
 
     sources: tuple[Source, ...]
     corpus: Corpus
-    clips: Clips
-    settings: Across
+    clips: LogMelFeatures
+    settings: CrossCorpus
     folds: Mapping[str, tuple[Fold, ...]]
     """By corpus, all folds, speakers called as in the joined corpus."""
 
@@ -75,12 +75,12 @@ class _Material:
         )
 
 
-def across(
+def cross_corpus(
     sources: Sequence[Source],
     folder: Path,
-    settings: Across | None = None,
+    settings: CrossCorpus | None = None,
     *,
-    beginning: Beginning | None = None,
+    beginning: BackboneSource | None = None,
     jobs: int = 2,
     command: str = "",
     progress: bool | None = None,
@@ -92,7 +92,7 @@ def across(
     `liser.metrics.summary`, `adapted` ones as in `liser.benchmark.protocol`, and under `common` the scores
     on the emotions that all corpora have, by which rows compare. `comparisons` are those of the
     student of all corpora with that of each alone. With a `beginning` every student starts from
-    a trunk that listened to exactly the speakers that the student learns from. A run that was
+    a backbone that listened to exactly the speakers that the student learns from. A run that was
     stopped goes on where it was.
 
     Raises:
@@ -100,31 +100,31 @@ def across(
             of several kinds, no teacher for a corpus, or too few speakers or labels.
         StorageError: the folder can't be written.
     """
-    settings = settings or Across()
+    settings = settings or CrossCorpus()
     started = time.monotonic()
     sources = tuple(sources)
     corpus = joined(sources)
     folds = {s.corpus.name: _folds(s.corpus, settings) for s in sources}
-    clips = hear(corpus.utterances, settings.distillation.frontend)
+    clips = extract_features(corpus.utterances, settings.distillation.frontend)
     material = _Material(sources, corpus, clips, settings, folds)
     tried = [(names, i) for names in _training_sets(sources) for i in range(settings.run_folds)]
     every = [material.fold(names, i) for names, i in tried]
-    trunks = trunks_of(beginning, corpus, clips, every, settings.protocol, folder)
-    begun: list[tuple[Path, ...]] = [(made,) for made in trunks.folders] or [()] * len(every)
+    backbones = backbones_of(beginning, corpus, clips, every, settings.protocol, folder)
+    begun: list[tuple[Path, ...]] = [(made,) for made in backbones.folders] or [()] * len(every)
     benches = [
         _bench(material, names, fold, own, folder)
         for (names, _), fold, own in zip(tried, every, begun, strict=True)
     ]
     for bench in benches:  # a budget that is too small is refused before anything is trained
         bench.budgeted(bench.folds[0], settings.budget, 0)
-    cells = [Cell("distilled", settings.budget, draw, 0) for draw in range(settings.draws)]
+    cells = [Run("distilled", settings.budget, draw, 0) for draw in range(settings.draws)]
     work = [(bench, cell) for bench in benches for cell in cells]
-    there = reused(trunks.folders, work)
-    trunks.make(jobs, progress)
-    seconds = train_cells(work, jobs, progress)
+    there = count_reused(backbones.folders, work)
+    backbones.make(jobs, progress)
+    seconds = train_runs(work, jobs, progress)
     common = _common([s.corpus for s in sources])
     crossings = [
-        Crossing(
+        CrossCorpusRun(
             names,
             source.corpus.name,
             _shared(sources, names, source.corpus),
@@ -151,7 +151,7 @@ def across(
         "peak_memory_mb": round(peak_memory_mb(), 0),
         "jobs": jobs,
         "skipped": [plain(s) for s in (*corpus.skipped, *clips.skipped)],
-        "trunks": [load_trunk(trunk).provenance for trunk in trunks.folders],
+        "backbones": [load_backbone(backbone).provenance for backbone in backbones.folders],
         "speaker_normalisation": normalisation_note(settings.distillation.heads),
         "settings": settings.model_dump(mode="json"),
         "versions": versions(),
@@ -165,47 +165,47 @@ def across(
     }
 
 
-def trunk_of_all(
+def backbone_of_all(
     sources: Sequence[Source],
     folder: Path,
-    settings: Across,
-    beginning: Beginning,
+    settings: CrossCorpus,
+    beginning: BackboneSource,
     jobs: int = 2,
     progress: bool | None = None,
-) -> Trunk:
-    """Make a trunk that listens to all speakers of all corpora, and keep it in `folder`.
+) -> Backbone:
+    """Make a backbone that listens to all speakers of all corpora, and keep it in `folder`.
 
     Raises:
-        InputError: as `across`, and a student that can't inherit.
+        InputError: as `cross_corpus`, and a student that can't inherit.
         StorageError: the folder can't be written.
     """
     corpus = joined(tuple(sources))
-    clips = hear(corpus.utterances, settings.distillation.frontend)
+    clips = extract_features(corpus.utterances, settings.distillation.frontend)
     everyone = [Fold(0, corpus.speakers, (), ())]
-    trunks = trunks_of(beginning, corpus, clips, everyone, settings.protocol, folder)
-    trunks.make(jobs, progress)
-    return load_trunk(trunks.folders[0])
+    backbones = backbones_of(beginning, corpus, clips, everyone, settings.protocol, folder)
+    backbones.make(jobs, progress)
+    return load_backbone(backbones.folders[0])
 
 
-def distil_all(
+def distill_all(
     sources: Sequence[Source],
     out: Path,
-    settings: Across | None = None,
+    settings: CrossCorpus | None = None,
     *,
-    trunk: Trunk | None = None,
-    watch: Watch | None = None,
+    backbone: Backbone | None = None,
+    watch: ProgressCallback | None = None,
 ) -> Student:
     """Distil one student from all speakers of all corpora, and keep it in `out`.
 
-    Nobody is left to test it on: `across` says what to expect. Of each corpus
-    `settings.valid_speakers` are held out, who decide how sure the student may be. With a `trunk`
-    (`trunk_of_all`) it starts from that.
+    Nobody is left to test it on: `cross_corpus` says what to expect. Of each corpus
+    `settings.valid_speakers` are held out, who decide how sure the student may be. With a `backbone`
+    (`backbone_of_all`) it starts from that.
 
     Raises:
-        InputError: as `across`, and as `liser.distillation.distill.distill`.
+        InputError: as `cross_corpus`, and as `liser.distillation.distill.distill`.
         StorageError: the folder can't be written.
     """
-    settings = settings or Across()
+    settings = settings or CrossCorpus()
     sources = tuple(sources)
     corpus = joined(sources)
     targets = join_targets(corpus, {s.corpus.name: s.targets for s in sources})
@@ -216,14 +216,14 @@ def distil_all(
         targets,
         out,
         settings.distillation,
-        trunk=trunk,
+        backbone=backbone,
         seed=settings.seed,
         valid_speakers=settings.valid_speakers,
         watch=watch,
     )
 
 
-def check_corpora(corpora: Sequence[Corpus], settings: Across | None = None) -> None:
+def check_corpora(corpora: Sequence[Corpus], settings: CrossCorpus | None = None) -> None:
     """Raise `InputError` for corpora that can't be compared, before teachers look at them.
 
     With settings, for speakers that are too few to be tested, too.
@@ -241,12 +241,12 @@ def check_corpora(corpora: Sequence[Corpus], settings: Across | None = None) -> 
 
 
 def leave_out(
-    sources: Sequence[Source], settings: Across, index: int = 0
+    sources: Sequence[Source], settings: CrossCorpus, index: int = 0
 ) -> tuple[tuple[Source, ...], tuple[Corpus, ...]]:
     """Take the test speakers of one fold away: what is left to learn from, and those taken.
 
-    A student of what is left can be tested on what was taken as `across` tests its own. Raises
-    `InputError` as `across`.
+    A student of what is left can be tested on what was taken as `cross_corpus` tests its own. Raises
+    `InputError` as `cross_corpus`.
     """
     left, taken = [], []
     for one in sources:
@@ -260,14 +260,14 @@ def leave_out(
 
 
 def joined(sources: Sequence[Source]) -> Corpus:
-    """Return all corpora as one, as they are heard; raises `InputError` as `across`."""
+    """Return all corpora as one, as they are heard; raises `InputError` as `cross_corpus`."""
     corpora = [s.corpus for s in sources]
     check_corpora(corpora)
     for one in sources:
         check_targets(one.corpus, one.targets)
         if not one.targets:
             raise InputError(f"{one.corpus.name} has no teacher to learn from: name one")
-    return join([replace(c, utterances=tuple(heard_alike(c.utterances))) for c in corpora])
+    return join([replace(c, utterances=tuple(with_uniform_input(c.utterances))) for c in corpora])
 
 
 def _training_sets(sources: Sequence[Source]) -> list[tuple[str, ...]]:
@@ -288,7 +288,7 @@ def _common(corpora: Sequence[Corpus]) -> tuple[str, ...]:
     return in_order(label for label in first if all(label in own for own in others))
 
 
-def _folds(corpus: Corpus, settings: Across) -> tuple[Fold, ...]:
+def _folds(corpus: Corpus, settings: CrossCorpus) -> tuple[Fold, ...]:
     """Divide a corpus's speakers, called as in the joined corpus."""
     folds = _divided(corpus, settings)
     tested = sum(len(fold.test) for fold in folds[: settings.run_folds])
@@ -304,7 +304,7 @@ def _folds(corpus: Corpus, settings: Across) -> tuple[Fold, ...]:
     return tuple(Fold(f.index, called(f.train), called(f.valid), called(f.test)) for f in folds)
 
 
-def _divided(corpus: Corpus, settings: Across) -> tuple[Fold, ...]:
+def _divided(corpus: Corpus, settings: CrossCorpus) -> tuple[Fold, ...]:
     """Divide a corpus's speakers."""
     return speaker_folds(
         corpus, folds=settings.folds, valid_speakers=settings.valid_speakers, seed=settings.seed
@@ -315,9 +315,9 @@ def _bench(
     material: _Material,
     names: tuple[str, ...],
     fold: Fold,
-    trunks: tuple[Path, ...],
+    backbones: tuple[Path, ...],
     folder: Path,
-) -> Bench:
+) -> BenchmarkData:
     """Return what the cells of one training set and one fold share."""
     known = in_order(
         label for s in material.sources if s.corpus.name in names for label in s.corpus.labels
@@ -325,15 +325,15 @@ def _bench(
     corpus, targets = labelled_in(material.corpus, known), material.targets(names)
     protocol = material.settings.protocol
     kept = folder / "+".join(names) / f"fold{fold.index}-{fingerprint(plain(fold))}"
-    return Bench(
+    return BenchmarkData(
         corpus,
         targets,
         material.clips,
         label_indices(corpus),
         (fold,),
         protocol,
-        cell_folders(kept, protocol, targets, corpus, trunks),
-        trunks,
+        run_folders(kept, protocol, targets, corpus, backbones),
+        backbones,
     )
 
 

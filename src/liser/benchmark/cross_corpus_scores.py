@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liser.benchmark.runs import Bench, Cell, load_cell
+from liser.benchmark.runs import BenchmarkData, Run, load_run
 from liser.benchmark.scores import scores_of
 from liser.metrics import confusion, summary, uar, uar_difference_interval
-from liser.runtime.speaker_adaptation import adapt
+from liser.runtime.speaker_adaptation import adapt_posteriors
 from liser.students.registry import build_student, count_parameters
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Crossing:
+class CrossCorpusRun:
     """Students of some corpora, and the corpus that they are tested on.
 
     `classes` are the emotions of both, `common` those of all corpora. There is one of `benches`
@@ -28,8 +28,8 @@ class Crossing:
     tested_on: str
     classes: tuple[str, ...]
     common: tuple[str, ...]
-    benches: tuple[Bench, ...]
-    cells: tuple[Cell, ...]
+    benches: tuple[BenchmarkData, ...]
+    cells: tuple[Run, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Answers:
     speakers: tuple[str, ...]
 
 
-def heard(crossing: Crossing, classes: Sequence[str]) -> Answers:
+def predictions_of(crossing: CrossCorpusRun, classes: Sequence[str]) -> Answers:
     """Return what was said of the clips that are labelled with one of `classes`, among these."""
     plain: list[list[Floats]] = [[] for _ in crossing.cells]
     adapted: list[list[Floats]] = [[] for _ in crossing.cells]
@@ -60,9 +60,9 @@ def heard(crossing: Crossing, classes: Sequence[str]) -> Answers:
         speakers += [voices[n] for n in scored]
         columns = [bench.corpus.labels.index(name) for name in classes]
         for draw, cell in enumerate(crossing.cells):
-            kept = load_cell(bench, cell)
+            kept = load_run(bench, cell)
             said = kept["posteriors"][own]
-            used = adapt(said, voices, kept["mean_log_posterior"], bench.protocol.seed)
+            used = adapt_posteriors(said, voices, kept["mean_log_posterior"], bench.protocol.seed)
             plain[draw].append(_among(said[scored], columns))
             adapted[draw].append(_among(used[scored], columns))
     return Answers(
@@ -73,9 +73,9 @@ def heard(crossing: Crossing, classes: Sequence[str]) -> Answers:
     )
 
 
-def row_of(crossing: Crossing, seed: int) -> dict[str, Any]:
+def row_of(crossing: CrossCorpusRun, seed: int) -> dict[str, Any]:
     """Return the record's row: scores on the emotions of both, and on those of all corpora."""
-    one = heard(crossing, crossing.classes)
+    one = predictions_of(crossing, crossing.classes)
     settings = crossing.benches[0].protocol.distillation
     classes = len(crossing.benches[0].corpus.labels)
     student = build_student(settings.student, classes, settings.frontend.mels)
@@ -95,7 +95,7 @@ def row_of(crossing: Crossing, seed: int) -> dict[str, Any]:
     }
 
 
-def differences(crossings: Sequence[Crossing], seed: int) -> list[dict[str, Any]]:
+def differences(crossings: Sequence[CrossCorpusRun], seed: int) -> list[dict[str, Any]]:
     """Compare the student of all corpora with that of each alone, on each tested corpus.
 
     On the emotions that all corpora have, and on the same resamples of speakers.
@@ -107,7 +107,7 @@ def differences(crossings: Sequence[Crossing], seed: int) -> list[dict[str, Any]
         if len(alone.trained_on) == most:
             continue
         together = everything[alone.tested_on]
-        pair = [heard(c, c.common) for c in (together, alone)]
+        pair = [predictions_of(c, c.common) for c in (together, alone)]
         for adapted in (False, True):
             a, b = ((h.adapted if adapted else h.plain).argmax(-1) for h in pair)
             truth, speakers, classes = pair[0].truth, pair[0].speakers, len(alone.common)
@@ -129,8 +129,8 @@ def differences(crossings: Sequence[Crossing], seed: int) -> list[dict[str, Any]
     return found
 
 
-def _common(crossing: Crossing, seed: int) -> dict[str, Any]:
-    one = heard(crossing, crossing.common)
+def _common(crossing: CrossCorpusRun, seed: int) -> dict[str, Any]:
+    one = predictions_of(crossing, crossing.common)
     return {
         "clips": len(one.truth),
         **scores_of(one.plain, one.truth, one.speakers, seed),

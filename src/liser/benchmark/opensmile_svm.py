@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from liser.benchmark.runs import Bench
+from liser.benchmark.runs import BenchmarkData
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
@@ -84,7 +84,7 @@ def functionals(
 
 
 def opensmile_svm(
-    bench: Bench, heard: Targets, jobs: int = 1, progress: bool | None = None
+    bench: BenchmarkData, heard: Targets, jobs: int = 1, progress: bool | None = None
 ) -> dict[tuple[str, float], Floats]:
     """Fit and test a machine for every fold, budget and draw.
 
@@ -117,7 +117,9 @@ class _Material:
     test: Ints
 
 
-def _given(bench: Bench, heard: Targets, fold: Fold) -> tuple[_Material, list[list[Ints]], int]:
+def _given(
+    bench: BenchmarkData, heard: Targets, fold: Fold
+) -> tuple[_Material, list[list[Ints]], int]:
     """Return a fold's material, the labels of each budget and draw, and the number of classes."""
     p = bench.protocol
     material = _Material(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liser.benchmark.backbones import Beginning, trunks_of
+from liser.benchmark.backbones import BackboneSource, backbones_of
 from liser.benchmark.environment import (
     normalisation_note,
     peak_memory_mb,
@@ -16,15 +16,22 @@ from liser.benchmark.environment import (
     versions,
 )
 from liser.benchmark.opensmile_svm import LICENCE, NOT_GIVEN, SYSTEM, LeftOut, opensmile_svm
-from liser.benchmark.runs import Bench, cell_folders, cells_of, reused, train_cells, untaught
+from liser.benchmark.runs import (
+    BenchmarkData,
+    count_reused,
+    run_folders,
+    runs_of,
+    train_runs,
+    untaught_runs,
+)
 from liser.benchmark.scores import comparisons, embedding_map, references, rows_of, tested_rows
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, speaker_folds
 from liser.distillation.distill import check_targets, label_indices
 from liser.errors import InputError
-from liser.students.backbone import load_trunk
-from liser.students.features import hear, heard_alike
+from liser.students.backbone import load_backbone
+from liser.students.features import extract_features, with_uniform_input
 from liser.targets.targets import Targets
 
 
@@ -35,7 +42,7 @@ def benchmark(
     protocol: Protocol | None = None,
     functionals: Targets | LeftOut = NOT_GIVEN,
     *,
-    beginning: Beginning | None = None,
+    beginning: BackboneSource | None = None,
     jobs: int = 2,
     command: str = "",
     progress: bool | None = None,
@@ -49,8 +56,8 @@ def benchmark(
     heard. `adapted` in a student's row scores it once it got used to the voices
     (`liser.runtime.speaker_adaptation`; the order of the clips is seeded), and `comparisons` are made both
     ways. `functionals` are those of `liser.benchmark.opensmile_svm`; without them that baseline is left out,
-    and the record says why. `wall_time_s` is that of this run, which `reused` so many trunks and
-    students of runs before. With a `beginning` every taught student starts from a trunk, which
+    and the record says why. `wall_time_s` is that of this run, which `count_reused` so many backbones and
+    students of runs before. With a `beginning` every taught student starts from a backbone, which
     listens to the fold's training and validation speakers only. Cells run in `jobs` processes of
     one thread each.
 
@@ -70,25 +77,25 @@ def benchmark(
     if isinstance(baseline, Targets):
         check_targets(corpus, [baseline])
     folds = folds_of(corpus, protocol)
-    clips = hear(heard_alike(corpus.utterances), protocol.distillation.frontend)
-    trunks = trunks_of(beginning, corpus, clips, folds, protocol, folder)
-    bench = Bench(
+    clips = extract_features(with_uniform_input(corpus.utterances), protocol.distillation.frontend)
+    backbones = backbones_of(beginning, corpus, clips, folds, protocol, folder)
+    bench = BenchmarkData(
         corpus,
         tuple(targets),
         clips,
         label_indices(corpus),
         folds,
         protocol,
-        cell_folders(folder, protocol, targets, corpus, trunks.folders),
-        trunks.folders,
+        run_folders(folder, protocol, targets, corpus, backbones.folders),
+        backbones.folders,
     )
-    cells = cells_of(bench)
+    cells = runs_of(bench)
     for cell in cells:  # a budget that is too small is refused before anything is trained
         bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
     work = [(bench, cell) for cell in cells]
-    there = reused(trunks.folders, work)
-    trunks.make(jobs, progress, beside=untaught(bench, cells))
-    seconds = train_cells(work, jobs, progress)
+    there = count_reused(backbones.folders, work)
+    backbones.make(jobs, progress, beside=untaught_runs(bench, cells))
+    seconds = train_runs(work, jobs, progress)
     said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
     rows, predictions, adapted = rows_of(bench, said)
     return {
@@ -107,7 +114,7 @@ def benchmark(
         "speakers": len(corpus.speakers),
         "skipped": [plain(s) for s in (*corpus.skipped, *clips.skipped)],
         "teachers": [teacher_record(t) for t in targets],
-        "trunks": [load_trunk(folder).provenance for folder in trunks.folders],
+        "backbones": [load_backbone(folder).provenance for folder in backbones.folders],
         "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
         "left_out": [plain(baseline)] if isinstance(baseline, LeftOut) else [],
         "speaker_normalisation": normalisation_note(protocol.distillation.heads),

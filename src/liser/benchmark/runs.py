@@ -24,16 +24,16 @@ from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, label_budget
 from liser.distillation.distill import Split, learn, sources_of
 from liser.fingerprint import fingerprint
-from liser.students.backbone import is_made, load_trunk
-from liser.students.features import Clips
+from liser.students.backbone import is_complete, load_backbone
+from liser.students.features import LogMelFeatures
 from liser.students.student import softmax
-from liser.targets.fusion import Views, views_by_modality
+from liser.targets.fusion import FeaturesByModality, features_by_modality
 from liser.targets.targets import Targets
 from liser.teachers.base import Modality
 from liser.text.terminal import Terminal
 from liser.workers import run_in_processes
 
-RECIPE = 9
+RUN_VERSION = 9
 """Raised whenever the code changes what a cell comes to, so that older cells are not mixed in."""
 
 TEACHES: dict[str, tuple[Modality, ...]] = {
@@ -46,7 +46,7 @@ TEACHES: dict[str, tuple[Modality, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Run:
     """One student to train and test: a system, a label budget, a draw of labels, a fold."""
 
     system: str
@@ -61,30 +61,30 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class BenchmarkData:
     """All that the cells share."""
 
     corpus: Corpus
     targets: tuple[Targets, ...]
-    clips: Clips
+    clips: LogMelFeatures
     labels: NDArray[np.int64]
     folds: tuple[Fold, ...]
     protocol: Protocol
     folders: Mapping[str, Path]
     """By system, where its cells are kept."""
-    trunks: tuple[Path, ...] = ()
-    """By fold, the folder of the trunk that every taught student starts from."""
+    backbones: tuple[Path, ...] = ()
+    """By fold, the folder of the backbone that every taught student starts from."""
 
-    def path(self, cell: Cell) -> Path:
+    def path(self, cell: Run) -> Path:
         """Return the file that keeps a cell's predictions."""
         return self.folders[cell.system] / cell.file
 
-    def key(self, cell: Cell) -> str:
+    def key(self, cell: Run) -> str:
         """Return what a cell's file is sealed under: all that decides its predictions."""
         people = fingerprint(plain(self.folds[cell.fold]))
         return f"{self.folders[cell.system].name} {people} {cell}"
 
-    def is_trained(self, cell: Cell) -> bool:
+    def is_trained(self, cell: Run) -> bool:
         """Tell whether a cell's predictions are there; if they are damaged, the log says so."""
         return storage.read_sealed_or_discard(self.path(cell), self.key(cell)) is not None
 
@@ -115,12 +115,12 @@ class Bench:
         labels[rows[kept]] = self.labels[rows[kept]]
         return labels
 
-    def views(self, fold: Fold, modalities: Sequence[Modality]) -> Views:
+    def views(self, fold: Fold, modalities: Sequence[Modality]) -> FeaturesByModality:
         """Return views by modality, projections fitted without test speakers."""
         speakers = [u.speaker_id for u in self.corpus.utterances]
         fit = self.split(fold).mask(len(self.labels))
         asked = [t for t in self.targets if t.modality in modalities]
-        return views_by_modality(asked, speakers, fit, self.protocol.distillation.heads)
+        return features_by_modality(asked, speakers, fit, self.protocol.distillation.heads)
 
 
 def settings_of(protocol: Protocol, system: str) -> Distillation:
@@ -132,12 +132,12 @@ def settings_of(protocol: Protocol, system: str) -> Distillation:
     return settings.model_copy(update={"training": protocol.supervised, "student": student})
 
 
-def cells_of(bench: Bench) -> list[Cell]:
+def runs_of(bench: BenchmarkData) -> list[Run]:
     """Return every student that the protocol asks for."""
     p = bench.protocol
     budgets = {"scratch": p.budgets, "distilled": p.budgets}
     return [
-        Cell(system, budget, draw, fold.index)
+        Run(system, budget, draw, fold.index)
         for system in TEACHES
         if system in p.systems
         for budget in budgets.get(system, p.ablation_budgets)
@@ -146,12 +146,12 @@ def cells_of(bench: Bench) -> list[Cell]:
     ]
 
 
-def cell_folders(
+def run_folders(
     folder: Path,
     protocol: Protocol,
     targets: Sequence[Targets],
     corpus: Corpus,
-    trunks: Sequence[Path] = (),
+    backbones: Sequence[Path] = (),
 ) -> dict[str, Path]:
     """Name the folder of each system's cells by all that decides them, and nothing else.
 
@@ -160,52 +160,56 @@ def cell_folders(
     """
     division = {"speakers_per_fold", "folds", "valid_speakers", "seed"}
     clips = [(u.id, u.speaker_id, u.label) for u in corpus.utterances]
-    shared = (RECIPE, protocol.model_dump(include=division), corpus.labels, clips)
+    shared = (RUN_VERSION, protocol.model_dump(include=division), corpus.labels, clips)
     folders = {}
     for system, modalities in TEACHES.items():
         settings = settings_of(protocol, system)
-        untaught = set() if modalities else {"heads", "loss", "recall"}
+        untaught_runs = set() if modalities else {"heads", "loss", "backbone_interpolation"}
         teachers = [t.fingerprint for t in targets if t.modality in modalities]
-        beginnings = [made.name for made in trunks] if modalities else []
-        decides = (*shared, settings.model_dump(exclude=untaught), teachers, beginnings)
+        beginnings = [made.name for made in backbones] if modalities else []
+        decides = (*shared, settings.model_dump(exclude=untaught_runs), teachers, beginnings)
         folders[system] = folder / f"{system}-{fingerprint(*decides)}"
     return folders
 
 
-def train_cells(work: Sequence[tuple[Bench, Cell]], jobs: int, progress: bool | None) -> float:
+def train_runs(
+    work: Sequence[tuple[BenchmarkData, Run]], jobs: int, progress: bool | None
+) -> float:
     """Train what isn't there yet; return the seconds of training that all cells took together."""
     missing = _missing(work)
     console = Terminal(stderr=True)
     hidden = not console.is_terminal if progress is None else not progress
     with Progress(console=console, disable=hidden) as bar:
         task = bar.add_task("students", total=len(work), completed=len(work) - len(missing))
-        for _ in run_in_processes((partial(_train_cell, *one) for one in missing), jobs):
+        for _ in run_in_processes((partial(_train_run, *one) for one in missing), jobs):
             bar.advance(task)
-    return sum(float(load_cell(bench, cell)["seconds"]) for bench, cell in work)
+    return sum(float(load_run(bench, cell)["seconds"]) for bench, cell in work)
 
 
-def reused(trunks: Sequence[Path], work: Sequence[tuple[Bench, Cell]]) -> dict[str, int]:
+def count_reused(
+    backbones: Sequence[Path], work: Sequence[tuple[BenchmarkData, Run]]
+) -> dict[str, int]:
     """Count what is there already: the time that a run takes doesn't tell of it."""
     return {
-        "trunks": sum(map(is_made, trunks)),
+        "backbones": sum(map(is_complete, backbones)),
         "students": sum(bench.is_trained(cell) for bench, cell in work),
     }
 
 
-def untaught(bench: Bench, cells: Sequence[Cell]) -> list[Callable[[], None]]:
-    """Return the training, still to be done, of each cell without teachers: it needs no trunk."""
+def untaught_runs(bench: BenchmarkData, cells: Sequence[Run]) -> list[Callable[[], None]]:
+    """Return the training, still to be done, of each cell without teachers: it needs no backbone."""
     work = _missing([(bench, cell) for cell in cells if not TEACHES[cell.system]])
-    return [partial(_train_cell, *one) for one in work]
+    return [partial(_train_run, *one) for one in work]
 
 
-def _missing(work: Sequence[tuple[Bench, Cell]]) -> list[tuple[Bench, Cell]]:
+def _missing(work: Sequence[tuple[BenchmarkData, Run]]) -> list[tuple[BenchmarkData, Run]]:
     """Return the cells that aren't there yet; their folders are."""
     for folder in {bench.folders[cell.system] for bench, cell in work}:
         storage.make_folder(folder)  # before hours of work
     return [(bench, cell) for bench, cell in work if not bench.is_trained(cell)]
 
 
-def _train_cell(bench: Bench, cell: Cell) -> None:
+def _train_run(bench: BenchmarkData, cell: Run) -> None:
     """Train and test one student, and write its predictions to a file."""
     started = time.monotonic()
     fold, protocol = bench.folds[cell.fold], bench.protocol
@@ -213,15 +217,15 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     seen = bench.views(fold, TEACHES[cell.system])
     settings = settings_of(protocol, cell.system)
     seed = 1000 * protocol.seed + cell.draw
-    trunk = load_trunk(bench.trunks[cell.fold]) if seen and bench.trunks else None
+    backbone = load_backbone(bench.backbones[cell.fold]) if seen and bench.backbones else None
     names, split = bench.corpus.labels, bench.split(fold)
     sources = sources_of(bench.corpus)
     learnt = learn(
-        bench.clips, seen, labels, names, split, settings, seed, trunk=trunk, sources=sources
+        bench.clips, seen, labels, names, split, settings, seed, backbone=backbone, sources=sources
     )
     student = learnt.student
     rows = bench.rows(fold.test)
-    logits, embeddings = bench.clips.predict(student.answering, rows)
+    logits, embeddings = bench.clips.predict(student.inference_module, rows)
     arrays: dict[str, NDArray[Any]] = {
         "rows": rows,
         "posteriors": softmax(logits / student.temperature),
@@ -232,14 +236,14 @@ def _train_cell(bench: Bench, cell: Cell) -> None:
     save_cell(bench, cell, arrays)
 
 
-def save_cell(bench: Bench, cell: Cell, arrays: Mapping[str, NDArray[Any]]) -> None:
+def save_cell(bench: BenchmarkData, cell: Run, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write what a trained cell said; raises `StorageError`."""
     packed = io.BytesIO()
     np.savez(packed, **arrays)  # type: ignore[arg-type]  # names are ours
     storage.write_sealed(bench.path(cell), bench.key(cell), packed.getbuffer())
 
 
-def load_cell(bench: Bench, cell: Cell) -> dict[str, NDArray[Any]]:
+def load_run(bench: BenchmarkData, cell: Run) -> dict[str, NDArray[Any]]:
     """Return what `save_cell` wrote; raises `DamagedError`."""
     packed = storage.read_sealed(bench.path(cell), bench.key(cell))
     with np.load(io.BytesIO(packed)) as arrays:

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liser.benchmark.runs import TEACHES, Bench, Cell, cells_of, load_cell, settings_of
+from liser.benchmark.runs import TEACHES, BenchmarkData, Run, load_run, runs_of, settings_of
 from liser.metrics import summary, uar_by_group, uar_difference_interval, uar_ratio_interval
-from liser.runtime.speaker_adaptation import adapt
+from liser.runtime.speaker_adaptation import adapt_posteriors
 from liser.students.registry import build_student, count_parameters
 from liser.targets.fusion import posteriors
 from liser.teachers.base import Modality
 
-Said = dict[tuple[str, float], NDArray[np.float64]]
+Posteriors = dict[tuple[str, float], NDArray[np.float64]]
 """By system and budget, posteriors (draws, clips, classes) of the tested clips."""
 
 LISTENS: dict[str, tuple[Modality, ...]] = {
@@ -24,13 +24,13 @@ LISTENS: dict[str, tuple[Modality, ...]] = {
 """Teachers by name, and the modalities whose heads are fused."""
 
 
-def tested_rows(bench: Bench) -> NDArray[np.int64]:
+def tested_rows(bench: BenchmarkData) -> NDArray[np.int64]:
     """Return the rows of all test clips, in the order of the folds."""
     return np.concatenate([bench.rows(fold.test) for fold in bench.folds])
 
 
 def _students(
-    bench: Bench, system: str, budget: float
+    bench: BenchmarkData, system: str, budget: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return posteriors (draws, clips, classes) of the tested clips, in the order of the folds.
 
@@ -38,7 +38,7 @@ def _students(
     its speaker's voice.
     """
     draws = [
-        [load_cell(bench, Cell(system, budget, draw, fold.index)) for fold in bench.folds]
+        [load_run(bench, Run(system, budget, draw, fold.index)) for fold in bench.folds]
         for draw in range(bench.protocol.draws)
     ]
     plain = [np.concatenate([cell["posteriors"] for cell in cells]) for cells in draws]
@@ -46,13 +46,13 @@ def _students(
     return np.stack(plain), np.stack(adapted)
 
 
-def _adapted(bench: Bench, cell: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+def _adapted(bench: BenchmarkData, cell: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     speakers = [str(bench.corpus.utterances[i].speaker_id) for i in cell["rows"]]
     seed = bench.protocol.seed
-    return adapt(cell["posteriors"], speakers, cell["mean_log_posterior"], seed)
+    return adapt_posteriors(cell["posteriors"], speakers, cell["mean_log_posterior"], seed)
 
 
-def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
+def _teachers(bench: BenchmarkData) -> dict[tuple[str, float], NDArray[np.float64]]:
     """Fit the heads of every fold, budget and draw; posteriors (draws, clips, classes)."""
     parts: dict[tuple[str, float, int], list[NDArray[np.float64]]] = {}
     classes, heads = len(bench.corpus.labels), bench.protocol.distillation.heads
@@ -76,12 +76,14 @@ def _teachers(bench: Bench) -> dict[tuple[str, float], NDArray[np.float64]]:
     }
 
 
-def rows_of(bench: Bench, baselines: Said | None = None) -> tuple[list[dict[str, Any]], Said, Said]:
+def rows_of(
+    bench: BenchmarkData, baselines: Posteriors | None = None
+) -> tuple[list[dict[str, Any]], Posteriors, Posteriors]:
     """Return one row for each system and budget, what each said, and what adapted students said.
 
     `baselines` is what other systems than students and teachers said, of the tested clips.
     """
-    names = [(c.system, c.budget) for c in cells_of(bench) if c.draw == 0 and c.fold == 0]
+    names = [(c.system, c.budget) for c in runs_of(bench) if c.draw == 0 and c.fold == 0]
     students = {name: _students(bench, *name) for name in names}
     said = {name: plain for name, (plain, _) in students.items()}
     adapted = {name: used_to_it for name, (_, used_to_it) in students.items()}
@@ -91,7 +93,7 @@ def rows_of(bench: Bench, baselines: Said | None = None) -> tuple[list[dict[str,
 
 
 def _row(
-    bench: Bench,
+    bench: BenchmarkData,
     system: str,
     budget: float,
     said: NDArray[np.float64],
@@ -130,7 +132,7 @@ def scores_of(
     return {name: scores[name] for name in ("uar", "uar_low", "uar_high", "wa", "ece")}
 
 
-def against_perceived(bench: Bench, said: NDArray[np.float64]) -> dict[str, Any] | None:
+def against_perceived(bench: BenchmarkData, said: NDArray[np.float64]) -> dict[str, Any] | None:
     """Score posteriors (draws, clips, classes) against what a crowd saw and heard in the clips.
 
     None where that is what the labels are, or where nobody was asked.
@@ -141,7 +143,7 @@ def against_perceived(bench: Bench, said: NDArray[np.float64]) -> dict[str, Any]
     return _scores_of_voted(bench, said, _indices(bench, [u.perceived for u in people]))
 
 
-def references(bench: Bench) -> list[dict[str, Any]]:
+def references(bench: BenchmarkData) -> list[dict[str, Any]]:
     """Score a crowd that heard the clips without seeing them: how far people get by ear.
 
     Its answer is the plurality of its votes. Empty where nobody was asked.
@@ -156,13 +158,13 @@ def references(bench: Bench) -> list[dict[str, Any]]:
     return [{"system": "crowd_voice", "hears": ["speech"], **scores}]
 
 
-def _indices(bench: Bench, named: list[str | None]) -> NDArray[np.int64]:
+def _indices(bench: BenchmarkData, named: list[str | None]) -> NDArray[np.int64]:
     classes = bench.corpus.labels
     return np.array([-1 if name is None else classes.index(name) for name in named], np.int64)
 
 
 def _scores_of_voted(
-    bench: Bench, said: NDArray[np.float64], truth: NDArray[np.int64]
+    bench: BenchmarkData, said: NDArray[np.float64], truth: NDArray[np.int64]
 ) -> dict[str, Any] | None:
     """Score the tested clips but for those of unknown truth (-1), which are counted."""
     voted = np.flatnonzero(truth >= 0)
@@ -176,14 +178,14 @@ def _scores_of_voted(
     return {**kept, "clips": len(voted), "left_out": len(truth) - len(voted)}
 
 
-def _parameters(bench: Bench, system: str) -> int:
+def _parameters(bench: BenchmarkData, system: str) -> int:
     settings = settings_of(bench.protocol, system)
     classes = len(bench.corpus.labels)
     return count_parameters(build_student(settings.student, classes, settings.frontend.mels))
 
 
 def comparisons(
-    bench: Bench, rows: list[dict[str, Any]], said: Said, adapted: Said
+    bench: BenchmarkData, rows: list[dict[str, Any]], said: Posteriors, adapted: Posteriors
 ) -> list[dict[str, Any]]:
     """Distilled against fully supervised at each budget, and both teachers against each alone.
 
@@ -201,7 +203,7 @@ def comparisons(
 
 
 def _compared(
-    bench: Bench, point: Mapping[tuple[str, float], float], said: Said
+    bench: BenchmarkData, point: Mapping[tuple[str, float], float], said: Posteriors
 ) -> list[dict[str, Any]]:
     tested = tested_rows(bench)
     truth, classes = bench.labels[tested], len(bench.corpus.labels)
@@ -240,14 +242,14 @@ def _compared(
     return found
 
 
-def embedding_map(bench: Bench) -> dict[str, Any] | None:
+def embedding_map(bench: BenchmarkData) -> dict[str, Any] | None:
     """Lay the first fold's test clips out in two dimensions, as the distilled student hears."""
     from sklearn.manifold import TSNE
 
     if "distilled" not in bench.protocol.systems:
         return None
     budget = min(bench.protocol.budgets, key=lambda b: abs(b - 0.1))
-    kept = load_cell(bench, Cell("distilled", budget, 0, 0))
+    kept = load_run(bench, Run("distilled", budget, 0, 0))
     embeddings = kept["embeddings"].astype(np.float32)
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embeddings)

@@ -10,9 +10,9 @@ import typer
 from liser.cli.options import Encoder, Jobs, Json, Store, settings_from
 
 if TYPE_CHECKING:
-    from liser.benchmark.backbones import Beginning
+    from liser.benchmark.backbones import BackboneSource
     from liser.benchmark.cross_corpus import Source
-    from liser.config import Across, AcrossRecipe, SourceSettings
+    from liser.config import CrossCorpus, CrossCorpusRecipe, SourceSettings
     from liser.corpora.base import Corpus
 
 
@@ -57,10 +57,10 @@ def across(
     from liser.benchmark.cross_corpus import check_corpora
     from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.options import check_student
-    from liser.config import AcrossRecipe
+    from liser.config import CrossCorpusRecipe
     from liser.folders import STUDENT
 
-    plan = settings_from(AcrossRecipe, recipe, {"seed": seed}, {})
+    plan = settings_from(CrossCorpusRecipe, recipe, {"seed": seed}, {})
     check_student(plan.distillation.student)
     check_outputs(
         context,
@@ -76,9 +76,9 @@ def across(
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
     beginning = None
     if encoder is not None:
-        from liser.benchmark.backbones import Beginning
+        from liser.benchmark.backbones import BackboneSource
 
-        beginning = Beginning(encoder, store)
+        beginning = BackboneSource(encoder, store)
     if final is not None:
         _make(sources, settings, beginning, final, runs, jobs, as_json)
         return
@@ -87,10 +87,10 @@ def across(
 
 def _test(
     context: typer.Context,
-    plan: AcrossRecipe,
+    plan: CrossCorpusRecipe,
     sources: list[Source],
-    settings: Across,
-    beginning: Beginning | None,
+    settings: CrossCorpus,
+    beginning: BackboneSource | None,
     places: tuple[Path, Path, Path | None],
     jobs: int,
     as_json: bool,
@@ -103,7 +103,7 @@ def _test(
     from liser.report.write import write_results
 
     runs, out, page = places
-    results = stage.across(
+    results = stage.cross_corpus(
         sources, runs, settings, beginning=beginning, jobs=jobs, command=command_line(context)
     )
     for skip in results["skipped"]:
@@ -121,8 +121,8 @@ def _test(
 
 def _make(
     sources: list[Source],
-    settings: Across,
-    beginning: Beginning | None,
+    settings: CrossCorpus,
+    beginning: BackboneSource | None,
     out: Path,
     runs: Path,
     jobs: int,
@@ -132,11 +132,11 @@ def _make(
     from liser.cli.options import facts, show, training
     from liser.cli.output import print_json
 
-    trunk = None
+    backbone = None
     if beginning is not None:
-        trunk = stage.trunk_of_all(sources, runs, settings, beginning, jobs)
+        backbone = stage.backbone_of_all(sources, runs, settings, beginning, jobs)
     with training("distilling") as watch:
-        made = stage.distil_all(sources, out, settings, trunk=trunk, watch=watch)
+        made = stage.distill_all(sources, out, settings, backbone=backbone, watch=watch)
     record: dict[str, Any] = {
         "student": str(out),
         "architecture": made.name,
@@ -191,8 +191,8 @@ def source_of(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
     return Source(corpus, tuple(asked))
 
 
-def settings_of(plan: AcrossRecipe) -> Across:
+def settings_of(plan: CrossCorpusRecipe) -> CrossCorpus:
     """Return what a recipe says but for its corpora."""
-    from liser.config import Across
+    from liser.config import CrossCorpus
 
-    return Across.read(plan.model_dump(exclude={"source", "compression"}))
+    return CrossCorpus.read(plan.model_dump(exclude={"source", "compression"}))

@@ -150,9 +150,9 @@ def benchmark(
     heard = functionals(loaded, TargetStore(store), protocol)
     beginning = None
     if encoder is not None:
-        from liser.benchmark.backbones import Beginning
+        from liser.benchmark.backbones import BackboneSource
 
-        beginning = Beginning(encoder, store, tuple(_other(one) for one in also or ()))
+        beginning = BackboneSource(encoder, store, tuple(_other(one) for one in also or ()))
     results = stage.benchmark(
         loaded,
         targets,

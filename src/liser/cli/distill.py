@@ -46,7 +46,7 @@ def distill(
         typer.Option(metavar="0.1|5", help="Keep this share, or this number a class, of labels."),
     ] = None,
     student: StudentSize = None,
-    trunk: Annotated[
+    backbone: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="What `liser pretrain` made: the student starts from it."),
     ] = None,
@@ -89,10 +89,10 @@ def distill(
     STUDENT.check(out)
     flags = {"student": student, "training.updates": updates}
     start, base = None, {}
-    if trunk is not None:
-        from liser.students.backbone import load_trunk
+    if backbone is not None:
+        from liser.students.backbone import load_backbone
 
-        start = load_trunk(trunk)
+        start = load_backbone(backbone)
         base = {"student": start.student, "frontend": start.frontend.model_dump()}
     chosen = settings_from(Distillation, settings, flags, base)
     check_student(chosen.student)
@@ -116,7 +116,7 @@ def distill(
             targets,
             out,
             chosen,
-            trunk=start,
+            backbone=start,
             seed=seed,
             valid_speakers=valid_speakers,
             watch=watch,

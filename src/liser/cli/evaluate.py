@@ -187,7 +187,7 @@ def _tables(record: dict[str, Any]) -> Iterator[RenderableType]:
     if record["rows"]:
         (row,) = record["rows"]
         yield table(record)
-        recalls = Table(title="recall", box=SIMPLE)
+        recalls = Table(title="backbone_interpolation", box=SIMPLE)
         for label in record["labels"]:
             recalls.add_column(markup(label), justify="right")
         recalls.add_row(*("–" if r is None else f"{r:.2f}" for r in row["recalls"]))

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("faces")(faces)
+    app.command("faces")(summarise_faces)
 
 
-def faces(
+def summarise_faces(
     paths: Annotated[
         list[Path], typer.Argument(metavar="VIDEO…", help="Videos, or folders of them.")
     ],
@@ -51,7 +51,7 @@ def faces(
     from liser.media.detectors import detector_of
     from liser.teachers.face import FaceReader
     from liser.teachers.face_summary import check_crops, video_files
-    from liser.teachers.face_summary import faces as look
+    from liser.teachers.face_summary import summarise_faces as look
 
     files = video_files(paths)  # before anything is downloaded
     if save_crops is not None:

@@ -168,7 +168,7 @@ class _Screen:
 
         from liser.cli.bars import bars, clock, heard
 
-        now = self._stream.listening()
+        now = self._stream.partial()
         rows: list[RenderableType] = [f"{clock(self._stream.duration_s)}  Ctrl-C to stop", ""]
         rows += [heard(now), bars(now.probabilities)] if now else ["[dim]…[/]"]
         rows.append("")

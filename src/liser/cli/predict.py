@@ -113,9 +113,9 @@ def open_recognizer(
 ) -> Recognizer:
     """Load a bundle as the flags say."""
     from liser.runtime import load
-    from liser.runtime.vad import everything
+    from liser.runtime.vad import all_sound_is_speech
 
-    recognizer = load(bundle, threads=threads, detector=everything if all_sound else None)
+    recognizer = load(bundle, threads=threads, detector=all_sound_is_speech if all_sound else None)
     return recognizer.for_one_speaker() if one_speaker else recognizer
 
 

@@ -28,7 +28,7 @@ def pretrain(
     encoder: Annotated[
         str, typer.Option(metavar="MODEL", help="A Whisper model: hub id or local folder.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The trunk's folder.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The backbone's folder.")],
     kind: Kind = None,
     student: StudentSize = None,
     store: Store = Path("targets"),
@@ -39,39 +39,41 @@ def pretrain(
 ) -> None:
     """Let a student inherit a Whisper encoder's first layers; no label is used.
 
-    The result, a trunk, is where `liser distill --trunk DIR` starts. A run that was stopped goes
+    The result, a backbone, is where `liser distill --backbone DIR` starts. A run that was stopped goes
     on where it was. The settings file holds names of `pretraining`, and a table `frontend`.
 
-    Example: `liser pretrain recordings/ --encoder openai/whisper-base --out trunk/`
+    Example: `liser pretrain recordings/ --encoder openai/whisper-base --out backbone/`
     """
     from liser.cli.options import check_student, open_corpus, progress, settings_from
     from liser.config import PretrainingRecipe
-    from liser.folders import TRUNK
+    from liser.folders import BACKBONE
 
     recipe = settings_from(PretrainingRecipe, settings, {"updates": updates}, {})
     chosen, frontend = recipe.pretraining, recipe.frontend
     architecture = student or "base"
     check_student(architecture)
-    TRUNK.check(out)
-    if (out / "trunk.json").exists():
-        raise InputError(f"{out} holds a trunk already: choose another folder, or delete it")
+    BACKBONE.check(out)
+    if (out / "backbone.json").exists():
+        raise InputError(f"{out} holds a backbone already: choose another folder, or delete it")
     corpora = [open_corpus(folder, kind) for folder in data]
 
     from liser.pretraining import train as stage
     from liser.pretraining.frame_store import FrameStore
-    from liser.pretraining.segments import heard_of, listen, stretches
+    from liser.pretraining.segments import precompute_frames, segment_source, segments_of
     from liser.pretraining.whisper import Whisper
-    from liser.students.backbone import save_trunk
+    from liser.students.backbone import save_backbone
 
-    stage.build_heir(architecture, frontend.mels)  # or refused before any work
+    stage.build_for_transfer(architecture, frontend.mels)  # or refused before any work
     whisper, frames = Whisper(encoder), FrameStore(store)
     total = sum(len(corpus.utterances) for corpus in corpora)
     with progress("hearing the clips", total) as update:
         heard_one = _counter(update, total, "hearing the clips")
-        heard = heard_of(corpora, chosen.listening(frontend), lambda _: heard_one)
-        sound = [one for source in heard for one in stretches(source)]
-        listen(sound, whisper, frames, _counter(update, len(sound), f"{whisper.name} listens"))
-        trunk = stage.pretrain(
+        heard = segment_source(corpora, chosen.encoder_frontend(frontend), lambda _: heard_one)
+        sound = [one for source in heard for one in segments_of(source)]
+        precompute_frames(
+            sound, whisper, frames, _counter(update, len(sound), f"{whisper.name} listens")
+        )
+        backbone = stage.pretrain(
             heard,
             whisper,
             frames,
@@ -83,10 +85,10 @@ def pretrain(
                 done, total, f"inheriting, {explained:.0%} of {whisper.name} explained"
             ),
         )
-    save_trunk(trunk, out)
+    save_backbone(backbone, out)
     (out / "checkpoint.pt").unlink(missing_ok=True)
     skipped = [s for source in heard for s in source.clips.skipped]
-    _tell({"trunk": str(out), "student": architecture, **trunk.provenance}, skipped, as_json)
+    _tell({"backbone": str(out), "student": architecture, **backbone.provenance}, skipped, as_json)
 
 
 def _counter(
@@ -123,7 +125,7 @@ def _tell(record: dict[str, Any], skipped: Sequence[Skip], as_json: bool) -> Non
                 )
                 + (f"; {short} are too short" if short else ""),
                 "the encoder heard": _heard(record["clips"], record["of_sound"]),
-                "kept in": record["trunk"],
+                "kept in": record["backbone"],
             }
         )
     )

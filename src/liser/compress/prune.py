@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from liser.errors import InputError
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.shape import Group, Shape, Shaped, build_shaped
 
 Importance = Mapping[str, NDArray[np.float64]]
@@ -46,7 +46,7 @@ class Pruned:
 
 def importance(
     module: nn.Module,
-    clips: Clips,
+    clips: LogMelFeatures,
     rows: NDArray[np.int64],
     temperature: float,
     seed: int,

@@ -31,7 +31,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from liser.compress.graph import GraphModule, Part, listening
 from liser.errors import InputError
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.student import softmax
 
 METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
@@ -76,7 +76,7 @@ class Quantised:
 def quantise(
     model: ModelProto,
     logmel: str,
-    clips: Clips,
+    clips: LogMelFeatures,
     calibrate: NDArray[np.int64],
     check: NDArray[np.int64],
     temperature: float,
@@ -145,7 +145,11 @@ def _named(model: ModelProto) -> ModelProto:
 
 
 def _posteriors(
-    model: ModelProto, logmel: str, clips: Clips, rows: NDArray[np.int64], temperature: float
+    model: ModelProto,
+    logmel: str,
+    clips: LogMelFeatures,
+    rows: NDArray[np.int64],
+    temperature: float,
 ) -> NDArray[np.float64]:
     logits, _ = clips.predict(GraphModule(listening(model, logmel, clips.frontend)), rows)
     return softmax(logits / temperature)
@@ -183,7 +187,7 @@ class _Clip:
         return next(self._left, None)
 
 
-def _ranges(part: Part, clips: Clips, rows: NDArray[np.int64]) -> dict[str, TensorsData]:
+def _ranges(part: Part, clips: LogMelFeatures, rows: NDArray[np.int64]) -> dict[str, TensorsData]:
     """Return the ranges of all tensors by each method."""
     found = {}
     # calibrators tell their progress on stdout, which belongs to the verbs' answers

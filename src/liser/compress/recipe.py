@@ -26,12 +26,12 @@ from liser.corpora.joined import bare
 from liser.corpora.tables import same_name
 from liser.errors import InputError
 from liser.evaluation.evaluate import seen_speakers
-from liser.evaluation.models import listener_of
+from liser.evaluation.models import evaluable_model
 from liser.export.model_card import card
 from liser.export.onnx import export_student
 from liser.fingerprint import fingerprint
 from liser.folders import BUNDLE, STUDENT
-from liser.students.features import Clips, hear
+from liser.students.features import LogMelFeatures, extract_features
 from liser.students.student import Student, save_student
 
 CHECK_SHARE = 5
@@ -77,7 +77,7 @@ def compress(
     if keep_student is not None:
         STUDENT.check(keep_student)
     count = iter(range(1, len(corpus.utterances) + 1))
-    clips = hear(
+    clips = extract_features(
         corpus.utterances,
         student.frontend,
         lambda: tell("listening", next(count), len(corpus.utterances)),
@@ -110,14 +110,16 @@ def compress(
     return record
 
 
-def divide(student: Student, corpus: Corpus, clips: Clips) -> tuple[Rows, NDArray[np.int64]]:
+def divide(
+    student: Student, corpus: Corpus, clips: LogMelFeatures
+) -> tuple[Rows, NDArray[np.int64]]:
     """Return the rows to learn and to check on, and those to score.
 
     The student's validation speakers' clips are there to check on or, without any, every fifth of
     those to learn from. Scored are labelled clips of speakers that no training heard. Whoever
     has no name may have been heard, and is not scored.
     """
-    seen = set(seen_speakers(listener_of(student), corpus))
+    seen = set(seen_speakers(evaluable_model(student), corpus))
     held = set(student.provenance.get("result", {}).get("valid_speakers", ()))
     held = {same_name(name) for who in held for name in (who, bare(who))}
     people = [corpus.utterances[row] for row in np.flatnonzero(clips.heard)]
@@ -143,7 +145,7 @@ def as_exported(system: str, student: Student) -> Version:
 
 def _prune(
     student: Student,
-    clips: Clips,
+    clips: LogMelFeatures,
     rows: Rows,
     folder: Path,
     settings: Compression,
@@ -166,7 +168,7 @@ def _prune(
 
 
 def _quantise(
-    version: Version, clips: Clips, rows: Rows, settings: Compression, tell: Tell
+    version: Version, clips: LogMelFeatures, rows: Rows, settings: Compression, tell: Tell
 ) -> Quantised:
     tell("quantising", 0, None)
     count = iter(range(1, 1000))

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from liser.compress.prune import choose, cut, importance
 from liser.config import Compression, Loss
-from liser.distillation.train import Watch, lessons_from, seed_of, train
+from liser.distillation.train import ProgressCallback, seed_of, train, training_targets
 from liser.runtime.speaker_adaptation import log_posteriors
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.student import Student
 
 MEASURED_CLIPS = 256
@@ -35,13 +35,13 @@ class Rows:
 
 def prune(
     student: Student,
-    clips: Clips,
+    clips: LogMelFeatures,
     rows: Rows,
     *,
     settings: Compression | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
 ) -> Student:
     """Return a student with a share of the parameters that says much the same.
 
@@ -63,7 +63,7 @@ def prune(
     said = np.full((len(everything), len(student.labels)), 1 / len(student.labels))
     said[used] = student.posteriors(clips, used)
     embeddings = _embeddings(student, clips, used)
-    lessons = lessons_from(
+    lessons = training_targets(
         said,
         np.full(len(everything), -1),
         len(student.labels),
@@ -86,23 +86,27 @@ def prune(
     return settled(smaller, clips, rows, said)
 
 
-def settled(student: Student, clips: Clips, rows: Rows, said: NDArray[np.float64]) -> Student:
+def settled(
+    student: Student, clips: LogMelFeatures, rows: Rows, said: NDArray[np.float64]
+) -> Student:
     """Return a student with the temperature and mean that suit its changed weights.
 
     `said` (all clips, classes) are the posteriors of the uncompressed one: the temperature is that
     at which those of the clips to check on are met best.
     """
     checked = rows.check if len(rows.check) else rows.learn
-    logits, _ = clips.predict(student.answering, checked)
+    logits, _ = clips.predict(student.inference_module, checked)
     student = student.calibrated(logits, said[checked])
     few = rows.learn[np.linspace(0, len(rows.learn) - 1, MEAN_CLIPS).astype(int)]
     mean = log_posteriors(student.posteriors(clips, np.unique(few))).mean(0)
     return replace(student, mean_log_posterior=tuple(map(float, mean)))
 
 
-def _embeddings(student: Student, clips: Clips, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def _embeddings(
+    student: Student, clips: LogMelFeatures, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return embeddings (all clips, dim), 0 where a clip isn't used."""
-    _, embeddings = clips.predict(student.answering, rows)
+    _, embeddings = clips.predict(student.inference_module, rows)
     every = np.zeros((len(clips.frames), embeddings.shape[1]))
     every[rows] = embeddings
     return every

@@ -16,12 +16,12 @@ from liser.compress.cost import macs, times
 from liser.compress.graph import GraphModule, listening
 from liser.compress.quantise import Quantised
 from liser.corpora.base import Corpus
-from liser.evaluation.evaluate import among, scores, shared_classes
-from liser.evaluation.models import listener_of
+from liser.evaluation.evaluate import renormalised_over, scores, shared_classes
+from liser.evaluation.models import evaluable_model
 from liser.metrics import uar_difference_interval
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.student import Student
-from liser.students.views import AS_SAID
+from liser.students.views import SINGLE_VIEW
 
 DURATION_S = 3.0
 """How long a clip is whose time and multiply-accumulates are told."""
@@ -52,14 +52,14 @@ class Version:
         """The student as the graph computes it."""
         part = listening(self.model, self.logmel, self.student.frontend)
         # the variants are in the graph
-        return replace(self.student, module=GraphModule(part), variants=AS_SAID)
+        return replace(self.student, module=GraphModule(part), views=SINGLE_VIEW)
 
 
 def table_of(
     versions: Sequence[Version],
     how: Quantised | None,
     corpus: Corpus,
-    clips: Clips,
+    clips: LogMelFeatures,
     scored: NDArray[np.int64],
     seed: int,
 ) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def table_of(
 def _scores(
     versions: Sequence[Version],
     corpus: Corpus,
-    clips: Clips,
+    clips: LogMelFeatures,
     rows: NDArray[np.int64],
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -127,14 +127,14 @@ def _scores(
 
     `rows` are those of the clips of the corpus's utterances.
     """
-    listener = listener_of(versions[0].student)
+    listener = evaluable_model(versions[0].student)
     classes = shared_classes(listener, corpus)
     truth = [classes.index(str(u.label)) for u in corpus.utterances]
     speakers = [str(u.speaker_id) for u in corpus.utterances]
     found: list[dict[str, Any]] = []
     answers = []
     for version in versions:
-        said = among(classes, listener, version.heard_through.posteriors(clips, rows))
+        said = renormalised_over(classes, listener, version.heard_through.posteriors(clips, rows))
         answers.append(said.argmax(1))
         every = scores(corpus.utterances, said, classes, seed)
         own: dict[str, Any] = {name: every[name] for name in TOLD if name in every}

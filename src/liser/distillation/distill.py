@@ -15,18 +15,30 @@ from liser import __version__
 from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
 from liser.corpora.splits import held_out_notes, hold_out
-from liser.distillation.readout import Whole, averaged, calibrated, evened, settle
+from liser.distillation.readout import (
+    ClipFeatures,
+    fit_answer,
+    oversample_sources,
+    with_mean_log_posterior,
+    with_temperature,
+)
 from liser.distillation.run_folder import run_folder
-from liser.distillation.train import Trained, Watch, lessons_from, seed_of, train
+from liser.distillation.train import (
+    ProgressCallback,
+    TrainingResult,
+    seed_of,
+    train,
+    training_targets,
+)
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.metrics import abstention_threshold, answered
-from liser.students.backbone import Trunk
-from liser.students.features import Clips, hear
+from liser.students.backbone import Backbone
+from liser.students.features import LogMelFeatures, extract_features
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
-from liser.students.views import Variants
-from liser.targets.fusion import Views, posteriors, views_by_modality
+from liser.students.views import Views
+from liser.targets.fusion import FeaturesByModality, features_by_modality, posteriors
 from liser.targets.targets import Targets
 
 FINETUNING = Training(learning_rate=2e-4, updates=300)
@@ -53,16 +65,16 @@ def distill(
     folder: Path,
     settings: Distillation | None = None,
     *,
-    trunk: Trunk | None = None,
+    backbone: Backbone | None = None,
     seed: int = 0,
     valid_speakers: int = 2,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
 ) -> Student:
     """Distil teachers into an audio-only student that `folder` then holds.
 
     Every utterance of the corpus is trained on (unlabelled ones through the targets), but for
     those of `valid_speakers` speakers, who decide how sure the student may be.
-    Without targets this is plain supervised training. With a `trunk` the student starts from what
+    Without targets this is plain supervised training. With a `backbone` the student starts from what
     that inherited (`liser.pretraining.train`). A run that was killed goes on from its
     checkpoint in `folder`; a finished one is read back. The student's provenance says what it was
     made from, its training speakers too, and under ``result`` what came of it: the validation
@@ -70,7 +82,7 @@ def distill(
 
     Raises:
         InputError: nothing or one class labelled, targets of another corpus or given twice, a
-            trunk to recall and none given, or other data or settings than those that the folder
+            backbone to recall and none given, or other data or settings than those that the folder
             was begun with.
         StorageError: the folder can't be written, is damaged, or another process is at work in it.
     """
@@ -78,17 +90,17 @@ def distill(
     check_targets(corpus, targets)
     labels = label_indices(corpus)
     _refuse_one_class(labels)
-    check_recall(settings, trunk is not None)
+    check_backbone_interpolation(settings, backbone is not None)
     provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
-    if trunk is not None:
-        provenance["trunk"] = {"fingerprint": trunk.fingerprint, **trunk.provenance}
+    if backbone is not None:
+        provenance["backbone"] = {"fingerprint": backbone.fingerprint, **backbone.provenance}
     with run_folder(folder, provenance) as finished:
         if finished:
             return load_student(folder)
-        clips = hear(corpus.utterances, settings.frontend)
+        clips = extract_features(corpus.utterances, settings.frontend)
         split = split_rows(corpus, clips.heard, valid_speakers, seed)
         speakers = [u.speaker_id for u in corpus.utterances]
-        seen = views_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
+        seen = features_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
         learnt = learn(
             clips,
             seen,
@@ -99,7 +111,7 @@ def distill(
             seed,
             folder / "checkpoint.pt",
             watch,
-            trunk,
+            backbone,
             sources_of(corpus),
         )
         result = _result(corpus, clips, split, learnt.trained, valid_speakers)
@@ -117,17 +129,17 @@ def check_targets(corpus: Corpus, targets: Sequence[Targets]) -> None:
         raise InputError(f"a teacher counts once, and one of these is given twice: {named}")
 
 
-def check_recall(settings: Distillation, has_trunk: bool) -> None:
-    """Raise `InputError` if a student is to recall a trunk and there is none."""
-    if settings.recall and not has_trunk:
+def check_backbone_interpolation(settings: Distillation, has_backbone: bool) -> None:
+    """Raise `InputError` if a student is to recall a backbone and there is none."""
+    if settings.backbone_interpolation and not has_backbone:
         raise InputError(
-            f"recall = {settings.recall:g} goes back towards a trunk's weights, and there is no "
-            "trunk: give one, or leave the setting out"
+            f"recall = {settings.backbone_interpolation:g} goes back towards a backbone's weights, and there is no "
+            "backbone: give one, or leave the setting out"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class FittedStudent:
     """A student, itself before its readout read validation speakers too, and how it was trained.
 
     What validation speakers are to tell, they tell of `checked`.
@@ -135,22 +147,22 @@ class Learnt:
 
     student: Student
     checked: Student
-    trained: Trained
+    trained: TrainingResult
 
 
 def learn(
-    clips: Clips,
-    seen: Views,
+    clips: LogMelFeatures,
+    seen: FeaturesByModality,
     labels: NDArray[np.int64],
     names: tuple[str, ...],
     split: Split,
     settings: Distillation,
     seed: int,
     checkpoint: Path | None = None,
-    watch: Watch | None = None,
-    trunk: Trunk | None = None,
+    watch: ProgressCallback | None = None,
+    backbone: Backbone | None = None,
     sources: NDArray[np.str_] | None = None,
-) -> Learnt:
+) -> FittedStudent:
     """Train one student on what is heard, what the teachers saw, and the labels (-1: unknown).
 
     `seen` holds the teachers' views by modality, empty for supervised training. Heads are fitted
@@ -168,46 +180,50 @@ def learn(
     if seen:
         rows = split.mask(len(labels))
         own = np.where(rows, labels, -1)
-        views = list(chain(*seen.values()))
-        taught = posteriors(views, own, classes, rows, settings.heads)
-        looked = np.any([view.valid for view in views], axis=0)
+        observed = list(chain(*seen.values()))
+        taught = posteriors(observed, own, classes, rows, settings.heads)
+        looked = np.any([view.valid for view in observed], axis=0)
     aligned = {
         f"{modality}-{number}": (view.features, view.valid, weight / len(teachers))
         for modality, teachers in seen.items()
         if (weight := getattr(settings.loss, f"{modality}_alignment")) > 0
         for number, view in enumerate(teachers)
     }
-    lessons = lessons_from(taught, labels, classes, settings.loss, aligned, looked)
+    lessons = training_targets(taught, labels, classes, settings.loss, aligned, looked)
     torch.manual_seed(seed)
     fresh = build_student(settings.student, classes, settings.frontend.mels)
-    if trunk is not None:
-        trunk.give(fresh, settings.student, settings.frontend)
-    rows_of = (evened(split.train, sources), split.valid)
+    if backbone is not None:
+        backbone.initialise(fresh, settings.student, settings.frontend)
+    rows_of = (oversample_sources(split.train, sources), split.valid)
     trained = train(fresh, clips, lessons, rows_of, settings.training, seed, checkpoint, watch)
-    nothing, variants = (0.0,) * classes, Variants(settings.tempi, settings.shifts)
+    nothing, views = (0.0,) * classes, Views(settings.tempi, settings.shifts)
     kind, frontend = settings.student, settings.frontend
     module = trained.student
-    if trunk is not None and settings.recall:
-        trunk.recall(module, settings.recall)
+    if backbone is not None and settings.backbone_interpolation:
+        backbone.interpolate(module, settings.backbone_interpolation)
     everyone = np.sort(np.concatenate([split.train, split.valid]))
     known = everyone[lessons.posterior_weight.numpy()[everyone] > 0]
     whole = None
     if settings.readout and len(known):
         rng = np.random.default_rng(seed_of(seed, 4))
-        drawn = variants.drawn(len(known), settings.read_variants, rng)
+        drawn = views.drawn(len(known), settings.readout_views, rng)
         drawn[:, np.isin(known, split.valid)] = True  # they decide the temperature
-        whole = Whole.heard(module, clips, known, variants, settings.training.precision, drawn)
-    settle(module, whole, lessons, split.train, settings, sources)
-    checked = Student(module, kind, names, frontend, 1.0, {}, nothing, variants)
+        whole = ClipFeatures.extract(
+            module, clips, known, views, settings.training.precision, drawn
+        )
+    fit_answer(module, whole, lessons, split.train, settings, sources)
+    checked = Student(module, kind, names, frontend, 1.0, {}, nothing, views)
     answers_by_readout = np.isin(split.train, known).any()
-    checked = calibrated(
+    checked = with_temperature(
         checked, clips, lessons, split.valid, whole if answers_by_readout else None
     )
     student = checked
     if whole is not None and len(split.valid):
         student = replace(checked, module=copy.deepcopy(module))
-        settle(student.module, whole, lessons, everyone, settings, sources)
-    return Learnt(averaged(student, clips, split.train, seed, whole), checked, trained)
+        fit_answer(student.module, whole, lessons, everyone, settings, sources)
+    return FittedStudent(
+        with_mean_log_posterior(student, clips, split.train, seed, whole), checked, trained
+    )
 
 
 def finetune(
@@ -218,7 +234,7 @@ def finetune(
     *,
     seed: int = 0,
     valid_speakers: int = 0,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
 ) -> Student:
     """Adapt a student to new voices from their labelled clips, and keep it in `folder`.
 
@@ -247,20 +263,20 @@ def finetune(
     with run_folder(folder, provenance) as finished:
         if finished:
             return load_student(folder)
-        clips = hear(corpus.utterances, student.frontend)
+        clips = extract_features(corpus.utterances, student.frontend)
         split = split_rows(corpus, clips.heard & (labels >= 0), valid_speakers, seed)
-        lessons = lessons_from(None, labels, len(student.labels), Distillation().loss)
+        lessons = training_targets(None, labels, len(student.labels), Distillation().loss)
         checkpoint = folder / "checkpoint.pt"
         rows_of = (split.train, split.valid)
         fresh = copy.deepcopy(student.module)  # the caller keeps the student as it was
         trained = train(fresh, clips, lessons, rows_of, training, seed, checkpoint, watch)
         tuned = replace(student, module=trained.student)
-        tuned = calibrated(tuned, clips, lessons, split.valid)
+        tuned = with_temperature(tuned, clips, lessons, split.valid)
         result = _result(corpus, clips, split, trained, valid_speakers)
         result |= _abstention(tuned, clips, labels, split)
         finetuned = [*before, {**tuning, "result": result}]
         tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
-        return _keep(averaged(tuned, clips, split.train, seed), folder)
+        return _keep(with_mean_log_posterior(tuned, clips, split.train, seed), folder)
 
 
 def label_indices(corpus: Corpus, names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
@@ -297,7 +313,11 @@ def _keep(student: Student, folder: Path) -> Student:
 
 
 def _result(
-    corpus: Corpus, clips: Clips, split: Split, trained: Trained, valid_speakers: int
+    corpus: Corpus,
+    clips: LogMelFeatures,
+    split: Split,
+    trained: TrainingResult,
+    valid_speakers: int,
 ) -> dict[str, Any]:
     held = {corpus.utterances[row].speaker_id for row in split.valid}
     return {
@@ -313,7 +333,7 @@ ENOUGH = 10
 
 
 def _abstention(
-    student: Student, clips: Clips, labels: NDArray[np.int64], split: Split
+    student: Student, clips: LogMelFeatures, labels: NDArray[np.int64], split: Split
 ) -> dict[str, Any]:
     """Choose on validation speakers when to say "uncertain"; with few labels, say nothing of it."""
     rows = split.valid[labels[split.valid] >= 0]

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from liser.config import Distillation, Precision
 from liser.distillation.losses import smooth
-from liser.distillation.train import Lessons
+from liser.distillation.train import TrainingTargets
 from liser.runtime.speaker_adaptation import log_posteriors
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.student import Student, softmax
-from liser.students.views import Variants
+from liser.students.views import Views
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class ClipFeatures:
     """What a trained student's readout hears of whole clips: of those in `rows`, sorted.
 
     Clips that nothing is known of aren't among them. For each variant of a clip that the student
@@ -30,22 +30,22 @@ class Whole:
     drawn: NDArray[np.bool_]
 
     @classmethod
-    def heard(
+    def extract(
         cls,
         module: nn.Module,
-        clips: Clips,
+        clips: LogMelFeatures,
         rows: NDArray[np.int64],
-        variants: Variants,
+        views: Views,
         precision: Precision,
         drawn: NDArray[np.bool_] | None = None,
-    ) -> "Whole":
+    ) -> "ClipFeatures":
         """Let a student hear the clips of sorted `rows` as precisely as it learns.
 
         In those variants that are `drawn` (variants, rows), or in all. What is fitted to features
         in bfloat16 answers features in float32 alike.
         """
 
-        def features(variant: Variants, some: NDArray[np.int64]) -> NDArray[np.float32]:
+        def features(variant: Views, some: NDArray[np.int64]) -> NDArray[np.float32]:
             def ask(logmel: Tensor) -> tuple[Tensor]:
                 half = precision == "bfloat16"
                 with torch.autocast(logmel.device.type, torch.bfloat16, enabled=half):
@@ -53,12 +53,12 @@ class Whole:
 
             if len(some) == 0:
                 return np.empty((0, module.readout.in_features), np.float32)  # type: ignore[union-attr, arg-type]
-            return clips.told(ask, some)[0]
+            return clips.apply(ask, some)[0]
 
         module.eval()
         if drawn is None:
-            drawn = np.ones((len(variants), len(rows)), bool)
-        each = zip(variants.each(), drawn, strict=True)
+            drawn = np.ones((len(views), len(rows)), bool)
+        each = zip(views.each(), drawn, strict=True)
         return cls(rows, tuple(features(one, rows[own]) for one, own in each), drawn)
 
     def of(self, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int64]]:
@@ -88,10 +88,10 @@ class Whole:
         return np.asarray(total / np.bincount(whose, minlength=len(rows))[:, None], np.float32)
 
 
-def settle(
+def fit_answer(
     module: nn.Module,
-    whole: Whole | None,
-    lessons: Lessons,
+    whole: ClipFeatures | None,
+    lessons: TrainingTargets,
     rows: NDArray[np.int64],
     settings: Distillation,
     sources: NDArray[np.str_],
@@ -101,12 +101,12 @@ def settle(
     `rows` are the clips whose lessons decide; `sources` (n,) says where each clip is from.
     """
     if whole is not None:
-        _read_out(module, whole, lessons, evened(rows, sources), settings)
+        _read_out(module, whole, lessons, oversample_sources(rows, sources), settings)
     if settings.balanced:
         _balance(module, lessons, rows, settings.training.label_smoothing, sources)
 
 
-def evened(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int64]:
+def oversample_sources(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int64]:
     """Repeat the rows of smaller sources a whole number of times, so that each counts alike.
 
     >>> evened(np.arange(7), np.array(list("aabbbbb")))
@@ -121,8 +121,8 @@ def evened(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int
 
 def _read_out(
     module: nn.Module,
-    whole: Whole,
-    lessons: Lessons,
+    whole: ClipFeatures,
+    lessons: TrainingTargets,
     rows: NDArray[np.int64],
     settings: Distillation,
 ) -> None:
@@ -147,7 +147,7 @@ def _read_out(
 @torch.no_grad()
 def _balance(
     module: nn.Module,
-    lessons: Lessons,
+    lessons: TrainingTargets,
     rows: NDArray[np.int64],
     label_smoothing: float,
     sources: NDArray[np.str_],
@@ -174,12 +174,12 @@ def _balance(
     module.readout.bias -= shift  # type: ignore[union-attr, operator]
 
 
-def calibrated(
+def with_temperature(
     student: Student,
-    clips: Clips,
-    lessons: Lessons,
+    clips: LogMelFeatures,
+    lessons: TrainingTargets,
     valid: NDArray[np.int64],
-    whole: Whole | None = None,
+    whole: ClipFeatures | None = None,
 ) -> Student:
     """Fit the temperature on validation speakers: their labels or the teachers' posteriors.
 
@@ -192,12 +192,12 @@ def calibrated(
     return student.calibrated(logits, lessons.truth.numpy()[rows].astype(np.float64))
 
 
-def averaged(
+def with_mean_log_posterior(
     student: Student,
-    clips: Clips,
+    clips: LogMelFeatures,
     rows: NDArray[np.int64],
     seed: int,
-    whole: Whole | None = None,
+    whole: ClipFeatures | None = None,
 ) -> Student:
     """Note what the student says on average of the clips that it learnt from.
 
@@ -211,8 +211,8 @@ def averaged(
 
 
 def _answers(
-    student: Student, clips: Clips, rows: NDArray[np.int64], whole: Whole | None
+    student: Student, clips: LogMelFeatures, rows: NDArray[np.int64], whole: ClipFeatures | None
 ) -> NDArray[np.float32]:
     if whole is not None and whole.has(rows):
         return whole.read(student.module, rows)
-    return clips.predict(student.answering, rows)[0]
+    return clips.predict(student.inference_module, rows)[0]

@@ -24,18 +24,18 @@ from liser.config import Loss, Training
 from liser.distillation.losses import alignment, confidence, smooth, soft_cross_entropy, soften
 from liser.errors import InputError
 from liser.metrics import confusion, uar
-from liser.students.augment import augment, crop, middle
+from liser.students.augment import augment, centre_crop, crop
 from liser.students.checkpoint import load_checkpoint, save_checkpoint
-from liser.students.degradation import harden
+from liser.students.degradation import degrade_logmel
 from liser.students.divergence import check_loss, check_weights
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 
-Watch = Callable[[int, int, float], None]
+ProgressCallback = Callable[[int, int, float], None]
 """Is told rounds done, rounds in all, and the latest validation score."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class TrainingTargets:
     """What there is to learn from each clip.
 
     `posterior` (n, classes) and `posterior_weight` (n,): soft or one-hot emotions, weight 0 where
@@ -51,7 +51,7 @@ class Lessons:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """A student with its averaged weights, and after each round the `loss`.
 
     Where it was looked at, and at the end, `valid_uar` is the validation speakers' UAR.
@@ -61,14 +61,14 @@ class Trained:
     history: tuple[dict[str, float], ...]
 
 
-def lessons_from(
+def training_targets(
     posteriors: NDArray[np.float64] | None,
     labels: NDArray[np.int64],
     classes: int,
     loss: Loss,
     embeddings: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_], float]] | None = None,
     looked: NDArray[np.bool_] | None = None,
-) -> Lessons:
+) -> TrainingTargets:
     """Put labels (n,), -1 unknown, and teachers' posteriors (n, classes) into one lesson a clip.
 
     A labelled clip is taught its label with weight 1, mixed with the teachers' posterior if `loss`
@@ -94,19 +94,19 @@ def lessons_from(
         for name, (e, v, w) in (embeddings or {}).items()
         if w > 0
     }
-    return Lessons(target, weight, truth, aligned)
+    return TrainingTargets(target, weight, truth, aligned)
 
 
 def train(
     student: nn.Module,
-    clips: Clips,
-    lessons: Lessons,
+    clips: LogMelFeatures,
+    lessons: TrainingTargets,
     rows: tuple[NDArray[np.int64], NDArray[np.int64]],
     settings: Training,
     seed: int,
     checkpoint: Path | None = None,
-    watch: Watch | None = None,
-) -> Trained:
+    watch: ProgressCallback | None = None,
+) -> TrainingResult:
     """Teach a student its lessons; deterministic for a seed, resumable.
 
     `rows` are the clips to train on and those to validate on (may be none). `checkpoint` is a file
@@ -124,7 +124,7 @@ def train(
     if len(learn) < 2:
         raise InputError(f"{len(learn)} clips to learn from: at least 2 are needed")
     device = pick_device(settings.device)
-    settings = within_passes(settings, len(learn))
+    settings = limit_passes(settings, len(learn))
     rounds = math.ceil(settings.updates / settings.updates_a_round)
     state = _State(student, lessons, settings, device, seed)
     if checkpoint is not None and checkpoint.exists():
@@ -142,14 +142,19 @@ def train(
             save_checkpoint(checkpoint, state.snapshot())
         if watch is not None:
             watch(state.round, rounds, state.history[-1]["valid_uar"])
-    return Trained(state.average.cpu().eval(), tuple(state.history))
+    return TrainingResult(state.average.cpu().eval(), tuple(state.history))
 
 
 class _State:
     """All that changes while training: weights, their average, the optimiser."""
 
     def __init__(
-        self, student: nn.Module, lessons: Lessons, settings: Training, device: str, seed: int
+        self,
+        student: nn.Module,
+        lessons: TrainingTargets,
+        settings: Training,
+        device: str,
+        seed: int,
     ) -> None:
         self.settings, self.lessons, self.device = settings, lessons, device
         self.recipe = f"{settings.model_dump_json()} seed={seed}"
@@ -169,13 +174,13 @@ class _State:
         self.history: list[dict[str, float]] = []
         self.losses: list[float] = []
 
-    def update(self, clips: Clips, batch: NDArray[np.int64], rng: torch.Generator) -> None:
+    def update(self, clips: LogMelFeatures, batch: NDArray[np.int64], rng: torch.Generator) -> None:
         """One step: crop, harden, augment, mix, all terms of the loss, AdamW, moving average."""
         s = self.settings
         picked = torch.from_numpy(batch)
         x = crop(*clips.batch(batch), clips.crop_frames(s), rng)
-        if s.harden:
-            x = harden(x, s.harden, clips.frontend, rng)
+        if s.degradation_augmentation:
+            x = degrade_logmel(x, s.degradation_augmentation, clips.frontend, rng)
         if s.augment:
             x = augment(x, rng, clips.frontend.hop_ms)
         share, partner = _mixing(len(batch), s, rng)
@@ -250,7 +255,7 @@ class _State:
             getattr(self, name).load_state_dict(snapshot[name])
 
 
-def within_passes(settings: Training, clips: int) -> Training:
+def limit_passes(settings: Training, clips: int) -> Training:
     """Return settings with no more updates than their passes over so many clips come to.
 
     >>> within_passes(Training(updates=2400, passes=400, batch_size=32), 42).updates
@@ -272,19 +277,19 @@ def pick_device(name: str) -> str:
 
 
 def _groups(student: nn.Module, projections: nn.Module, settings: Training) -> list[dict[str, Any]]:
-    """Part what a trunk may have given, which learns at a rate of its own, from the rest."""
-    parts = getattr(student, "inherited", ())
+    """Part what a backbone may have given, which learns at a rate of its own, from the rest."""
+    parts = getattr(student, "transferred", ())
     named = list(student.named_parameters())
     given = [p for name, p in named if name.split(".")[0] in parts]
     fresh = [p for name, p in named if name.split(".")[0] not in parts]
     rate = settings.learning_rate
     groups = [{"params": [*fresh, *projections.parameters()], "rate": rate}]
     if given:
-        groups.append({"params": given, "rate": rate * settings.inherited_rate})
+        groups.append({"params": given, "rate": rate * settings.transferred_rate})
     return groups
 
 
-def _projections(student: nn.Module, lessons: Lessons, seed: int) -> nn.ModuleDict:
+def _projections(student: nn.Module, lessons: TrainingTargets, seed: int) -> nn.ModuleDict:
     """One linear map from the student's embedding to each teacher's; only training uses them."""
     torch.manual_seed(seed_of(seed, 0, 3))
     width = int(student.classify[-1].in_features)  # type: ignore[index, union-attr]
@@ -319,7 +324,7 @@ def schedule(step: int, steps: int) -> float:
 
 
 @torch.inference_mode()
-def _validation_score(state: _State, clips: Clips, valid: NDArray[np.int64]) -> float:
+def _validation_score(state: _State, clips: LogMelFeatures, valid: NDArray[np.int64]) -> float:
     """UAR against the label or, where there is none, what the teachers say; 0 if nothing is.
 
     It is only looked at, so the middle of each clip will do: cut alike, they go in batches.
@@ -329,7 +334,7 @@ def _validation_score(state: _State, clips: Clips, valid: NDArray[np.int64]) -> 
         return 0.0
     length, size = clips.crop_frames(state.settings), state.settings.batch_size
     said = [
-        state.average(middle(*clips.batch(rows[i : i + size]), length).to(state.device))[0]
+        state.average(centre_crop(*clips.batch(rows[i : i + size]), length).to(state.device))[0]
         for i in range(0, len(rows), size)
     ]
     predicted = torch.cat(said).argmax(-1).cpu().numpy()

@@ -13,10 +13,10 @@ from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.joined import bare
 from liser.corpora.tables import same_name
 from liser.errors import InputError
-from liser.evaluation.models import Listener, listener_of
+from liser.evaluation.models import EvaluableModel, evaluable_model
 from liser.metrics import answered, aurc, score, summary, uar_by_group
 from liser.runtime.recognizer import Recognizer
-from liser.runtime.speaker_adaptation import adapt
+from liser.runtime.speaker_adaptation import adapt_posteriors
 from liser.students.student import Student
 from liser.text.spreadsheet import csv_of
 
@@ -56,7 +56,7 @@ def evaluate(
         InputError: a speaker was trained on, the clips are labelled with fewer than two classes
             that the student knows, or none could be heard.
     """
-    student = listener_of(model)
+    student = evaluable_model(model)
     seen = seen_speakers(student, corpus, trained_on)
     if seen and not allow_seen_speakers:
         raise InputError(
@@ -66,12 +66,12 @@ def evaluate(
             "(also if they are other people of the same names)"
         )
     classes = shared_classes(student, corpus)
-    heard, said, unheard = student.hear(corpus.utterances, advance)
+    heard, said, unheard = student.extract_features(corpus.utterances, advance)
     if len(heard) == 0:
         example = f"; for example {unheard[0].id}: {unheard[0].detail}" if unheard else ""
         raise InputError(f"none of {len(corpus.utterances)} utterances could be heard{example}")
     people = [corpus.utterances[row] for row in heard]
-    posteriors = among(classes, student, said)
+    posteriors = renormalised_over(classes, student, said)
     foreign = [u for u in people if u.label is not None and u.label not in classes]
     detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
     skipped = [
@@ -109,7 +109,7 @@ def evaluate(
 
 
 def seen_speakers(
-    student: Listener, corpus: Corpus, trained_on: Corpus | None = None
+    student: EvaluableModel, corpus: Corpus, trained_on: Corpus | None = None
 ) -> tuple[str, ...]:
     """Return the speakers of the corpus that any training or fine-tuning of the student heard.
 
@@ -128,7 +128,7 @@ def predictions_csv(predictions: Sequence[dict[str, Any]]) -> bytes:
     return csv_of(list(predictions[0]), predictions)
 
 
-def shared_classes(student: Listener, corpus: Corpus) -> tuple[str, ...]:
+def shared_classes(student: EvaluableModel, corpus: Corpus) -> tuple[str, ...]:
     """Return the classes to score, in the student's order: all of them where none is labelled."""
     used = {u.label for u in corpus.utterances} - {None}
     if not used:
@@ -142,7 +142,7 @@ def shared_classes(student: Listener, corpus: Corpus) -> tuple[str, ...]:
     return shared
 
 
-def among(classes: tuple[str, ...], student: Listener, said: Floats) -> Floats:
+def renormalised_over(classes: tuple[str, ...], student: EvaluableModel, said: Floats) -> Floats:
     """Return posteriors renormalised over these of the student's classes."""
     kept = said[:, [student.labels.index(name) for name in classes]]
     return np.asarray(kept / kept.sum(1, keepdims=True))
@@ -163,7 +163,7 @@ def scores(
 
 
 def _adapted(
-    student: Listener,
+    student: EvaluableModel,
     people: Sequence[Utterance],
     said: Floats,
     classes: tuple[str, ...],
@@ -173,14 +173,16 @@ def _adapted(
     speakers = [u.speaker_id for u in people if u.speaker_id is not None]
     if len(speakers) < len(people):
         return None
-    used = among(classes, student, adapt(said, speakers, student.mean_log_posterior, seed))
+    used = renormalised_over(
+        classes, student, adapt_posteriors(said, speakers, student.mean_log_posterior, seed)
+    )
     known = [row for row, u in enumerate(people) if u.label in classes]
     scored = scores([people[row] for row in known], used[known], classes, seed)
     return {k: scored[k] for k in ("uar", "uar_low", "uar_high", "wa", "ece") if k in scored}
 
 
 def _row(
-    student: Listener,
+    student: EvaluableModel,
     people: Sequence[Utterance],
     said: Floats,
     classes: tuple[str, ...],
@@ -200,7 +202,7 @@ def _row(
     }
 
 
-def _answered(student: Listener, said: Floats, truth: NDArray[np.int64]) -> dict[str, Any]:
+def _answered(student: EvaluableModel, said: Floats, truth: NDArray[np.int64]) -> dict[str, Any]:
     """Say how many clips are answered, and how many of the answers are right."""
     record = {"threshold": student.threshold, "aurc": aurc(said, truth)}
     if student.threshold is None:
@@ -218,7 +220,7 @@ def _answering(kept: dict[str, Any]) -> list[str]:
 
 
 def _notes(
-    student: Listener,
+    student: EvaluableModel,
     people: Sequence[Utterance],
     classes: tuple[str, ...],
     seen: Sequence[str],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from liser.corpora.base import Skip, Utterance
 from liser.errors import MediaError
 from liser.runtime.recognizer import Recognizer
-from liser.students.features import clip_of, hear, load_sound
+from liser.students.features import extract_features, features_of_waveform, load_sound
 from liser.students.frontend import LogMel
 from liser.students.student import Student
 
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Advance = Callable[[], None]
 
 
-class Listener(Protocol):
+class EvaluableModel(Protocol):
     """What evaluation asks of a model."""
 
     @property
@@ -50,7 +50,7 @@ class Listener(Protocol):
     def facts(self) -> dict[str, Any]:
         """What a record notes of it, as plain JSON."""
 
-    def hear(
+    def extract_features(
         self, utterances: Sequence[Utterance], advance: Advance
     ) -> tuple[NDArray[np.int64], Floats, tuple[Skip, ...]]:
         """Return which clips were heard (n,), their posteriors (n, classes), and the others."""
@@ -59,12 +59,12 @@ class Listener(Protocol):
         """Return what is heard in a waveform (classes,), NaN where that is nothing."""
 
 
-def listener_of(model: Student | Recognizer) -> Listener:
+def evaluable_model(model: Student | Recognizer) -> EvaluableModel:
     """Return a student or a recogniser as evaluation needs it."""
-    return StudentListener(model) if isinstance(model, Student) else BundleListener(model)
+    return StudentModel(model) if isinstance(model, Student) else BundleModel(model)
 
 
-class StudentListener:
+class StudentModel:
     """A student, heard through PyTorch."""
 
     def __init__(self, student: Student) -> None:
@@ -107,11 +107,11 @@ class StudentListener:
             "provenance": self.student.provenance,
         }
 
-    def hear(
+    def extract_features(
         self, utterances: Sequence[Utterance], advance: Advance
     ) -> tuple[NDArray[np.int64], Floats, tuple[Skip, ...]]:
-        """Hear all clips, then ask for all posteriors; raises as `liser.students.features.hear`."""
-        clips = hear(utterances, self.student.frontend, advance)
+        """Hear all clips, then ask for all posteriors; raises as `liser.students.features.extract_features`."""
+        clips = extract_features(utterances, self.student.frontend, advance)
         rows = np.flatnonzero(clips.heard)
         return rows, self.student.posteriors(clips, rows), clips.skipped
 
@@ -119,12 +119,12 @@ class StudentListener:
         """Return what is heard in a waveform, NaN in silence."""
         if not waveform.any():
             return np.full(len(self.labels), np.nan)
-        clip = clip_of(waveform, self._frontend, self.student.frontend)
+        clip = features_of_waveform(waveform, self._frontend, self.student.frontend)
         return np.asarray(self.student.posteriors(clip, np.zeros(1, np.int64))[0])
 
 
 @dataclass(frozen=True, slots=True)
-class BundleListener:
+class BundleModel:
     """A bundle, heard through ONNX Runtime and the search for speech."""
 
     recognizer: Recognizer
@@ -166,7 +166,7 @@ class BundleListener:
             "provenance": bundle.provenance,
         }
 
-    def hear(
+    def extract_features(
         self, utterances: Sequence[Utterance], advance: Advance
     ) -> tuple[NDArray[np.int64], Floats, tuple[Skip, ...]]:
         """Hear clip by clip; where no speech is found, the clip is skipped and named."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, MediaError
-from liser.evaluation.evaluate import among, scores, shared_classes
-from liser.evaluation.models import Listener, listener_of
+from liser.evaluation.evaluate import renormalised_over, scores, shared_classes
+from liser.evaluation.models import EvaluableModel, evaluable_model
 from liser.media.degrade import Degradation
 from liser.metrics import answered, summary_difference
 from liser.runtime.recognizer import Recognizer
@@ -61,7 +61,7 @@ def robustness(
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"a threshold is a probability in 0…1, not {threshold:g}")
     refuse_without_sound(corpus)
-    student = listener_of(model)
+    student = evaluable_model(model)
     if threshold is None:
         threshold = student.threshold
     classes = shared_classes(student, corpus)
@@ -112,7 +112,7 @@ def refuse_without_sound(corpus: Corpus) -> None:
 
 
 def _listen(
-    student: Listener,
+    student: EvaluableModel,
     corpus: Corpus,
     classes: tuple[str, ...],
     degradations: Mapping[str, Degradation],
@@ -146,7 +146,9 @@ def _listen(
                     said[name].append(student.posterior(spoilt))
         advance()
     arrays = {
-        name: among(classes, student, np.array(each)) if each else np.zeros((0, len(classes)))
+        name: renormalised_over(classes, student, np.array(each))
+        if each
+        else np.zeros((0, len(classes)))
         for name, each in said.items()
     }
     return people, arrays, skipped

@@ -128,13 +128,13 @@ def _materials(told: Mapping[str, Any]) -> list[str]:
         f"({_said(told, 'labelled')} labelled), {counted}"
     ]
     said += [f"Teacher: {_said(one, 'name')}" for one in told.get("teachers", [])]
-    trunk = told.get("trunk")
-    if isinstance(trunk, Mapping):
-        clips = trunk.get("clips", {})
+    backbone = told.get("backbone")
+    if isinstance(backbone, Mapping):
+        clips = backbone.get("clips", {})
         heard = ", ".join(
             f"{markdown(str(n))} clips of {markdown(str(name))}" for name, n in clips.items()
         )
-        said.append(f"Inherited from: {_said(trunk, 'encoder')}, which heard {heard}")
+        said.append(f"Inherited from: {_said(backbone, 'encoder')}, which heard {heard}")
     said += [
         f"Fine-tuned on: {_said(one, 'corpus')}, {_said(one, 'clips')} clips"
         for one in told.get("finetuned", [])
@@ -159,8 +159,8 @@ def _terms(told: Mapping[str, Any]) -> list[str]:
 
 
 def _heard(told: Mapping[str, Any]) -> list[str]:
-    trunk = told.get("trunk")
-    return list(trunk.get("clips", {})) if isinstance(trunk, Mapping) else []
+    backbone = told.get("backbone")
+    return list(backbone.get("clips", {})) if isinstance(backbone, Mapping) else []
 
 
 def _results(told: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ def graph_of(student: Student) -> bytes:
         import onnxscript.optimizer
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
-    module = folded(copy.deepcopy(student.answering).cpu().eval())
+    module = folded(copy.deepcopy(student.inference_module).cpu().eval())
     whole = FromWaveform(module, student.frontend).eval()
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet():
@@ -160,7 +160,7 @@ def parity(
     """
     import onnxruntime
 
-    module = student.answering.cpu().eval()
+    module = student.inference_module.cpu().eval()
     frontend = LogMel(student.frontend)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     differences = []

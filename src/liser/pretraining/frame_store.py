@@ -23,7 +23,7 @@ class FrameStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def of(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> NDArray[np.float16]:
+    def get(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> NDArray[np.float16]:
         """Return the encoder's frames (n, width) of a log-mel (frames, mels).
 
         The encoder is asked again where a file is damaged, and the log says so. Raises
@@ -40,7 +40,7 @@ class FrameStore:
         storage.write_sealed(path, key, packed.getbuffer())
         return frames
 
-    def holds(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> bool:
+    def contains(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> bool:
         """Tell whether the frames are kept already."""
         return self.path(encoder, logmel, frontend).exists()
 

@@ -20,37 +20,37 @@ from liser.config import Frontend
 from liser.corpora.base import Corpus, Utterance
 from liser.errors import InputError
 from liser.pretraining.frame_store import FrameStore
-from liser.pretraining.whisper import EAR, LONGEST_S, Sound, Whisper
+from liser.pretraining.whisper import LONGEST_S, WHISPER_FRONTEND, EncoderInput, Whisper
 from liser.students.augment import SILENCE
-from liser.students.features import Clips, hear, heard_alike
+from liser.students.features import LogMelFeatures, extract_features, with_uniform_input
 
-SHORTEST = 16
+SHORTEST_FRAMES = 16
 """Frames; a shorter clip is not listened to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class SegmentSource:
     """Some clips of a corpus: which `rows` may be listened to, and what to call them.
 
     `closely` are the same clips as the encoder hears their sound: of 0 frames where there is none,
     None if there is none at all.
     """
 
-    clips: Clips
+    clips: LogMelFeatures
     rows: NDArray[np.int64]
     name: str
-    closely: Clips | None = None
+    audio_features: LogMelFeatures | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Segment:
     """The frames `first` … `last` of a clip, at most as many as the encoder hears at once."""
 
-    clips: Clips
+    clips: LogMelFeatures
     row: int
     first: int
     last: int
-    closely: Clips | None = None
+    audio_features: LogMelFeatures | None = None
 
     @property
     def logmel(self) -> Tensor:
@@ -60,12 +60,12 @@ class Stretch:
     @property
     def has_sound(self) -> bool:
         """Whether the encoder hears the sound itself of it."""
-        return self.closely is not None and bool(self.closely.heard[self.row])
+        return self.audio_features is not None and bool(self.audio_features.heard[self.row])
 
     @property
-    def sound(self) -> Sound:
+    def sound(self) -> EncoderInput:
         """What the encoder hears of it, from the same moment on."""
-        close = self.closely
+        close = self.audio_features
         if close is None or not self.has_sound:
             return self.logmel, self.clips.frontend
         hop_s, own_s = self.clips.frontend.hop_s, close.frontend.hop_s
@@ -75,7 +75,7 @@ class Stretch:
         return _frames(close, self.row, first, first + length), close.frontend
 
 
-def _frames(clips: Clips, row: int, first: int, last: int) -> Tensor:
+def _frames(clips: LogMelFeatures, row: int, first: int, last: int) -> Tensor:
     """Return frames of a clip (last - first, mels), silence where it has none."""
     end = int(clips.frames[row])
     inside = clips.logmel[row, max(first, 0) : max(min(last, end), 0)].astype(np.float32)
@@ -84,42 +84,42 @@ def _frames(clips: Clips, row: int, first: int, last: int) -> Tensor:
     return torch.from_numpy(np.pad(inside, ((before, after), (0, 0)), constant_values=SILENCE))
 
 
-def _start_s(clips: Clips, row: int) -> float:
+def _start_s(clips: LogMelFeatures, row: int) -> float:
     return 0.0 if clips.starts_s is None else float(clips.starts_s[row])
 
 
-def heard_of(
+def segment_source(
     corpora: Sequence[Corpus],
     frontend: Frontend,
     watch: Callable[[Corpus], Callable[[], None]] = lambda corpus: lambda: None,
-    first: Clips | None = None,
-) -> list[Heard]:
+    first: LogMelFeatures | None = None,
+) -> list[SegmentSource]:
     """Hear all of some corpora as students of `frontend` do and, where it may, as an encoder.
 
     It may if each clip of the first corpus has sound. `watch` is asked, corpus by corpus, for what
     to call after each utterance. `first` is what students hear of the first corpus, where that is
     known: it needn't be heard again if it was through the same front end. Raises as
-    `liser.students.features.hear`.
+    `liser.students.features.extract_features`.
     """
     found = []
-    closely = all(_has_sound(u) for u in corpora[0].utterances)
+    audio_features = all(_has_sound(u) for u in corpora[0].utterances)
     for corpus in corpora:
-        utterances = heard_alike(corpus.utterances)
+        utterances = with_uniform_input(corpus.utterances)
         if corpus is corpora[0] and first is not None and first.frontend == frontend:
             clips = first
         else:
-            clips = hear(utterances, frontend, watch(corpus))
-        close = hear_closely(utterances) if closely else None
-        found.append(Heard(clips, np.flatnonzero(clips.heard), corpus.name, close))
+            clips = extract_features(utterances, frontend, watch(corpus))
+        close = extract_audio_features(utterances) if audio_features else None
+        found.append(SegmentSource(clips, np.flatnonzero(clips.heard), corpus.name, close))
     return found
 
 
-def hear_closely(utterances: Sequence[Utterance]) -> Clips | None:
+def extract_audio_features(utterances: Sequence[Utterance]) -> LogMelFeatures | None:
     """Hear the sound of every utterance as an encoder does; None if none has any to be read."""
     if not any(map(_has_sound, utterances)):
         return None
     try:
-        return hear([replace(u, logmel=None) for u in utterances], EAR)
+        return extract_features([replace(u, logmel=None) for u in utterances], WHISPER_FRONTEND)
     except InputError:  # not a single file can be read
         return None
 
@@ -128,23 +128,23 @@ def _has_sound(utterance: Utterance) -> bool:
     return utterance.audio is not None or utterance.video is not None
 
 
-def stretches(heard: Heard) -> list[Stretch]:
+def segments_of(heard: SegmentSource) -> list[Segment]:
     """Return all there is to listen to; a clip longer than 30 s in as few equal parts as will do.
 
-    Clips of fewer than `SHORTEST` frames are left out.
+    Clips of fewer than `SHORTEST_FRAMES` frames are left out.
     """
     longest = int(LONGEST_S / heard.clips.frontend.hop_s)
     found = []
     for row in map(int, heard.rows):
         frames = int(heard.clips.frames[row])
-        if frames < SHORTEST:
+        if frames < SHORTEST_FRAMES:
             continue
         ends = np.linspace(0, frames, -(-frames // longest) + 1).round().astype(int).tolist()
-        found += [Stretch(heard.clips, row, a, b, heard.closely) for a, b in pairwise(ends)]
+        found += [Segment(heard.clips, row, a, b, heard.audio_features) for a, b in pairwise(ends)]
     return found
 
 
-def frontend_of(heard: Sequence[Heard]) -> Frontend:
+def frontend_of(heard: Sequence[SegmentSource]) -> Frontend:
     """Return the front end of all clips; raises `InputError` if there are several, or none."""
     frontends = [source.clips.frontend for source in heard]
     if not frontends or any(f != frontends[0] for f in frontends):
@@ -152,8 +152,8 @@ def frontend_of(heard: Sequence[Heard]) -> Frontend:
     return frontends[0]
 
 
-def listen(
-    sound: Sequence[Stretch],
+def precompute_frames(
+    sound: Sequence[Segment],
     encoder: Whisper,
     frames: FrameStore,
     advance: Callable[[], None] = lambda: None,
@@ -164,6 +164,6 @@ def listen(
     """
     for one in sound:
         heard = one.sound
-        if not frames.holds(encoder, *heard):
-            frames.of(encoder, *heard)
+        if not frames.contains(encoder, *heard):
+            frames.get(encoder, *heard)
         advance()

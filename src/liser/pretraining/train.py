@@ -3,7 +3,7 @@
 The student first inherits the encoder's stem and first layers, as far as it has room for them
 (`liser.pretraining.weight_transfer`); then it is trained to tell, frame by frame, what the encoder's layers 2
 and 3 say of the same sound (as DistilHuBERT does, Chang et al. 2022, arXiv 2110.01900). What comes
-of it is a `Trunk`, from which any number of students start.
+of it is a `Backbone`, from which any number of students start.
 """
 
 import copy
@@ -24,21 +24,21 @@ from liser.distillation.train import pick_device, schedule, seed_of
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.pretraining.frame_store import FrameStore
-from liser.pretraining.segments import Heard, Stretch, frontend_of, stretches
-from liser.pretraining.weight_transfer import inherit
+from liser.pretraining.segments import Segment, SegmentSource, frontend_of, segments_of
+from liser.pretraining.weight_transfer import transfer_weights
 from liser.pretraining.whisper import Whisper, frames_at
-from liser.students.augment import disturb
-from liser.students.backbone import Trunk, inherited_of
+from liser.students.augment import perturb
+from liser.students.backbone import Backbone, transferred_weights
 from liser.students.checkpoint import load_checkpoint, save_checkpoint
 from liser.students.divergence import check_loss, check_weights
 from liser.students.registry import build_student
 from liser.students.transformer import Transformer, norm
 
-Watch = Callable[[int, int, float], None]
+ProgressCallback = Callable[[int, int, float], None]
 
 
 def pretrain(
-    heard: Sequence[Heard],
+    heard: Sequence[SegmentSource],
     encoder: Whisper,
     frames: FrameStore,
     student: str = "base",
@@ -46,16 +46,16 @@ def pretrain(
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
-    watch: Watch = lambda done, total, explained: None,
-) -> Trunk:
-    """Make a trunk for students called `student` out of an encoder and unlabelled clips.
+    watch: ProgressCallback = lambda done, total, explained: None,
+) -> Backbone:
+    """Make a backbone for students called `student` out of an encoder and unlabelled clips.
 
-    `frames` keeps what the encoder said of each clip (`liser.pretraining.segments.listen` asks for all of it
+    `frames` keeps what the encoder said of each clip (`liser.pretraining.segments.precompute_frames` asks for all of it
     beforehand). A killed run goes on from `checkpoint`. `watch` is told rounds done, rounds in
     all, and the share of the variance of what the encoder says that the student told of the last
     round's clips. With `settings.oversampling` the clips come through a front end of so many times
     the student's frame rate (`Pretraining.listening`); the student has every such frame of them.
-    What was heard closely (`Heard`) the encoder hears so.
+    What was heard closely (`SegmentSource`) the encoder hears so.
 
     Raises:
         InputError: nothing to listen to, clips of several front ends, a student that can't
@@ -64,23 +64,23 @@ def pretrain(
     """
     settings = settings or Pretraining()
     frontend = frontend_of(heard)
-    found = [stretches(source) for source in heard]
+    found = [segments_of(source) for source in heard]
     sound = list(chain(*found))
     if len(sound) < 2:
         raise InputError(f"{len(sound)} clips to listen to: at least 2 are needed")
     own = frontend.model_copy(update={"hop_ms": frontend.hop_ms * settings.oversampling})
-    module = build_heir(student, frontend.mels, seed)
+    module = build_for_transfer(student, frontend.mels, seed)
     recipe = _recipe(sound, encoder, frames, student, settings, seed)
     begun = None
     if checkpoint is not None and checkpoint.exists():
         begun = _begun(checkpoint, recipe)
     else:
-        some = _some(sound, settings.clips_to_inherit, seed)
+        some = _some(sound, settings.weight_transfer_clips, seed)
         seen = [one.logmel[:: settings.oversampling] for one in some]
-        inherit(module, encoder, seen, own, [one.sound for one in some])
+        transfer_weights(module, encoder, seen, own, [one.sound for one in some])
 
     def said(number: int) -> Tensor:
-        return torch.from_numpy(frames.of(encoder, *sound[number].sound))
+        return torch.from_numpy(frames.get(encoder, *sound[number].sound))
 
     targets, variance = _projected(said, len(sound), settings.components)
     state = _Pretraining(module, targets, variance, settings, seed)
@@ -100,7 +100,7 @@ def pretrain(
         "seed": seed,
         "explained": round(state.explained, 3),
     }
-    return Trunk(inherited_of(state.average.cpu()), student, own, provenance)
+    return Backbone(transferred_weights(state.average.cpu()), student, own, provenance)
 
 
 ROUND = 100
@@ -109,21 +109,21 @@ ROUND = 100
 SMOOTHED_MS = 70.0
 """Over so much time what a student says is averaged: a target is the mean of 80 ms."""
 
-FRAMES_TO_INHERIT = 40_000
+WEIGHT_TRANSFER_FRAMES = 40_000
 """So many frames at most are held while layers are fitted, which takes about 4 GB of memory."""
 
 
-def build_heir(student: str, mels: int, seed: int = 0) -> Transformer:
+def build_for_transfer(student: str, mels: int, seed: int = 0) -> Transformer:
     """Return a fresh student that can inherit; raises `InputError` for one that can't."""
     torch.manual_seed(seed)
-    module = build_student(student, 2, mels)  # a trunk has no classes yet
+    module = build_student(student, 2, mels)  # a backbone has no classes yet
     if not isinstance(module, Transformer):
         raise InputError(f"a {student!r} student can't inherit: choose 'small' or 'base'")
     return module
 
 
 def _recipe(
-    sound: Sequence[Stretch],
+    sound: Sequence[Segment],
     encoder: Whisper,
     frames: FrameStore,
     student: str,
@@ -148,9 +148,9 @@ def _begun(checkpoint: Path, recipe: str) -> dict[str, Any]:
     return snapshot
 
 
-def _some(sound: Sequence[Stretch], count: int, seed: int) -> list[Stretch]:
-    """Return up to `count` stretches, drawn at random, of `FRAMES_TO_INHERIT` frames at most."""
-    drawn, room = [], FRAMES_TO_INHERIT
+def _some(sound: Sequence[Segment], count: int, seed: int) -> list[Segment]:
+    """Return up to `count` stretches, drawn at random, of `WEIGHT_TRANSFER_FRAMES` frames at most."""
+    drawn, room = [], WEIGHT_TRANSFER_FRAMES
     for number in np.random.default_rng(seed).permutation(len(sound))[:count]:
         drawn.append(sound[number])
         room -= drawn[-1].last - drawn[-1].first
@@ -159,7 +159,7 @@ def _some(sound: Sequence[Stretch], count: int, seed: int) -> list[Stretch]:
     return drawn
 
 
-def _counts(heard: Sequence[Heard], found: Sequence[Sequence[Stretch]]) -> dict[str, Any]:
+def _counts(heard: Sequence[SegmentSource], found: Sequence[Sequence[Segment]]) -> dict[str, Any]:
     """Count, by corpus, clips listened to, those of which the encoder heard the sound itself,
     those too short, and those not heard at all."""
     clips, close, short, skipped = (Counter[str]() for _ in range(4))
@@ -201,7 +201,7 @@ class _Pretraining:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-2, fused=True)
         self.step, self.explained = 0, 0.0
 
-    def round_of(self, sound: Sequence[Stretch], frontend: Frontend, count: int) -> None:
+    def round_of(self, sound: Sequence[Segment], frontend: Frontend, count: int) -> None:
         """Make `count` updates; all chance of a round comes from (seed, step)."""
         rng = torch.Generator().manual_seed(seed_of(self.seed, self.step, 4))
         order = np.random.default_rng([self.seed, self.step])
@@ -214,13 +214,13 @@ class _Pretraining:
             picked = order.choice(len(sound), size, replace=False)
             crops = [self._crop(sound[i], int(i), length, frontend, order) for i in picked]
             logmel, target, inside = (torch.stack(part) for part in zip(*crops, strict=True))
-            lost += self._update(disturb(logmel, rng, own_hop), target, inside, width)
+            lost += self._update(perturb(logmel, rng, own_hop), target, inside, width)
         check_weights(self.average, self.step, self.settings)
         self.explained = 1.0 - lost / count
 
     def _crop(
         self,
-        source: Stretch,
+        source: Segment,
         number: int,
         length: int,
         frontend: Frontend,

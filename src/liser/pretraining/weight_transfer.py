@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from liser.config import Frontend
 from liser.errors import InputError
-from liser.pretraining.whisper import Inside, Sound, Stem, Whisper
+from liser.pretraining.whisper import EncoderInput, LayerActivations, StemActivations, Whisper
 from liser.students.transformer import HEAD_WIDTH, Layer, Transformer, norm, positions
 
 RIDGE = 1e-3
@@ -27,12 +27,12 @@ RIDGE = 1e-3
 
 
 @torch.inference_mode()
-def inherit(
+def transfer_weights(
     student: Transformer,
     encoder: Whisper,
     logmels: Sequence[Tensor],
     frontend: Frontend,
-    heard: Sequence[Sound] | None = None,
+    heard: Sequence[EncoderInput] | None = None,
 ) -> list[float]:
     """Give a student the encoder's stem and first layers, as far as it has room for them.
 
@@ -47,8 +47,8 @@ def inherit(
             room than the student.
     """
     _refuse_unlike(student, encoder)
-    stems: list[Stem] = []
-    layers: list[list[Inside]] = [[] for _ in student.layers]
+    stems: list[StemActivations] = []
+    layers: list[list[LayerActivations]] = [[] for _ in student.layers]
     sounds = heard or [(clip, frontend) for clip in logmels]
     for clip, sound in zip(logmels, sounds, strict=True):
         seconds = torch.arange(len(clip)) * frontend.hop_s
@@ -64,11 +64,11 @@ def inherit(
             (x for records in layers for r in records for x in (r.middle.float(), r.after.float())),
         )
     )[:, : student.lift.out_features]
-    stem = Stem.joined(stems)
+    stem = StemActivations.joined(stems)
     stream = _stem(student, encoder, stem, clips, basis)
     explained = [_explained(_seen(stem.stream, basis), stream)]
     for number, layer in enumerate(student.layers):
-        theirs, own = encoder.encoder.layers[number], Inside.joined(layers[number])
+        theirs, own = encoder.encoder.layers[number], LayerActivations.joined(layers[number])
         stream = _layer(cast(Layer, layer), theirs, own, stream, clips, basis)
         explained.append(_explained(_seen(own.after, basis), stream))
     return explained
@@ -135,7 +135,7 @@ def _seen(stream: Tensor, basis: Tensor) -> Tensor:
 
 
 def _stem(
-    student: Transformer, encoder: Whisper, own: Stem, clips: _Clips, basis: Tensor
+    student: Transformer, encoder: Whisper, own: StemActivations, clips: _Clips, basis: Tensor
 ) -> Tensor:
     """Fit both convolutions, the map to the stream and the positions; return the stream."""
     first, second = student.first, student.second
@@ -154,7 +154,7 @@ def _stem(
 
 
 def _layer(
-    layer: Layer, theirs: Any, own: Inside, stream: Tensor, clips: _Clips, basis: Tensor
+    layer: Layer, theirs: Any, own: LayerActivations, stream: Tensor, clips: _Clips, basis: Tensor
 ) -> Tensor:
     """Fit one layer to the encoder's; return the stream after it."""
     gathered = own.gathered.view(len(stream), -1, HEAD_WIDTH).transpose(0, 1)

@@ -1,7 +1,7 @@
 """A Whisper encoder that hears log-mels, and shows what goes on inside.
 
 A log-mel through any front end is turned into Whisper's own: its bands are interpolated over
-frequency, its frames over time. Through `EAR` next to nothing has to be. So clips of which only a
+frequency, its frames over time. Through `WHISPER_FRONTEND` next to nothing has to be. So clips of which only a
 student's log-mels are at hand can be heard too, and a student can inherit the encoder's layers
 frame by frame. docs/students.md says what a linear probe loses by the detour.
 """
@@ -28,7 +28,7 @@ FRAMES_A_SECOND = 12.5  # of what `Whisper.frames` returns: means of four
 BANDS, TOP_HZ, SAMPLE_RATE = 80, 8000.0, 16_000
 LONGEST_S = 30.0
 
-EAR = Frontend(
+WHISPER_FRONTEND = Frontend(
     sample_rate=SAMPLE_RATE,
     mels=BANDS,
     window_ms=25.0,
@@ -40,12 +40,12 @@ EAR = Frontend(
 )
 """The encoder's own front end, in the words of a student's; only digital silence is trimmed."""
 
-Sound = tuple[Tensor, Frontend]
+EncoderInput = tuple[Tensor, Frontend]
 """A log-mel (frames, mels), and the front end that it came through."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class LayerActivations:
     """What one layer computes, each (frames, …), at the times asked for.
 
     `query`, `key`, `value` and `gathered` are those of all heads, `middle` the stream after
@@ -60,12 +60,12 @@ class Inside:
     inner: Tensor
     after: Tensor
 
-    def half(self) -> "Inside":
+    def half(self) -> "LayerActivations":
         """Return the same in half the memory, until it is joined."""
-        return Inside(*(getattr(self, name).half() for name in self.__slots__))
+        return LayerActivations(*(getattr(self, name).half() for name in self.__slots__))
 
     @classmethod
-    def joined(cls, records: "list[Inside]") -> "Inside":
+    def joined(cls, records: "list[LayerActivations]") -> "LayerActivations":
         """Return the frames of all records one after the other, and let go of the records."""
         whole = cls(
             *(torch.cat([getattr(r, name) for r in records]).float() for name in cls.__slots__)
@@ -75,7 +75,7 @@ class Inside:
 
 
 @dataclass(frozen=True, slots=True)
-class Stem:
+class StemActivations:
     """What comes before the layers, each (frames, …), at the times asked for.
 
     Both convolutions before their nonlinearity, the positions, and the stream that enters.
@@ -87,7 +87,7 @@ class Stem:
     stream: Tensor
 
     @classmethod
-    def joined(cls, records: "list[Stem]") -> "Stem":
+    def joined(cls, records: "list[StemActivations]") -> "StemActivations":
         """Return the frames of all records one after the other, and let go of the records."""
         whole = cls(*(torch.cat([getattr(r, name) for r in records]) for name in cls.__slots__))
         records.clear()
@@ -142,7 +142,7 @@ class Whisper:
     @torch.inference_mode()
     def inside(
         self, logmel: Tensor, frontend: Frontend, layers: int, seconds: Tensor
-    ) -> tuple[Stem, list[Inside]]:
+    ) -> tuple[StemActivations, list[LayerActivations]]:
         """Return what the stem and the first `layers` layers compute at some times of a clip.
 
         The clip (frames, mels) is of 30 s at most; `seconds` are those of the student's frames.
@@ -158,12 +158,12 @@ class Whisper:
         second = self.encoder.conv2(functional.gelu(first))
         places = self.encoder.embed_positions.weight[: second.shape[2]]
         stream = functional.gelu(second)[0].T + places
-        stem = Stem(at(first[0].T, RATE), at(second[0].T), at(places), at(stream))
+        stem = StemActivations(at(first[0].T, RATE), at(second[0].T), at(places), at(stream))
         found = []
         for layer in self.encoder.layers[:layers]:
             own = _inside(layer, stream, self.head_width)
             stream = own.after
-            found.append(Inside(*(at(getattr(own, name)) for name in own.__slots__)))
+            found.append(LayerActivations(*(at(getattr(own, name)) for name in own.__slots__)))
         return stem, found
 
     def _enter(self, logmel: Tensor, frontend: Frontend) -> Tensor:
@@ -176,7 +176,7 @@ class Whisper:
         return whisper_features(logmel, frontend)[None].to(self._speech.device)
 
 
-def _inside(layer: Any, stream: Tensor, head_width: int) -> Inside:
+def _inside(layer: Any, stream: Tensor, head_width: int) -> LayerActivations:
     """Run one layer on the stream (frames, width) and keep all that it computes."""
     attention = layer.self_attn
     x = layer.self_attn_layer_norm(stream)
@@ -186,7 +186,7 @@ def _inside(layer: Any, stream: Tensor, head_width: int) -> Inside:
     middle = stream + attention.out_proj(gathered)
     inner = layer.fc1(layer.final_layer_norm(middle))
     after = middle + layer.fc2(functional.gelu(inner))
-    return Inside(query, key, value, gathered, middle, inner, after)
+    return LayerActivations(query, key, value, gathered, middle, inner, after)
 
 
 def whisper_features(logmel: Tensor, frontend: Frontend) -> Tensor:

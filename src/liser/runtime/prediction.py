@@ -75,7 +75,7 @@ class Prediction:
         )
 
 
-def chosen(probabilities: Mapping[str, float], threshold: float) -> str:
+def label_or_uncertain(probabilities: Mapping[str, float], threshold: float) -> str:
     """Return the likeliest label, or "uncertain" below the threshold.
 
     >>> chosen({"sad": 0.6, "calm": 0.4}, 0.5), chosen({"sad": 0.6, "calm": 0.4}, 0.7)

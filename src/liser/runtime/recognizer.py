@@ -20,7 +20,7 @@ from liser.errors import InputError, LiserError, MediaError, NotFoundError
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction
 from liser.runtime.samples import checked_rate, refuse_small_integers
-from liser.runtime.speaker_adaptation import Voice
+from liser.runtime.speaker_adaptation import SpeakerAdapter
 from liser.runtime.stream import Stream
 from liser.runtime.vad import Detector, silero
 
@@ -65,7 +65,7 @@ class Recognizer:
     """Says which emotion is heard, in recordings of any length and in streams.
 
     One may serve several threads of a program. `detector` makes a new voice activity detector
-    for each recording; the default is Silero VAD, `liser.runtime.vad.everything` takes all
+    for each recording; the default is Silero VAD, `liser.runtime.vad.all_sound_is_speech` takes all
     sound for speech.
 
     It pickles as its bundle's folder, which the other process must have too, with its detector,
@@ -84,7 +84,7 @@ class Recognizer:
         self._threads = threads
         self._own_detector = detector
         self._detector = silero() if detector is None else detector
-        self._voice: Voice | None = None
+        self._voice: SpeakerAdapter | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ class Recognizer:
         thread.
         """
         other = copy(self)
-        other._voice = Voice(self.bundle.mean_log_posterior)
+        other._voice = SpeakerAdapter(self.bundle.mean_log_posterior)
         return other
 
     def predict(self, source: Source, sample_rate: int | None = None) -> Prediction:
@@ -225,7 +225,7 @@ def _restored(
     bundle: Bundle,
     threads: int,
     detector: Callable[[], Detector] | None,
-    voice: Voice | None,
+    voice: SpeakerAdapter | None,
 ) -> Recognizer:
     """Load what was pickled; of the package's own bundle (None) only what it holds counts."""
     found = read_bundle(DEFAULT if folder is None else folder)

@@ -19,7 +19,7 @@ PRIOR_CLIPS = 4.0
 """How many clips of an average speaker the mean of a new one starts with, κ."""
 
 
-class Voice:
+class SpeakerAdapter:
     """What a student has said of one speaker (or in one session), clip after clip.
 
     `mean` (classes,) is the student's mean log-posterior over its training speakers' clips, m.
@@ -30,14 +30,14 @@ class Voice:
         self._prior = prior_clips
         self._sum, self._count = np.zeros_like(self.mean), 0
 
-    def hear(self, log_posterior: ArrayLike) -> Floats:
+    def update(self, log_posterior: ArrayLike) -> Floats:
         """Return the adapted log-posterior (classes,) of the next clip, z'_t of z_t.
 
         ``z'_t = log_softmax(z_t - (κ m + Σ_{i≤t} z_i) / (κ + t))``: causal, and the clip
         itself counts. What the student says more often than other things of anybody (m) goes too.
 
         >>> voice = Voice(np.log([0.5, 0.5]))
-        >>> [np.exp(voice.hear(np.log([0.2, 0.8]))).round(2).tolist() for _ in range(3)]
+        >>> [np.exp(voice.update(np.log([0.2, 0.8]))).round(2).tolist() for _ in range(3)]
         [[0.25, 0.75], [0.28, 0.72], [0.31, 0.69]]
         """
         said = np.asarray(log_posterior, np.float64)
@@ -46,7 +46,7 @@ class Voice:
         return log_softmax(said - own)
 
 
-def adapt(
+def adapt_posteriors(
     posteriors: Floats,
     speakers: Sequence[str],
     mean: ArrayLike,
@@ -70,10 +70,10 @@ def adapt(
     adapted = np.empty_like(said)
     who = np.asarray(speakers)
     for name in dict.fromkeys(speakers):
-        voice = Voice(mean, prior_clips)
+        voice = SpeakerAdapter(mean, prior_clips)
         own = np.flatnonzero(who == name)
         for row in np.random.default_rng([seed, *name.encode()]).permutation(own):
-            adapted[row] = voice.hear(said[row])
+            adapted[row] = voice.update(said[row])
     return np.asarray(np.exp(adapted))
 
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from liser.bundle import Bundle
 from liser.errors import InputError
 from liser.runtime.graph import Graph
-from liser.runtime.prediction import Prediction, Segment, chosen
+from liser.runtime.prediction import Prediction, Segment, label_or_uncertain
 from liser.runtime.samples import Mixer, Resampler, checked_rate
-from liser.runtime.speaker_adaptation import Voice
-from liser.runtime.vad import FRAME, FRAME_RATE, Detector, Piece, Pieces
+from liser.runtime.speaker_adaptation import SpeakerAdapter
+from liser.runtime.vad import FRAME, FRAME_RATE, Detector, SpeechSegmenter, SpeechSpan
 
-LEAST_HEARD_S = 0.3
+MIN_SEGMENT_S = 0.3
 """What has just begun is not worth asking the student about."""
 
 
@@ -34,7 +34,7 @@ class Stream:
         graph: Graph,
         detector: Detector,
         sample_rate: int,
-        voice: Voice | None = None,
+        voice: SpeakerAdapter | None = None,
     ) -> None:
         self.sample_rate = checked_rate(sample_rate)
         self.segments: list[Segment] = []
@@ -42,9 +42,9 @@ class Stream:
         self._mixer = Mixer(self.sample_rate)
         self._to_frames = Resampler(self.sample_rate, FRAME_RATE)
         self._to_tape = Resampler(self.sample_rate, bundle.sample_rate)
-        self._pieces = Pieces(bundle.window_s)
+        self._pieces = SpeechSegmenter(bundle.window_s)
         self._frame = np.zeros(0, np.float32)  # what doesn't fill a frame yet
-        self._tape = Tape(bundle.sample_rate)
+        self._tape = AudioBuffer(bundle.sample_rate)
         self._weighted = np.zeros(len(bundle.labels))  # sum of durations times log-posteriors
         self._elapsed_s = 0.0
         self._finished = False
@@ -86,13 +86,13 @@ class Stream:
         self._elapsed_s += time.perf_counter() - began
         return self._prediction()
 
-    def listening(self) -> Segment | None:
+    def partial(self) -> Segment | None:
         """Return what would be answered if the present speech ended now; None without speech.
 
         Only its last window counts. What will be answered does not change.
         """
         piece = None if self._finished else self._pieces.open
-        if piece is None or piece[1] - piece[0] < LEAST_HEARD_S:
+        if piece is None or piece[1] - piece[0] < MIN_SEGMENT_S:
             return None
         window = (max(piece[0], piece[1] - self._bundle.window_s), piece[1])
         return self._segment(window, self._said(window, copy(self._voice)))
@@ -113,23 +113,25 @@ class Stream:
         sound = np.concatenate([self._frame, at_frame_rate])
         whole = len(sound) // FRAME * FRAME
         for start in range(0, whole, FRAME):
-            self._answer(self._pieces.hear(self._detector(sound[start : start + FRAME])))
+            self._answer(self._pieces.feed(self._detector(sound[start : start + FRAME])))
         self._frame = sound[whole:].copy()
         self._tape.forget(self._pieces.needed_from_s)
 
-    def _answer(self, pieces: Iterable[Piece]) -> None:
+    def _answer(self, pieces: Iterable[SpeechSpan]) -> None:
         for piece in pieces:
             log_posterior = self._said(piece, self._voice)
             self.segments.append(self._segment(piece, log_posterior))
             self._weighted += (piece[1] - piece[0]) * log_posterior
 
-    def _said(self, piece: Piece, voice: Voice | None) -> NDArray[np.float64]:
+    def _said(self, piece: SpeechSpan, voice: SpeakerAdapter | None) -> NDArray[np.float64]:
         log_posterior = self._graph.log_posterior(self._tape.cut(*piece))
-        return log_posterior if voice is None else voice.hear(log_posterior)
+        return log_posterior if voice is None else voice.update(log_posterior)
 
-    def _segment(self, piece: Piece, log_posterior: NDArray[np.float64]) -> Segment:
+    def _segment(self, piece: SpeechSpan, log_posterior: NDArray[np.float64]) -> Segment:
         probabilities = self._named(log_posterior)
-        return Segment(*piece, chosen(probabilities, self._bundle.threshold), probabilities)
+        return Segment(
+            *piece, label_or_uncertain(probabilities, self._bundle.threshold), probabilities
+        )
 
     def _named(self, log_posterior: NDArray[np.float64]) -> dict[str, float]:
         powers = np.exp(log_posterior - log_posterior.max())
@@ -139,7 +141,9 @@ class Stream:
         speech_s = sum(segment.end_s - segment.start_s for segment in self.segments)
         probabilities = self._named(self._weighted / speech_s) if self.segments else {}
         return Prediction(
-            label=chosen(probabilities, self._bundle.threshold) if probabilities else None,
+            label=label_or_uncertain(probabilities, self._bundle.threshold)
+            if probabilities
+            else None,
             probabilities=probabilities,
             segments=tuple(self.segments),
             duration_s=self.duration_s,
@@ -149,7 +153,7 @@ class Stream:
         )
 
 
-class Tape:
+class AudioBuffer:
     """The latest sound, from as far back as it may be needed."""
 
     def __init__(self, sample_rate: int) -> None:

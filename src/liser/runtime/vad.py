@@ -34,7 +34,7 @@ RAISED_TO, MOST_GAIN, PEAK_HALF_LIFE_S = 0.3, 100.0, 5.0
 """The detector hears peaks of this height at least, unless they are 100 times lower; a loud moment
 is forgotten by half in 5 s."""
 
-Piece = tuple[float, float]
+SpeechSpan = tuple[float, float]
 """Start and end in seconds."""
 
 
@@ -56,7 +56,7 @@ def silero() -> Callable[[], Detector]:
     return lambda: _Silero(copy(fresh).process_array)
 
 
-def everything() -> Detector:
+def all_sound_is_speech() -> Detector:
     """Take all sound for speech: for clips that are known to be, such as screams."""
     return lambda frame: 1.0
 
@@ -76,7 +76,7 @@ class _Silero:
         return float(self._hear(frame * np.float32(max(1.0, RAISED_TO / self._peak))))
 
 
-class Pieces:
+class SpeechSegmenter:
     """Turns probabilities of speech, one a frame, into pieces that a student can hear at once.
 
     Causal: a piece comes out as soon as its end is decided, which is at the latest when its
@@ -92,7 +92,7 @@ class Pieces:
         self._first = self._last = 0  # first voiced frame of the stretch, end of its last one
         self._voiced = False
 
-    def hear(self, probability: float) -> list[Piece]:
+    def feed(self, probability: float) -> list[SpeechSpan]:
         """Take the next frame's probability; return the pieces that are finished now."""
         self._frames += 1
         self._voiced = probability >= (LEAVE if self._voiced else ENTER)
@@ -106,12 +106,12 @@ class Pieces:
             return []
         return self._close(self._begin_s, math.inf)
 
-    def end(self, duration_s: float) -> list[Piece]:
+    def end(self, duration_s: float) -> list[SpeechSpan]:
         """Return the last pieces of a recording that is over."""
         return [] if self._begin_s is None else self._close(self._begin_s, duration_s)
 
     @property
-    def open(self) -> Piece | None:
+    def open(self) -> SpeechSpan | None:
         """What is being said and not yet finished, up to its last voiced frame."""
         return None if self._begin_s is None else (self._begin_s, self._last * FRAME_S)
 
@@ -127,14 +127,14 @@ class Pieces:
         said_s = (self._last - self._first) * FRAME_S
         return (LONG_PAUSE_S if said_s < self._window_s / 2 else PAUSE_S) / FRAME_S
 
-    def _cut_front(self, begin_s: float) -> list[Piece]:
+    def _cut_front(self, begin_s: float) -> list[SpeechSpan]:
         pieces = []
         while self._last * FRAME_S - begin_s > 1.5 * self._window_s:
             pieces.append((begin_s, begin_s + 0.75 * self._window_s))
             begin_s = self._begin_s = pieces[-1][1]
         return pieces
 
-    def _close(self, begin_s: float, duration_s: float) -> list[Piece]:
+    def _close(self, begin_s: float, duration_s: float) -> list[SpeechSpan]:
         self._begin_s, self._voiced = None, False
         if (self._last - self._first) * FRAME_S < SHORTEST_S:
             return []

@@ -28,7 +28,7 @@ def crop(logmel: Tensor, frames: Tensor, length: int, rng: torch.Generator) -> T
     return _cut(logmel, frames, length, torch.rand(len(frames), generator=rng))
 
 
-def middle(logmel: Tensor, frames: Tensor, length: int) -> Tensor:
+def centre_crop(logmel: Tensor, frames: Tensor, length: int) -> Tensor:
     """Cut the middle `length` frames out of each clip, as `crop` does at random."""
     return _cut(logmel, frames, length, torch.full((len(frames),), 0.5))
 
@@ -67,7 +67,7 @@ def augment(logmel: Tensor, rng: torch.Generator, hop_ms: float = HOP_MS) -> Ten
     return x
 
 
-def disturb(logmel: Tensor, rng: torch.Generator, hop_ms: float = HOP_MS) -> Tensor:
+def perturb(logmel: Tensor, rng: torch.Generator, hop_ms: float = HOP_MS) -> Tensor:
     """Return (batch, frames, mels) with noise, another colour and hidden parts, nothing moved.
 
     For targets that belong to a frame: what is said at a time stays at that time.

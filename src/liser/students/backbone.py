@@ -1,4 +1,4 @@
-"""A trunk: the inherited layers of a student to be, which no label has touched yet."""
+"""A backbone: the inherited layers of a student to be, which no label has touched yet."""
 
 import logging
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from liser.config import Frontend
 from liser.errors import DamagedError, InputError, NotFoundError
 from liser.fingerprint import fingerprint
-from liser.students.serialization import keep, kept
+from liser.students.serialization import load_weights, save_weights
 
 FORMAT = 2
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Trunk:
+class Backbone:
     """Weights by name, for students called `student` that hear through `frontend`.
 
     `provenance` says from which encoder and from whose clips they come, as plain JSON.
@@ -33,24 +33,24 @@ class Trunk:
     @property
     def fingerprint(self) -> str:
         """Hash of where the weights come from."""
-        return fingerprint("trunk", self.student, self.frontend.model_dump(), self.provenance)
+        return fingerprint("backbone", self.student, self.frontend.model_dump(), self.provenance)
 
-    def give(self, module: nn.Module, student: str, frontend: Frontend) -> None:
+    def initialise(self, module: nn.Module, student: str, frontend: Frontend) -> None:
         """Put the weights into a fresh student; raises `InputError` if it is of another kind."""
         self.check(student, frontend)
         try:
             module.load_state_dict({**module.state_dict(), **self.state})
         except RuntimeError as error:
             raise InputError(
-                f"the trunk doesn't fit a student {student!r} of this liser: {error}"
+                f"the backbone doesn't fit a student {student!r} of this liser: {error}"
             ) from None
 
-    def recall(self, module: nn.Module, share: float) -> None:
+    def interpolate(self, module: nn.Module, share: float) -> None:
         """Move the inherited weights of a trained student back towards what they were.
 
         .. math:: \\theta \\leftarrow (1 - s) \\, \\theta + s \\, \\theta_0
 
-        with `share` s in 0…1 and the trunk's own weights θ₀ (Wortsman et al. 2022, arXiv
+        with `share` s in 0…1 and the backbone's own weights θ₀ (Wortsman et al. 2022, arXiv
         2109.01903): what training for a task forgot, weights between both still know.
         """
         state = module.state_dict()
@@ -59,65 +59,65 @@ class Trunk:
         module.load_state_dict(state)
 
     def check(self, student: str, frontend: Frontend) -> None:
-        """Raise `InputError` if the trunk is for another kind of student, or another front end."""
+        """Raise `InputError` if the backbone is for another kind of student, or another front end."""
         if student != self.student:
             raise InputError(
-                f"the trunk is for a student {self.student!r}, this one is {student!r}"
+                f"the backbone is for a student {self.student!r}, this one is {student!r}"
             )
         own, other = self.frontend.model_dump(), frontend.model_dump()
         unlike = [name for name in own if own[name] != other[name]]
         if unlike:
             needed, given = (", ".join(f"{k} = {f[k]}" for k in unlike) for f in (own, other))
             raise InputError(
-                f"the trunk hears through a front end with {needed}; this student's has {given}"
+                f"the backbone hears through a front end with {needed}; this student's has {given}"
             )
 
 
-def inherited_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a student that a trunk holds; none if it can't inherit.
+def transferred_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a student that a backbone holds; none if it can't inherit.
 
     >>> from liser.students.registry import build_student
     >>> len(inherited_of(build_student("conv", 8, 64)))
     0
     """
-    parts = getattr(module, "inherited", ())
+    parts = getattr(module, "transferred", ())
     return {k: v for k, v in module.state_dict().items() if k.split(".")[0] in parts}
 
 
-def save_trunk(trunk: Trunk, folder: Path) -> None:
-    """Write ``trunk.safetensors`` and ``trunk.json``; raises `StorageError`."""
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    """Write ``backbone.safetensors`` and ``backbone.json``; raises `StorageError`."""
     record = {
-        "student": trunk.student,
-        "frontend": trunk.frontend.model_dump(),
-        "provenance": trunk.provenance,
+        "student": backbone.student,
+        "frontend": backbone.frontend.model_dump(),
+        "provenance": backbone.provenance,
     }
-    keep(folder, "trunk", FORMAT, record, trunk.state)
+    save_weights(folder, "backbone", FORMAT, record, backbone.state)
 
 
-def is_made(folder: Path) -> bool:
-    """Tell whether the folder holds a finished trunk; if it is damaged, the log says so."""
+def is_complete(folder: Path) -> bool:
+    """Tell whether the folder holds a finished backbone; if it is damaged, the log says so."""
     try:
-        load_trunk(folder)
+        load_backbone(folder)
     except NotFoundError:
         return False
     except (DamagedError, InputError) as error:
         _log.warning("%s; that is done now", error)
-        (folder / "trunk.json").unlink(missing_ok=True)
+        (folder / "backbone.json").unlink(missing_ok=True)
         return False
     return True
 
 
-def load_trunk(folder: Path) -> Trunk:
-    """Read what `save_trunk` wrote.
+def load_backbone(folder: Path) -> Backbone:
+    """Read what `save_backbone` wrote.
 
     Raises:
-        NotFoundError: the folder holds no trunk.
+        NotFoundError: the folder holds no backbone.
         InputError: it is of another format.
         DamagedError: it is not what was written.
     """
-    record, state = kept(folder, "trunk", FORMAT)
+    record, state = load_weights(folder, "backbone", FORMAT)
     try:
         frontend = Frontend.read(record["frontend"])
-        return Trunk(state, str(record["student"]), frontend, dict(record["provenance"]))
+        return Backbone(state, str(record["student"]), frontend, dict(record["provenance"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the trunk in {folder} can't be read: {error}") from None
+        raise InputError(f"the backbone in {folder} can't be read: {error}") from None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from liser.students.pool import AttentivePool
-from liser.students.readout import Readout
+from liser.students.readout import LinearProbe
 from liser.students.shape import Group, Rows, Shape, batch_norm, factors
 
 
@@ -66,7 +66,7 @@ class Cnn(nn.Module):
             nn.BatchNorm1d(embedding),
         )
         self.classify = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(embedding, classes))
-        self.readout = Readout(pooled, classes)
+        self.readout = LinearProbe(pooled, classes)
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""

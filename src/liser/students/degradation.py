@@ -1,7 +1,7 @@
 """Bad sound on log-mels: what `liser.media.degrade` does to waveforms, cheap enough for training.
 
 Each condition works on the mel power (batch, frames, mels) that a log-mel stands for, with a
-parameter (batch,) for each clip. `harden` draws which clips are struck, and how hard.
+parameter (batch,) for each clip. `degrade_logmel` draws which clips are struck, and how hard.
 """
 
 import torch
@@ -13,7 +13,9 @@ from liser.students.frontend import SCALE, band_edges
 ACTIVE_DB = 35.0  # frames this far below the loudest one are silence, as in liser.media.degrade
 
 
-def harden(logmel: Tensor, share: float, settings: Frontend, rng: torch.Generator) -> Tensor:
+def degrade_logmel(
+    logmel: Tensor, share: float, settings: Frontend, rng: torch.Generator
+) -> Tensor:
     """Return normalised log-mels (batch, frames, mels) as if many had been recorded badly.
 
     Each of five conditions strikes each clip with the probability `share`, in the order in which
@@ -32,10 +34,12 @@ def harden(logmel: Tensor, share: float, settings: Frontend, rng: torch.Generato
     rings, noisy, clipped, narrow = chance[:4] < share
     short = chance[4] < torch.where(noisy, max(share, 0.5), share)
     clean = to_power(logmel, settings)
-    power = torch.where(rings, ring(clean, drawn(0.3, 1.0), drawn(-3.0, 6.0), settings), clean)
+    power = torch.where(
+        rings, reverberate(clean, drawn(0.3, 1.0), drawn(-3.0, 6.0), settings), clean
+    )
     inside = loudest(power, drawn(0.8, 1.6), settings)[:, :, None] | ~short
     power = power * inside
-    noise = drown(power, drawn(3.0, 20.0), drawn(0.0, 1.5), settings, rng)
+    noise = add_noise(power, drawn(3.0, 20.0), drawn(0.0, 1.5), settings, rng)
     power = torch.where(noisy, noise, power)
     power = torch.where(clipped, saturate(power, drawn(0.02, 0.3), settings), power)
     low, high = drawn(50.0, 400.0), 2500.0 * 2.8 ** drawn(0.0, 1.0)
@@ -59,7 +63,7 @@ def to_logmel(power: Tensor, settings: Frontend) -> Tensor:
     return torch.log1p(power / 10 ** (settings.floor_db / 10)) / SCALE - 1.0
 
 
-def ring(power: Tensor, rt60_s: Tensor, direct_db: Tensor, settings: Frontend) -> Tensor:
+def reverberate(power: Tensor, rt60_s: Tensor, direct_db: Tensor, settings: Frontend) -> Tensor:
     """Let a room ring: what was heard before decays by 60 dB in `rt60_s`.
 
     The tail has in all the power of the direct sound less `direct_db`. Powers of a diffuse tail
@@ -73,7 +77,7 @@ def ring(power: Tensor, rt60_s: Tensor, direct_db: Tensor, settings: Frontend) -
     return power + tail @ power
 
 
-def drown(
+def add_noise(
     power: Tensor, snr_db: Tensor, tilt: Tensor, settings: Frontend, rng: torch.Generator
 ) -> Tensor:
     """Add Gaussian noise of density 1 / f^`tilt`, `snr_db` below the active speech."""

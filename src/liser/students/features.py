@@ -15,12 +15,12 @@ from liser.errors import InputError, MediaError
 from liser.media.audio import load_audio
 from liser.students.frontend import LogMel, lowest_bands, stride_within, trim
 
-TOGETHER = 4096
+BATCH_FRAMES = 4096
 """Frames of clips of one length that a student is asked about at once; of one clip at least."""
 
 
 @dataclass(frozen=True, slots=True)
-class Clips:
+class LogMelFeatures:
     """Normalised log-mels (n, time, mels) float16, padded, and the true `frames` (n,) of each.
 
     A clip that could not be heard has 0 frames and stands in `skipped`. `starts_s` (n,) says when
@@ -53,11 +53,11 @@ class Clips:
         self, student: nn.Module, rows: NDArray[np.int64], device: str = "cpu"
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return logits (rows, classes) and embeddings (rows, dim), each clip at its own length."""
-        logits, embeddings = self.told(student.eval(), rows, device)
+        logits, embeddings = self.apply(student.eval(), rows, device)
         return logits, embeddings
 
     @torch.inference_mode()
-    def told(
+    def apply(
         self,
         ask: Callable[[Tensor], tuple[Tensor, ...]],
         rows: NDArray[np.int64],
@@ -71,7 +71,7 @@ class Clips:
         told: tuple[NDArray[np.float32], ...] = ()
         for length in np.unique(lengths):
             alike = np.flatnonzero(lengths == length)
-            portions = -(-len(alike) // max(1, TOGETHER // max(1, int(length))))
+            portions = -(-len(alike) // max(1, BATCH_FRAMES // max(1, int(length))))
             for some in np.array_split(alike, portions):
                 clips = self.logmel[rows[some], : int(length)].astype(np.float32)
                 said = [part.float().cpu() for part in ask(torch.from_numpy(clips).to(device))]
@@ -81,11 +81,11 @@ class Clips:
         return told
 
 
-def hear(
+def extract_features(
     utterances: Sequence[Utterance],
     settings: Frontend,
     advance: Callable[[], None] = lambda: None,
-) -> Clips:
+) -> LogMelFeatures:
     """Decode and transform every utterance; one that can't be read is skipped, named, counted.
 
     The sound file is heard, else the video's sound, else the stored log-mel. `advance` is called
@@ -116,10 +116,10 @@ def hear(
     logmel = np.full((len(heard), int(frames.max()), settings.mels), -1.0, np.float16)
     for row, clip in enumerate(heard):
         logmel[row, : len(clip)] = clip.half().numpy()
-    return Clips(logmel, frames, settings, tuple(skipped), np.array(starts))
+    return LogMelFeatures(logmel, frames, settings, tuple(skipped), np.array(starts))
 
 
-def heard_alike(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
+def with_uniform_input(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
     """Leave files aside where only some clips have one and all of them have a stored log-mel.
 
     Who has a file needn't be by chance (of CREMA-D it may be clips of one emotion), and what is
@@ -146,14 +146,16 @@ def load_sound(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
     return waveform
 
 
-def clip_of(waveform: NDArray[np.float32], frontend: LogMel, settings: Frontend) -> Clips:
-    """Return the one clip that a waveform (samples,) is, just as `hear` hears a file's.
+def features_of_waveform(
+    waveform: NDArray[np.float32], frontend: LogMel, settings: Frontend
+) -> LogMelFeatures:
+    """Return the one clip that a waveform (samples,) is, just as `extract_features` hears a file's.
 
     `frontend` is the `LogMel` of `settings`: made once for many clips.
     """
     clip, _ = _trimmed(frontend.power(torch.from_numpy(waveform)[None])[0], frontend, settings)
     frames = np.array([len(clip)], np.int64)
-    return Clips(clip[None].half().numpy(), frames, settings, ())
+    return LogMelFeatures(clip[None].half().numpy(), frames, settings, ())
 
 
 def _trimmed(power: Tensor, frontend: LogMel, settings: Frontend) -> tuple[Tensor, int]:

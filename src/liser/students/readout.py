@@ -14,7 +14,7 @@ from torch.nn import functional
 from liser.distillation.losses import soft_cross_entropy
 
 
-class Readout(nn.Linear):
+class LinearProbe(nn.Linear):
     """Features (batch, dim) of clips to logits (batch, classes).
 
     A fresh one says nothing, and gradient steps leave it alone.

@@ -1,4 +1,4 @@
-"""Weights with a record beside them: how a student and a trunk are kept in a folder."""
+"""Weights with a record beside them: how a student and a backbone are kept in a folder."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from liser import __version__, storage
 from liser.errors import DamagedError, InputError, NotFoundError
 
 
-def keep(
+def save_weights(
     folder: Path, what: str, version: int, record: dict[str, Any], state: dict[str, Tensor]
 ) -> None:
     """Write ``WHAT.safetensors`` and ``WHAT.json``, which has checksums of both.
@@ -30,8 +30,8 @@ def keep(
     )
 
 
-def kept(folder: Path, what: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the record and the weights that `keep` wrote.
+def load_weights(folder: Path, what: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the record and the weights that `save_weights` wrote.
 
     Raises:
         NotFoundError: one of the files is missing.

@@ -11,11 +11,11 @@ from torch import nn
 from liser.bundle import RECORD
 from liser.config import Frontend
 from liser.errors import InputError, NotFoundError
-from liser.students.features import Clips
+from liser.students.features import LogMelFeatures
 from liser.students.registry import build_student, count_parameters
-from liser.students.serialization import keep, kept
+from liser.students.serialization import load_weights, save_weights
 from liser.students.shape import Shaped
-from liser.students.views import AS_SAID, Averaged, Variants
+from liser.students.views import SINGLE_VIEW, AveragedOverViews, Views
 
 FORMAT = 4
 
@@ -37,21 +37,23 @@ class Student:
     temperature: float
     provenance: dict[str, Any]
     mean_log_posterior: tuple[float, ...]
-    variants: Variants = AS_SAID
+    views: Views = SINGLE_VIEW
 
     @property
-    def answering(self) -> nn.Module:
+    def inference_module(self) -> nn.Module:
         """What answers: the module itself, or its mean over the variants."""
-        return self.module if self.variants == AS_SAID else Averaged(self.module, self.variants)
+        return (
+            self.module if self.views == SINGLE_VIEW else AveragedOverViews(self.module, self.views)
+        )
 
     @property
     def parameters(self) -> int:
         """How many numbers it has learnt."""
         return count_parameters(self.module)
 
-    def posteriors(self, clips: Clips, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def posteriors(self, clips: LogMelFeatures, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return calibrated posteriors (rows, classes) of clips heard by the same front end."""
-        logits, _ = clips.predict(self.answering, rows)
+        logits, _ = clips.predict(self.inference_module, rows)
         return softmax(logits / self.temperature)
 
     def calibrated(self, logits: NDArray[np.float32], target: NDArray[np.float64]) -> "Student":
@@ -77,8 +79,8 @@ def save_student(student: Student, folder: Path) -> None:
     }
     if isinstance(student.module, Shaped):  # it may be narrower than others of its name
         record["shape"] = student.module.shape
-    record |= {name: list(values) for name, values in asdict(student.variants).items()}
-    keep(folder, "student", FORMAT, record, student.module.state_dict())
+    record |= {name: list(values) for name, values in asdict(student.views).items()}
+    save_weights(folder, "student", FORMAT, record, student.module.state_dict())
 
 
 def load_student(folder: Path) -> Student:
@@ -94,7 +96,7 @@ def load_student(folder: Path) -> Student:
             f"{folder} is a bundle, which can be run and evaluated: give the folder of the student "
             "that it was exported from"
         )
-    record, state = kept(folder, "student", FORMAT)
+    record, state = load_weights(folder, "student", FORMAT)
     try:
         frontend = Frontend.read(record["frontend"])
         labels = tuple(record["labels"])
@@ -111,8 +113,8 @@ def load_student(folder: Path) -> Student:
             raise ValueError(f"{len(mean)} entries of mean_log_posterior for {len(labels)} labels")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the files of the student in {folder} don't fit: {error}") from None
-    name, variants = str(record["student"]), Variants(tempi, shifts)
-    return Student(module.eval(), name, labels, frontend, temperature, provenance, mean, variants)
+    name, views = str(record["student"]), Views(tempi, shifts)
+    return Student(module.eval(), name, labels, frontend, temperature, provenance, mean, views)
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

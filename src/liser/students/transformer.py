@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from liser.students.pool import AttentivePool, moments
-from liser.students.readout import Readout
+from liser.students.readout import LinearProbe
 from liser.students.shape import Group, Rows, Shape, factors
 
 HEAD_WIDTH = 64
@@ -61,7 +61,7 @@ class Transformer(nn.Module):
             nn.BatchNorm1d(embedding),
         )
         self.classify = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(embedding, classes))
-        self.readout = Readout(2 * width * layers, classes)
+        self.readout = LinearProbe(2 * width * layers, classes)
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""

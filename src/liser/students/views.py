@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class Variants:
+class Views:
     """Each of the `tempi` in the voice as it is, and each shift of the voice at its own tempo.
 
     A tempo of 1.1 is a tenth faster; a shift is a share of the mel axis, up if it is above 0.
@@ -28,10 +28,10 @@ class Variants:
     def __len__(self) -> int:
         return len(self.tempi) + len(self.shifts)
 
-    def each(self) -> list["Variants"]:
+    def each(self) -> list["Views"]:
         """Return one for each variant, in order."""
-        paced = [Variants((tempo,)) for tempo in self.tempi]
-        return paced + [Variants((), (shift,)) for shift in self.shifts]
+        paced = [Views((tempo,)) for tempo in self.tempi]
+        return paced + [Views((), (shift,)) for shift in self.shifts]
 
     def drawn(self, clips: int, many: int | None, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Draw so `many` variants of each clip (None: all), as a mask (variants, clips).
@@ -48,24 +48,24 @@ class Variants:
         return paced + [shifted(logmel, shift) for shift in self.shifts]
 
 
-AS_SAID = Variants()
+SINGLE_VIEW = Views()
 """The clip itself and no other."""
 
 
-class Averaged(nn.Module):
+class AveragedOverViews(nn.Module):
     """A student that hears log-mels (batch, frames, mels) in each variant, and says the mean.
 
     That of logarithms of posteriors (batch, classes), which are logits again, and of embeddings
     (batch, dim).
     """
 
-    def __init__(self, student: nn.Module, variants: Variants) -> None:
+    def __init__(self, student: nn.Module, views: Views) -> None:
         super().__init__()
-        self.student, self.variants = student, variants
+        self.student, self.views = student, views
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""
-        said = [self.student(variant) for variant in self.variants.of(logmel)]
+        said = [self.student(variant) for variant in self.views.of(logmel)]
         logits, embeddings = zip(*said, strict=True)
         log_posteriors = torch.stack([own.float().log_softmax(-1) for own in logits])
         return log_posteriors.mean(0), torch.stack(embeddings).mean(0)

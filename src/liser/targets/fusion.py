@@ -32,23 +32,23 @@ UNLABELLED = -1
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class TeacherFeatures:
     """One representation of the clips: (n, dim) features, and which rows hold one."""
 
     features: Floats
     valid: Mask
 
 
-Views = dict[Modality, tuple[View, ...]]
+FeaturesByModality = dict[Modality, tuple[TeacherFeatures, ...]]
 """The views of each modality's teachers."""
 
 
-def views(
+def teacher_features(
     targets: Sequence[Targets],
     speakers: Sequence[str | None],
     fit: Mask,
     settings: Heads,
-) -> tuple[View, ...]:
+) -> tuple[TeacherFeatures, ...]:
     """Project each teacher's embeddings to few components, normalised by speaker if asked.
 
     `speakers` (n,) names who speaks in each clip; `fit` (n,) marks the clips that the projection
@@ -61,18 +61,22 @@ def views(
     return tuple(_view(t, speakers, fit, settings) for t in targets)
 
 
-def views_by_modality(
+def features_by_modality(
     targets: Sequence[Targets], speakers: Sequence[str | None], fit: Mask, settings: Heads
-) -> Views:
-    """Return what `views` does, by modality, in the order of the targets."""
-    grouped: Views = {}
-    for t, view in zip(targets, views(targets, speakers, fit, settings), strict=True):
+) -> FeaturesByModality:
+    """Return what `teacher_features` does, by modality, in the order of the targets."""
+    grouped: FeaturesByModality = {}
+    for t, view in zip(targets, teacher_features(targets, speakers, fit, settings), strict=True):
         grouped[t.modality] = (*grouped.get(t.modality, ()), view)
     return grouped
 
 
 def posteriors(
-    seen: Sequence[View], labels: NDArray[np.int64], classes: int, fit: Mask, settings: Heads
+    seen: Sequence[TeacherFeatures],
+    labels: NDArray[np.int64],
+    classes: int,
+    fit: Mask,
+    settings: Heads,
 ) -> Floats:
     """Return calibrated emotion posteriors (n, classes) of the fused heads, for every clip.
 
@@ -98,13 +102,13 @@ def posteriors(
     return said
 
 
-def _acquainted(seen: Sequence[View]) -> list[list[View]]:
+def _acquainted(seen: Sequence[TeacherFeatures]) -> list[list[TeacherFeatures]]:
     """Group views so that two which hold the same clip are in one group.
 
     Where corpora are joined, and each was looked at by teachers of its own, that is a group a
     corpus: how frequent emotions are in one says nothing of another, nor how sure to be.
     """
-    groups: list[list[View]] = []
+    groups: list[list[TeacherFeatures]] = []
     for view in seen:
         known = [g for g in groups if any((v.valid & view.valid).any() for v in g)]
         merged = [v for v in seen if any(v is one for g in known for one in g) or v is view]
@@ -113,7 +117,11 @@ def _acquainted(seen: Sequence[View]) -> list[list[View]]:
 
 
 def _posteriors(
-    seen: Sequence[View], labels: NDArray[np.int64], classes: int, fit: Mask, settings: Heads
+    seen: Sequence[TeacherFeatures],
+    labels: NDArray[np.int64],
+    classes: int,
+    fit: Mask,
+    settings: Heads,
 ) -> Floats:
     """Return what `posteriors` does, of views that have clips in common."""
     temperatures = [
@@ -124,7 +132,9 @@ def _posteriors(
     return np.exp(_log_normalised(scores / _temperature(held_out, labels)))
 
 
-def _view(targets: Targets, speakers: Sequence[str | None], fit: Mask, settings: Heads) -> View:
+def _view(
+    targets: Targets, speakers: Sequence[str | None], fit: Mask, settings: Heads
+) -> TeacherFeatures:
     rows = targets.valid
     features = np.zeros(targets.embeddings.shape, np.float64)
     features[rows] = targets.embeddings[rows]
@@ -153,11 +163,11 @@ def _view(targets: Targets, speakers: Sequence[str | None], fit: Mask, settings:
     pca = PCA(count, svd_solver="full").fit(base)
     projected = np.zeros((len(rows), count))
     projected[rows] = pca.transform(features[rows])
-    return View(projected, rows)
+    return TeacherFeatures(projected, rows)
 
 
 def _fused(
-    seen: Sequence[View],
+    seen: Sequence[TeacherFeatures],
     labels: NDArray[np.int64],
     classes: int,
     fit: Mask,
@@ -219,7 +229,7 @@ def _aligned(scores: Floats, log_prior: Floats, rows: Mask, share: Floats) -> Fl
 
 
 def _product(
-    seen: Sequence[View],
+    seen: Sequence[TeacherFeatures],
     labels: NDArray[np.int64],
     chosen: Mask,
     classes: int,
@@ -265,7 +275,7 @@ def _lda(features: Floats, labels: NDArray[np.int64], shrinkage: float):  # type
 
 
 def _held_out(
-    seen: Sequence[View],
+    seen: Sequence[TeacherFeatures],
     labels: NDArray[np.int64],
     classes: int,
     fit: Mask,

@@ -32,7 +32,7 @@ class FaceSummary:
 
     `frames` were sampled, in `found` of them the face was found; `score` is the detector's mean
     over all of them, `steadiness` the mean overlap of each box with the next (1: it doesn't move).
-    `faces` are seen at once (`liser.media.faces.at_once`), and number `taken` of them from the left
+    `summarise_faces` are seen at once (`liser.media.faces.at_once`), and number `taken` of them from the left
     was taken; `changes` times another one had to be.
     `posteriors` are the expression net's, by emotion, None without a net. `intended` is the
     emotion that a RAVDESS file name tells, else None.
@@ -82,7 +82,7 @@ def _has_picture(file: MediaFile) -> bool:
         return False
 
 
-def faces(
+def summarise_faces(
     files: Iterable[Path],
     reader: FaceReader,
     expression: ExpressionNet | None = None,
