@@ -46,7 +46,7 @@ def frames(folder: Path) -> Read:
             return logmel.numpy().astype(np.float16)
 
     logmel, store = torch.arange(160.0).view(10, 16), FrameStore(folder)
-    return lambda: store.of(Encoder(), logmel, FRONTEND).tolist()  # type: ignore[arg-type]
+    return lambda: store.get(Encoder(), logmel, FRONTEND).tolist()  # type: ignore[arg-type]
 
 
 def student(folder: Path) -> Read:

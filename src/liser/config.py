@@ -194,7 +194,7 @@ class Pretraining(Settings):
     def encoder_frontend(self, frontend: Frontend) -> Frontend:
         """Return the front end of the log-mels that teach a student of `frontend`.
 
-        >>> Pretraining(oversampling=2).listening(Frontend(hop_ms=46.44)) == Frontend()
+        >>> Pretraining(oversampling=2).encoder_frontend(Frontend(hop_ms=46.44)) == Frontend()
         True
         """
         return frontend.model_copy(update={"hop_ms": frontend.hop_ms / self.oversampling})

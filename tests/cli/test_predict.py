@@ -129,7 +129,7 @@ def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path, bands: 
     assert used["one_speaker"] and not plain["one_speaker"]
     voice = SpeakerAdapter(bands.mean_log_posterior)
     for own, heard in zip(plain["recordings"], used["recordings"], strict=True):
-        expected = np.exp(voice.hear(np.log(list(own["probabilities"].values()))))
+        expected = np.exp(voice.update(np.log(list(own["probabilities"].values()))))
         assert list(heard["probabilities"].values()) == pytest.approx(expected, abs=1e-4)
 
 

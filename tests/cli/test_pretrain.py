@@ -164,7 +164,7 @@ def test_what_cannot_be_done_is_said_first(
     def never(*_: object) -> None:
         raise AssertionError("heard")
 
-    monkeypatch.setattr("liser.students.features.hear", never)
+    monkeypatch.setattr("liser.students.features.extract_features", never)
     Path("wrong.toml").write_text("epochs = 3\n")
     for change, words in (
         (("--student", "tiny"), "a 'tiny' student can't inherit: choose 'small' or 'base'"),

@@ -500,7 +500,7 @@ def test_a_readout_hears_alike_in_half_the_precision(heir: str, tones: Corpus) -
     rows, views = np.flatnonzero(clips.heard), Views((1.0, 1.1), (0.05,))
     module = build_student(heir, 3, 16)
     exact, rough = (
-        ClipFeatures.heard(module, clips, rows, views, precision).features
+        ClipFeatures.extract(module, clips, rows, views, precision).features
         for precision in ("float32", "bfloat16")
     )
     assert len(exact) == len(rough) == 3
@@ -519,8 +519,8 @@ def test_what_is_heard_of_drawn_variants_is_part_of_what_is_heard_of_all(
     module.readout.weight.data.normal_()  # type: ignore[union-attr, operator]
     drawn = views.drawn(len(rows), 2, np.random.default_rng(0))
     drawn[:, 5] = True
-    whole = ClipFeatures.heard(module, clips, rows, views, "float32")
-    part = ClipFeatures.heard(module, clips, rows, views, "float32", drawn)
+    whole = ClipFeatures.extract(module, clips, rows, views, "float32")
+    part = ClipFeatures.extract(module, clips, rows, views, "float32", drawn)
     assert drawn.sum(0).tolist() == [2] * 5 + [3] + [2] * (len(rows) - 6)
     for own, all_, some in zip(drawn, whole.features, part.features, strict=True):
         np.testing.assert_allclose(some, all_[own], atol=1e-5)

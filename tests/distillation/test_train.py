@@ -314,11 +314,6 @@ def test_a_label_may_share_its_clip_with_what_a_teacher_says() -> None:
     assert alone.posterior[0].tolist() == [0, 0, 1]
 
 
-def test_runs_from_before_labels_were_shared_are_the_same() -> None:
-    assert "label_share" not in Loss().model_dump()
-    assert Loss(label_share=0.5).model_dump()["label_share"] == 0.5
-
-
 def test_terms_that_are_switched_off_are_not_there() -> None:
     labels = np.array([2, -1])
     said = np.full((2, 3), 1 / 3)
@@ -428,7 +423,9 @@ def test_passes_never_add_updates() -> None:
 def test_bad_sound_that_is_off_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """An update draws what crop, augment and mixing draw, in this order, and no number more."""
     clips, labels = easy()
-    monkeypatch.setattr("liser.distillation.train.harden", lambda *given: pytest.fail("it is off"))
+    monkeypatch.setattr(
+        "liser.distillation.train.degrade_logmel", lambda *given: pytest.fail("it is off")
+    )
     batch, drawn, expected = np.arange(8), torch.Generator(), torch.Generator()
     _State(student(), supervised(labels), SETTINGS, "cpu", 0).update(clips, batch, drawn)
     x = crop(*clips.batch(batch), clips.crop_frames(SETTINGS), expected)

@@ -42,7 +42,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         frames = np.array([0 if a == 9 else 10 + a for a in answers])
         return LogMelFeatures(np.zeros((len(answers), 20, 64), np.float16), frames, settings, ())
 
-    monkeypatch.setattr("liser.evaluation.models.hear", hear)
+    monkeypatch.setattr("liser.evaluation.models.extract_features", hear)
     return answers
 
 

@@ -38,10 +38,10 @@ def files(folder: Path) -> list[Path]:
 
 def test_a_clip_is_listened_to_once(tmp_path: Path) -> None:
     encoder = Counted()
-    assert not FrameStore(tmp_path).holds(encoder, clip(), FRONTEND)
-    first = FrameStore(tmp_path).of(encoder, clip(), FRONTEND)
-    assert FrameStore(tmp_path).holds(encoder, clip(), FRONTEND)
-    again = FrameStore(tmp_path).of(encoder, clip(), FRONTEND)
+    assert not FrameStore(tmp_path).contains(encoder, clip(), FRONTEND)
+    first = FrameStore(tmp_path).get(encoder, clip(), FRONTEND)
+    assert FrameStore(tmp_path).contains(encoder, clip(), FRONTEND)
+    again = FrameStore(tmp_path).get(encoder, clip(), FRONTEND)
     assert encoder.asked == 1
     np.testing.assert_array_equal(first, again)
     assert (first.dtype, again.dtype) == (np.float16, np.float16)
@@ -51,16 +51,16 @@ def test_a_clip_is_listened_to_once(tmp_path: Path) -> None:
 
 def test_all_that_decides_what_is_said_is_in_the_name(tmp_path: Path) -> None:
     store, encoder = FrameStore(tmp_path), Counted()
-    store.of(encoder, clip(), FRONTEND)
+    store.get(encoder, clip(), FRONTEND)
     for other, sound, frontend in (
         (encoder, clip(1), FRONTEND),
         (encoder, clip()[:-1], FRONTEND),
         (encoder, clip(), FRONTEND.model_copy(update={"hop_ms": 10.0})),
         (Counted("e" * 16), clip(), FRONTEND),
     ):
-        assert not store.holds(other, sound, frontend)
+        assert not store.contains(other, sound, frontend)
         before = other.asked
-        store.of(other, sound, frontend)
+        store.get(other, sound, frontend)
         assert other.asked == before + 1
     assert len(files(tmp_path)) == 5
 
@@ -70,20 +70,20 @@ def test_a_damaged_file_is_made_again(
     tmp_path: Path, left: bytes | str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, encoder = FrameStore(tmp_path), Counted()
-    first = store.of(encoder, clip(), FRONTEND)
-    store.of(encoder, clip(1), FRONTEND)
+    first = store.get(encoder, clip(), FRONTEND)
+    store.get(encoder, clip(1), FRONTEND)
     path, other = (store.path(encoder, clip(seed), FRONTEND) for seed in (0, 1))
     cut, others = path.read_bytes()[:-7], other.read_bytes()
     path.write_bytes({"cut": cut, "another clip's": others}.get(str(left)) or bytes(left))
-    np.testing.assert_array_equal(store.of(encoder, clip(), FRONTEND), first)
+    np.testing.assert_array_equal(store.get(encoder, clip(), FRONTEND), first)
     assert f"{path} was damaged" in caplog.text
-    store.of(encoder, clip(), FRONTEND)
+    store.get(encoder, clip(), FRONTEND)
     assert encoder.asked == 3
 
 
 def test_what_is_kept_can_be_read_by_numpy(tmp_path: Path) -> None:
     store, encoder = FrameStore(tmp_path), Counted()
-    said = store.of(encoder, clip(), FRONTEND)
+    said = store.get(encoder, clip(), FRONTEND)
     np.testing.assert_array_equal(np.load(store.path(encoder, clip(), FRONTEND)), said)
 
 
@@ -93,7 +93,7 @@ def test_an_encoders_refusal_is_not_taken_for_a_damaged_file(tmp_path: Path) -> 
             raise InputError("no memory for this")
 
     with pytest.raises(InputError, match=r"^no memory for this$"):
-        FrameStore(tmp_path).of(Refuses(), clip(), FRONTEND)
+        FrameStore(tmp_path).get(Refuses(), clip(), FRONTEND)
     assert files(tmp_path) == []
 
 
@@ -108,15 +108,15 @@ def test_two_may_write_the_same_clip_at_once(tmp_path: Path) -> None:
 
     encoder = Waits()
     with ThreadPoolExecutor(4) as pool:
-        asks = [pool.submit(FrameStore(tmp_path).of, encoder, clip(), FRONTEND) for _ in range(4)]
+        asks = [pool.submit(FrameStore(tmp_path).get, encoder, clip(), FRONTEND) for _ in range(4)]
         said = [ask.result() for ask in asks]
     assert encoder.asked == 4
     assert len(files(tmp_path)) == 1, "a part file is left"
     for own in said:
-        np.testing.assert_array_equal(own, FrameStore(tmp_path).of(encoder, clip(), FRONTEND))
+        np.testing.assert_array_equal(own, FrameStore(tmp_path).get(encoder, clip(), FRONTEND))
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="can't write"):
-        FrameStore(tmp_path / "file").of(Counted(), clip(), FRONTEND)
+        FrameStore(tmp_path / "file").get(Counted(), clip(), FRONTEND)

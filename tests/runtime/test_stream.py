@@ -90,13 +90,13 @@ def test_endless_speech_is_answered_in_time(hears_loudness: Recognizer, talk) ->
 def test_listening_tells_of_what_is_not_finished(hears_loudness: Recognizer, talk) -> None:
     stream, sound = hears_loudness.stream(16_000), talk((0.5, 1.5))
     stream.feed(sound[:8_000])
-    assert stream.listening() is None
+    assert stream.partial() is None
     stream.feed(sound[8_000:])
-    now = stream.listening()
+    now = stream.partial()
     assert now is not None and now.start_s == pytest.approx(0.4, abs=0.05)
     assert sum(now.probabilities.values()) == pytest.approx(1.0)
     assert stream.segments == [] and len(stream.flush().segments) == 1
-    assert stream.listening() is None
+    assert stream.partial() is None
 
 
 def test_one_speaker_s_voice_is_got_used_to(hears_loudness: Recognizer, talk) -> None:
@@ -108,7 +108,7 @@ def test_one_speaker_s_voice_is_got_used_to(hears_loudness: Recognizer, talk) ->
     for answer in [recognizer.predict(sound, 16_000) for _ in range(2)]:
         assert len(answer.segments) == 3
         for heard, own in zip(answer.segments, plain.segments, strict=True):
-            expected = np.exp(voice.hear(np.log(list(own.probabilities.values()))))
+            expected = np.exp(voice.update(np.log(list(own.probabilities.values()))))
             assert list(heard.probabilities.values()) == pytest.approx(expected, abs=1e-5)
     assert answer.probabilities != plain.probabilities
     assert hears_loudness.predict(sound, 16_000) == plain
@@ -119,7 +119,7 @@ def test_a_look_at_what_is_not_finished_is_not_counted(hears_loudness: Recognize
     for looks in (0, 5):
         stream = hears_loudness.for_one_speaker().stream(16_000)
         stream.feed(sound)
-        seen = [stream.listening() for _ in range(looks)]
+        seen = [stream.partial() for _ in range(looks)]
         assert all(one is not None and one == seen[0] for one in seen)
         answers.append(stream.flush())
     assert answers[0] == answers[1]

@@ -24,7 +24,7 @@ def pieces(*parts: tuple[float, float], window_s: float = 3.0) -> list[tuple[flo
     for gap_s, speech_s in parts:
         for seconds, probability in ((gap_s, 0.01), (speech_s, 0.9)):
             for _ in range(round(seconds / FRAME_S)):
-                found += finder.hear(probability)
+                found += finder.feed(probability)
                 frames += 1
     return found + finder.end(frames * FRAME_S)
 
@@ -57,10 +57,10 @@ def test_a_long_pause_ends_a_stretch_and_a_short_one_does_where_enough_was_said(
 
 def test_doubt_goes_on_what_it_would_not_begin() -> None:
     finder = SpeechSegmenter(3.0)
-    assert [finder.hear(0.2) for _ in range(50)] == [[]] * 50 and finder.end(9.0) == []
+    assert [finder.feed(0.2) for _ in range(50)] == [[]] * 50 and finder.end(9.0) == []
     finder = SpeechSegmenter(3.0)
     for probability in (0.9, *[0.2] * 30):
-        finder.hear(probability)
+        finder.feed(probability)
     assert finder.end(9.0) == [(0.0, pytest.approx(31 * FRAME_S + MARGIN_S))]
 
 
@@ -90,7 +90,7 @@ def test_a_piece_is_known_soon_and_begins_in_what_is_needed(probabilities, windo
     finder = SpeechSegmenter(window_s)
     for number, probability in enumerate(probabilities, 1):
         needed_from_s, now_s = finder.needed_from_s, number * FRAME_S
-        for start_s, end_s in finder.hear(probability):
+        for start_s, end_s in finder.feed(probability):
             assert start_s >= needed_from_s - 1e-9
             assert end_s <= now_s - 0.1  # all of its sound has come, through any resampler
         assert now_s - finder.needed_from_s <= 1.5 * window_s + 1.0
@@ -103,7 +103,7 @@ def test_silero_hears_speech_at_any_level_and_nothing_in_noise(speech: np.ndarra
     def heard_s(sound: np.ndarray) -> float:
         detector, finder, found = make(), SpeechSegmenter(6.0), []
         for start in range(0, len(sound) - FRAME + 1, FRAME):
-            found += finder.hear(detector(sound[start : start + FRAME].astype(np.float32)))
+            found += finder.feed(detector(sound[start : start + FRAME].astype(np.float32)))
         return sum(b - a for a, b in found + finder.end(len(sound) / 16_000))
 
     for gain in (1.0, 0.1, 0.01):
@@ -135,7 +135,7 @@ def test_acted_clips_are_heard_whole_whispered_or_shouted(shared: Path) -> None:
         sound = load_audio(file, 16_000)
         detector, finder, found = make(), SpeechSegmenter(6.0), []
         for start in range(0, len(sound) - FRAME + 1, FRAME):
-            found += finder.hear(detector(sound[start : start + FRAME]))
+            found += finder.feed(detector(sound[start : start + FRAME]))
         found += finder.end(len(sound) / 16_000)
         kept.append([end_s - start_s for start_s, end_s in found])
     assert sum(not lengths for lengths in kept) <= 0.05 * len(files)

@@ -58,7 +58,7 @@ def test_the_fingerprint_hangs_on_where_it_comes_from() -> None:
 
 def test_only_inherited_weights_are_given() -> None:
     ours, fresh, before = backbone(0), student(1, classes=5), student(1, classes=5).state_dict()
-    ours.give(fresh, "nano", FRONTEND)
+    ours.initialise(fresh, "nano", FRONTEND)
     for name, value in fresh.state_dict().items():
         inherited = name.split(".")[0] in Transformer.transferred
         assert torch.equal(value, ours.state[name] if inherited else before[name]), name
@@ -83,13 +83,13 @@ def test_another_kind_of_student_is_refused(name: str, frontend: Frontend, words
     fresh = student(1)
     before = {n: v.clone() for n, v in fresh.state_dict().items()}
     with pytest.raises(InputError, match=words):
-        backbone().give(fresh, name, frontend)
+        backbone().initialise(fresh, name, frontend)
     assert all(torch.equal(v, before[n]) for n, v in fresh.state_dict().items())
 
 
 def test_a_student_of_the_same_name_and_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match="doesn't fit a student 'nano'"):
-        backbone().give(student(1, width=32), "nano", FRONTEND)
+        backbone().initialise(student(1, width=32), "nano", FRONTEND)
 
 
 @pytest.mark.parametrize("lost", ["backbone.json", "backbone.safetensors"])

@@ -65,7 +65,6 @@ def test_one_variant_is_the_student_itself() -> None:
     plain = student(SINGLE_VIEW)
     assert plain.inference_module is plain.module
     assert len(FIVE) == 5
-    assert not {"tempi", "shifts"} & set(Distillation().model_dump())
     assert Distillation(tempi=THREE).model_dump()["tempi"] == THREE
     with pytest.raises(InputError, match="tempi"):
         Distillation.read({"tempi": []})
@@ -87,8 +86,6 @@ def test_a_kept_student_still_hears_its_variants(tmp_path: Path) -> None:
     plain = replace(ours, views=SINGLE_VIEW)
     assert np.abs(plain.posteriors(clips, rows[:1]) - ours.posteriors(clips, rows[:1])).max() > 1e-4
     save_student(plain, tmp_path / "plain")
-    kept = json.loads((tmp_path / "plain" / "student.json").read_text("utf-8"))
-    assert not {"tempi", "shifts"} & set(kept)
     assert load_student(tmp_path / "plain").views == SINGLE_VIEW
 
 

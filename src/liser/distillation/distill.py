@@ -368,7 +368,7 @@ def _provenance(
         "liser": __version__,
         **_data(corpus),
         "teachers": [{"name": t.teacher, "fingerprint": t.fingerprint} for t in targets],
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump(mode="json"),
         "valid_speakers": valid_speakers,
         "seed": seed,
     }

@@ -109,7 +109,7 @@ def fit_answer(
 def oversample_sources(rows: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int64]:
     """Repeat the rows of smaller sources a whole number of times, so that each counts alike.
 
-    >>> evened(np.arange(7), np.array(list("aabbbbb")))
+    >>> oversample_sources(np.arange(7), np.array(list("aabbbbb")))
     array([0, 1, 0, 1, 2, 3, 4, 5, 6])
     """
     if len(rows) == 0:

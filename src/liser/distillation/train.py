@@ -258,7 +258,7 @@ class _State:
 def limit_passes(settings: Training, clips: int) -> Training:
     """Return settings with no more updates than their passes over so many clips come to.
 
-    >>> within_passes(Training(updates=2400, passes=400, batch_size=32), 42).updates
+    >>> limit_passes(Training(updates=2400, passes=400, batch_size=32), 42).updates
     525
     """
     if settings.passes is None:

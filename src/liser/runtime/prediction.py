@@ -78,7 +78,7 @@ class Prediction:
 def label_or_uncertain(probabilities: Mapping[str, float], threshold: float) -> str:
     """Return the likeliest label, or "uncertain" below the threshold.
 
-    >>> chosen({"sad": 0.6, "calm": 0.4}, 0.5), chosen({"sad": 0.6, "calm": 0.4}, 0.7)
+    >>> label_or_uncertain({"sad": 0.6, "calm": 0.4}, 0.5), label_or_uncertain({"sad": 0.6, "calm": 0.4}, 0.7)
     ('sad', 'uncertain')
     """
     best = max(probabilities, key=lambda label: probabilities[label])

@@ -98,7 +98,7 @@ def refuse_small_integers(samples: Any) -> None:
 
     Scaled by their type they would be silence.
     """
-    array = np.asarray(samples)
+    array = _checked(samples)
     if array.dtype == np.int32 and array.size:
         peak = max(int(array.max()), -int(array.min()))
         if 0 < peak <= _FULL_SCALE["int16"]:

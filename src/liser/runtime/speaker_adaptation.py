@@ -36,7 +36,7 @@ class SpeakerAdapter:
         ``z'_t = log_softmax(z_t - (κ m + Σ_{i≤t} z_i) / (κ + t))``: causal, and the clip
         itself counts. What the student says more often than other things of anybody (m) goes too.
 
-        >>> voice = Voice(np.log([0.5, 0.5]))
+        >>> voice = SpeakerAdapter(np.log([0.5, 0.5]))
         >>> [np.exp(voice.update(np.log([0.2, 0.8]))).round(2).tolist() for _ in range(3)]
         [[0.25, 0.75], [0.28, 0.72], [0.31, 0.69]]
         """

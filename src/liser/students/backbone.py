@@ -77,7 +77,7 @@ def transferred_weights(module: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a student that a backbone holds; none if it can't inherit.
 
     >>> from liser.students.registry import build_student
-    >>> len(inherited_of(build_student("conv", 8, 64)))
+    >>> len(transferred_weights(build_student("conv", 8, 64)))
     0
     """
     parts = getattr(module, "transferred", ())

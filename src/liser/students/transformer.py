@@ -27,7 +27,7 @@ class Transformer(nn.Module):
     Any number of frames is taken.
     """
 
-    inherited = ("first", "second", "lift", "place", "layers")
+    transferred = ("first", "second", "lift", "place", "layers")
     """What may be inherited; these learn at their own rate."""
 
     def __init__(

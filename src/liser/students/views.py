@@ -36,7 +36,7 @@ class Views:
     def drawn(self, clips: int, many: int | None, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Draw so `many` variants of each clip (None: all), as a mask (variants, clips).
 
-        >>> Variants((0.9, 1.0, 1.1)).drawn(5, 2, np.random.default_rng(0)).sum(0).tolist()
+        >>> Views((0.9, 1.0, 1.1)).drawn(5, 2, np.random.default_rng(0)).sum(0).tolist()
         [2, 2, 2, 2, 2]
         """
         order = rng.random((len(self), clips)).argsort(0)
