@@ -25,11 +25,11 @@ from liser.distillation.distill import (
 from liser.distillation.readout import ClipFeatures
 from liser.distillation.train import TrainingTargets
 from liser.errors import InputError, StorageError
-from liser.runtime.speaker_adaptation import log_posteriors
+from liser.posteriors import log_posteriors, softmax
 from liser.students.backbone import Backbone, transferred_weights
 from liser.students.features import LogMelFeatures, extract_features
 from liser.students.registry import build_student
-from liser.students.student import Student, load_student, softmax
+from liser.students.student import Student, load_student
 from liser.students.views import Views
 from liser.targets.fusion import features_by_modality
 from liser.targets.targets import Targets

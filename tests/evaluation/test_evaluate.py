@@ -13,9 +13,10 @@ from liser.corpora.base import Corpus, Utterance
 from liser.errors import InputError
 from liser.evaluation.evaluate import evaluate, predictions_csv
 from liser.metrics import confusion, uar
+from liser.posteriors import softmax
 from liser.runtime.speaker_adaptation import adapt_posteriors
 from liser.students.features import LogMelFeatures
-from liser.students.student import Student, softmax
+from liser.students.student import Student
 
 CLASSES = ("neutral", "happy", "sad")
 

@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from liser.errors import InputError
+from liser.posteriors import log_posteriors, log_softmax
 from liser.runtime.speaker_adaptation import (
     PRIOR_CLIPS,
     SpeakerAdapter,
     adapt_posteriors,
-    log_posteriors,
-    log_softmax,
 )
 
 SEEDS = st.integers(0, 2**31)

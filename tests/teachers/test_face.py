@@ -13,8 +13,9 @@ from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, MediaError
 from liser.media.detectors import Detections
 from liser.media.faces import FaceTrack
+from liser.posteriors import softmax
 from liser.teachers.base import Target
-from liser.teachers.face import FaceReader, HogFace, pool, softmax
+from liser.teachers.face import FaceReader, HogFace, pool
 
 
 class Bright:

@@ -9,8 +9,8 @@ from liser.corpora.base import Utterance
 from liser.errors import InputError, NotFoundError
 from liser.media.detectors import LbpCascade, YuNet
 from liser.media.faces import FaceTrack
+from liser.posteriors import softmax
 from liser.teachers.expression import SPECS, ExpressionNet, ExpressionSpec, load_spec
-from liser.teachers.face import softmax
 
 SPEC = {"input_size": 16, "labels": ["Happiness", "anger", "sad"], "logits": "logits"}
 

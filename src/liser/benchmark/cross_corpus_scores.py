@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from liser.benchmark.runs import BenchmarkData, Run, load_run
 from liser.benchmark.scores import scores_of
 from liser.metrics import confusion, summary, uar, uar_difference_interval
+from liser.posteriors import renormalise
 from liser.runtime.speaker_adaptation import adapt_posteriors
 from liser.students.registry import build_student, count_parameters
 
@@ -63,8 +64,8 @@ def predictions_of(crossing: CrossCorpusRun, classes: Sequence[str]) -> Answers:
             kept = load_run(bench, cell)
             said = kept["posteriors"][own]
             used = adapt_posteriors(said, voices, kept["mean_log_posterior"], bench.protocol.seed)
-            plain[draw].append(_among(said[scored], columns))
-            adapted[draw].append(_among(used[scored], columns))
+            plain[draw].append(renormalise(said[scored], columns))
+            adapted[draw].append(renormalise(used[scored], columns))
     return Answers(
         np.stack([np.concatenate(parts) for parts in plain]),
         np.stack([np.concatenate(parts) for parts in adapted]),
@@ -136,12 +137,6 @@ def _common(crossing: CrossCorpusRun, seed: int) -> dict[str, Any]:
         **scores_of(one.plain, one.truth, one.speakers, seed),
         "adapted": scores_of(one.adapted, one.truth, one.speakers, seed),
     }
-
-
-def _among(said: Floats, columns: Sequence[int]) -> Floats:
-    """Return posteriors renormalised over some of the classes."""
-    kept = said[:, columns] + np.finfo(np.float64).tiny
-    return np.asarray(kept / kept.sum(1, keepdims=True))
 
 
 def _uar(truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> float:

@@ -22,6 +22,7 @@ from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
 from liser.errors import InputError, MissingExtraError
 from liser.metrics import confusion, uar
+from liser.posteriors import softmax
 from liser.targets.store import TargetStore
 from liser.targets.targets import Targets, teach
 from liser.text.terminal import Terminal
@@ -152,8 +153,7 @@ def _scores(m: _Material, kernel: Floats, labels: Ints, classes: int) -> Floats:
     if len(np.unique(labels[known])) > 1:
         cost = chosen_cost(kernel[np.ix_(known, known)], labels[known], m.speakers[known], classes)
         values = _decisions(kernel, known, m.test[heard], labels, cost, classes)
-        powers = np.exp(values - values.max(1, keepdims=True))
-        scores[heard] = powers / powers.sum(1, keepdims=True)
+        scores[heard] = softmax(values)
     return scores
 
 

@@ -24,9 +24,9 @@ from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, label_budget
 from liser.distillation.distill import Split, learn, sources_of
 from liser.fingerprint import fingerprint
+from liser.posteriors import softmax
 from liser.students.backbone import is_complete, load_backbone
 from liser.students.features import LogMelFeatures
-from liser.students.student import softmax
 from liser.targets.fusion import FeaturesByModality, features_by_modality
 from liser.targets.targets import Targets
 from liser.teachers.base import Modality

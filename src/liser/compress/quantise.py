@@ -31,8 +31,8 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from liser.compress.graph import GraphModule, Part, listening
 from liser.errors import InputError
+from liser.posteriors import softmax
 from liser.students.features import LogMelFeatures
-from liser.students.student import softmax
 
 METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
     "minmax": (CalibrationMethod.MinMax, {}),

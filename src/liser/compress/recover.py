@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from liser.compress.prune import choose, cut, importance
 from liser.config import Compression, Loss
 from liser.distillation.train import ProgressCallback, seed_of, train, training_targets
-from liser.runtime.speaker_adaptation import log_posteriors
+from liser.posteriors import log_posteriors
 from liser.students.features import LogMelFeatures
 from liser.students.student import Student
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from liser.config import Distillation, Precision
 from liser.distillation.losses import smooth
 from liser.distillation.train import TrainingTargets
-from liser.runtime.speaker_adaptation import log_posteriors
+from liser.posteriors import log_posteriors, softmax
 from liser.students.features import LogMelFeatures
-from liser.students.student import Student, softmax
+from liser.students.student import Student
 from liser.students.views import Views
 
 

@@ -15,6 +15,7 @@ from liser.corpora.tables import same_name
 from liser.errors import InputError
 from liser.evaluation.models import EvaluableModel, evaluable_model
 from liser.metrics import answered, aurc, score, summary, uar_by_group
+from liser.posteriors import renormalise
 from liser.runtime.recognizer import Recognizer
 from liser.runtime.speaker_adaptation import adapt_posteriors
 from liser.students.student import Student
@@ -144,8 +145,7 @@ def shared_classes(student: EvaluableModel, corpus: Corpus) -> tuple[str, ...]:
 
 def renormalised_over(classes: tuple[str, ...], student: EvaluableModel, said: Floats) -> Floats:
     """Return posteriors renormalised over these of the student's classes."""
-    kept = said[:, [student.labels.index(name) for name in classes]]
-    return np.asarray(kept / kept.sum(1, keepdims=True))
+    return renormalise(said, [student.labels.index(name) for name in classes])
 
 
 def scores(

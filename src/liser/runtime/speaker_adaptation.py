@@ -9,11 +9,10 @@ the voice.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from liser.errors import InputError
-
-Floats = NDArray[np.float64]
+from liser.posteriors import Floats, log_posteriors, log_softmax
 
 PRIOR_CLIPS = 4.0
 """How many clips of an average speaker the mean of a new one starts with, κ."""
@@ -75,18 +74,3 @@ def adapt_posteriors(
         for row in np.random.default_rng([seed, *name.encode()]).permutation(own):
             adapted[row] = voice.update(said[row])
     return np.asarray(np.exp(adapted))
-
-
-def log_posteriors(posteriors: Floats) -> Floats:
-    """Return logarithms that are finite, also where a posterior is 0."""
-    return np.log(np.maximum(posteriors, np.finfo(np.float64).tiny))
-
-
-def log_softmax(z: Floats) -> Floats:
-    """Return log-posteriors over the last axis.
-
-    >>> np.exp(log_softmax(np.array([0.0, 0.0])))
-    array([0.5, 0.5])
-    """
-    shifted = z - z.max(-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

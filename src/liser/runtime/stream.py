@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from liser.bundle import Bundle
 from liser.errors import InputError
+from liser.posteriors import softmax
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction, Segment, label_or_uncertain
 from liser.runtime.samples import Mixer, Resampler, checked_rate
@@ -134,8 +135,7 @@ class Stream:
         )
 
     def _named(self, log_posterior: NDArray[np.float64]) -> dict[str, float]:
-        powers = np.exp(log_posterior - log_posterior.max())
-        return dict(zip(self._bundle.labels, (powers / powers.sum()).tolist(), strict=True))
+        return dict(zip(self._bundle.labels, softmax(log_posterior).tolist(), strict=True))
 
     def _prediction(self) -> Prediction:
         speech_s = sum(segment.end_s - segment.start_s for segment in self.segments)

@@ -11,6 +11,7 @@ from torch import nn
 from liser.bundle import RECORD
 from liser.config import Frontend
 from liser.errors import InputError, NotFoundError
+from liser.posteriors import softmax
 from liser.students.features import LogMelFeatures
 from liser.students.registry import build_student, count_parameters
 from liser.students.serialization import load_weights, save_weights
@@ -115,13 +116,3 @@ def load_student(folder: Path) -> Student:
         raise InputError(f"the files of the student in {folder} don't fit: {error}") from None
     name, views = str(record["student"]), Views(tempi, shifts)
     return Student(module.eval(), name, labels, frontend, temperature, provenance, mean, views)
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return posteriors over the last axis.
-
-    >>> softmax(np.zeros((1, 2)))
-    array([[0.5, 0.5]])
-    """
-    powers = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return np.asarray(powers / powers.sum(-1, keepdims=True))

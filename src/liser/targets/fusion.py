@@ -23,10 +23,10 @@ from sklearn.model_selection import StratifiedKFold
 
 from liser.config import Heads
 from liser.errors import InputError
+from liser.posteriors import Floats, log_softmax
 from liser.targets.targets import Targets
 from liser.teachers.base import Modality
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 UNLABELLED = -1
 
@@ -129,7 +129,7 @@ def _posteriors(
     ]
     held_out = _held_out(seen, labels, classes, fit, settings, temperatures)
     scores = _fused(seen, labels, classes, fit, settings, temperatures)
-    return np.exp(_log_normalised(scores / _temperature(held_out, labels)))
+    return np.exp(log_softmax(scores / _temperature(held_out, labels)))
 
 
 def _view(
@@ -215,17 +215,17 @@ def _aligned(scores: Floats, log_prior: Floats, rows: Mask, share: Floats) -> Fl
     """
 
     def log_mean(shift: Floats) -> Floats:
-        said = np.exp(_log_normalised(scores[rows] + shift)).mean(0)
+        said = np.exp(log_softmax(scores[rows] + shift)).mean(0)
         return np.asarray(np.log(np.maximum(said, 1e-12)))
 
     shift = np.zeros_like(log_prior)
-    due = _log_normalised(share * log_prior + (1.0 - share) * log_mean(shift))
+    due = log_softmax(share * log_prior + (1.0 - share) * log_mean(shift))
     for _ in range(500):
         missing = due - log_mean(shift)
         if np.abs(missing).max() < 1e-3:
             break
         shift += missing
-    return _log_normalised(scores + shift)
+    return log_softmax(scores + shift)
 
 
 def _product(
@@ -251,7 +251,7 @@ def _product(
         said = np.maximum(head.predict_log_proba(view.features[view.valid]), -50.0)
         evidence[:, head.classes_] = said - own_prior
         total[view.valid] += evidence / temperature
-    return _log_normalised(total)
+    return log_softmax(total)
 
 
 def _log_prior(labels: NDArray[np.int64], classes: int) -> Floats:
@@ -306,10 +306,5 @@ def _temperature(scores: Floats, labels: NDArray[np.int64]) -> float:
         return 1.0
     grid = np.geomspace(0.2, 10.0, 60)
     truth = labels[rows]
-    losses = [-_log_normalised(scores[rows] / t)[np.arange(len(truth)), truth].mean() for t in grid]
+    losses = [-log_softmax(scores[rows] / t)[np.arange(len(truth)), truth].mean() for t in grid]
     return float(grid[int(np.argmin(losses))])
-
-
-def _log_normalised(scores: Floats) -> Floats:
-    shifted = scores - scores.max(-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

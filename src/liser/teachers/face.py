@@ -14,6 +14,7 @@ from liser.fingerprint import fingerprint
 from liser.media.detectors import FaceDetector, import_cv2
 from liser.media.faces import FaceTrack, face_track
 from liser.media.video import read_frames
+from liser.posteriors import softmax
 from liser.teachers.base import Modality, Target
 
 POOLING_VERSION = 1  # part of every fingerprint; to be raised when pooling or tracking changes
@@ -79,7 +80,7 @@ def pool(
     """
     features = [embeddings]
     if logits is not None:
-        features.append(softmax(logits))
+        features.append(softmax(logits, np.float32))
     parts = [statistic for feature in features for statistic in _mean_std(weights, feature)]
     embedding = np.concatenate(parts).astype(np.float32)
     if not np.isfinite(embedding).all():
@@ -90,12 +91,6 @@ def pool(
     posterior, _ = _mean_std(weights, features[1])
     logits = np.log(np.maximum(posterior, _FLOOR)).astype(np.float32)
     return Target(embedding, logits, confidence, notes)
-
-
-def softmax(logits: Features) -> Features:
-    """Turn logits (…, classes) into posteriors that sum to 1."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
 
 
 def _mean_std(weights: Features, values: Features) -> tuple[Features, Features]:

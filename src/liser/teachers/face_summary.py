@@ -17,9 +17,10 @@ from liser.folders import check_holds_only
 from liser.labels import RAVDESS
 from liser.media.detectors import import_cv2
 from liser.media.video import Image
+from liser.posteriors import softmax
 from liser.storage import write_bytes
 from liser.teachers.expression import ExpressionNet
-from liser.teachers.face import FaceReader, softmax
+from liser.teachers.face import FaceReader
 
 _SHEET_COLUMNS = 10
 _PNG_START = 33  # bytes of a PNG's signature and its first chunk
@@ -111,7 +112,7 @@ def summarise_faces(
             _write_sheet(crops / f"{name}.png", track.crops)
         posteriors = None
         if expression is not None and target is not None and target.logits is not None:
-            values = softmax(target.logits).tolist()
+            values = softmax(target.logits, np.float32).tolist()
             posteriors = dict(zip(expression.spec.labels, values, strict=True))
         yield FaceSummary(
             clip=name,
