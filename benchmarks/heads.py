@@ -52,7 +52,7 @@ def main(
     from liser.config import Heads, Protocol, read_toml
     from liser.corpora.registry import load_corpus
     from liser.corpora.splits import label_budget
-    from liser.distillation.distill import label_indices
+    from liser.distillation.data import label_indices
     from liser.targets.fusion import posteriors, teacher_features
 
     chosen = Protocol.read({} if protocol is None else read_toml(protocol))

@@ -113,7 +113,9 @@ def _made(
     settings = settings_of(plan)
     backbone = backbone_of_all(sources, folder, settings, beginning, jobs)
     with training("distilling") as watch:
-        student = distill_all(sources, folder / "student", settings, backbone=backbone, watch=watch)
+        student = distill_all(
+            sources, folder / "student", settings, backbone=backbone, progress=watch
+        )
     bundle = folder / "bundle"
     if not (bundle / "model.json").exists():
         with progress("compressing", None) as update:

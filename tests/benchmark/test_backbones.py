@@ -179,7 +179,7 @@ def test_trunks_are_made_once_and_a_killed_one_goes_on(
     assert len(asked) == 4
     assert (first[1] / "backbone.safetensors").read_bytes() == weights
     with monkeypatch.context() as patch:
-        patch.setattr(module, "segment_source", never)  # nor is anything decoded for nothing
+        patch.setattr(module, "segment_sources", never)  # nor is anything decoded for nothing
         assert made(beginning, tones, tmp_path / "runs") == first
     assert len(asked) == 4
 

@@ -28,7 +28,7 @@ from liser.benchmark.runs import BenchmarkData
 from liser.config import Frontend, Protocol
 from liser.corpora.base import Corpus, Utterance
 from liser.corpora.splits import speaker_folds
-from liser.distillation.distill import label_indices
+from liser.distillation.data import label_indices
 from liser.errors import InputError, MissingExtraError
 from liser.report.benchmark import notes, report, table
 from liser.students.features import LogMelFeatures

@@ -16,7 +16,7 @@ from liser.benchmark.runs import TEACHES, BenchmarkData, Run
 from liser.benchmark.scores import LISTENS
 from liser.config import Distillation, Frontend, Heads, Protocol, Training
 from liser.corpora.base import Corpus, Utterance
-from liser.distillation.distill import label_indices
+from liser.distillation.data import label_indices
 from liser.errors import InputError, StorageError
 from liser.metrics import confusion, uar
 from liser.runtime.speaker_adaptation import adapt_posteriors

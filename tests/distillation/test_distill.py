@@ -110,7 +110,7 @@ def test_it_knows_what_it_says_of_its_training_speakers_on_average(
     quick = SETTINGS.model_copy(update={"training": TRAINING.model_copy(update={"updates": 4})})
     student = distill(tones, [], tmp_path, quick, seed=1)
     clips = extract_features(tones.utterances, student.frontend)
-    split = split_rows(tones, clips.heard, 2, 1)
+    split = split_rows(tones, clips.usable, 2, 1)
     said = np.log(student.posteriors(clips, split.train)).mean(0)
     np.testing.assert_allclose(student.mean_log_posterior, said, rtol=1e-6)
 
@@ -140,9 +140,9 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_read(
             raise Killed
 
     with pytest.raises(Killed):
-        distill(corpus, targets, tmp_path / "a", SETTINGS, watch=kill)
+        distill(corpus, targets, tmp_path / "a", SETTINGS, progress=kill)
     resumed = distill(
-        corpus, targets, tmp_path / "a", SETTINGS, watch=lambda done, *_: rounds.append(done)
+        corpus, targets, tmp_path / "a", SETTINGS, progress=lambda done, *_: rounds.append(done)
     )
     assert rounds == [1, 2, 3]
     assert same(resumed, distill(corpus, targets, tmp_path / "b", SETTINGS))
@@ -150,7 +150,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_read(
     def never(*_: object) -> None:
         raise AssertionError("trained again")
 
-    again = distill(corpus, targets, tmp_path / "a", SETTINGS, watch=never)
+    again = distill(corpus, targets, tmp_path / "a", SETTINGS, progress=never)
     assert same(resumed, again)
 
 
@@ -269,7 +269,7 @@ def test_fine_tuning_resumes(student: Student, tones: Corpus, tmp_path: Path) ->
         raise Killed
 
     with pytest.raises(Killed):
-        finetune(student, tones, tmp_path / "a", TRAINING, watch=kill)
+        finetune(student, tones, tmp_path / "a", TRAINING, progress=kill)
     assert (tmp_path / "a" / "checkpoint.pt").exists()
     resumed = finetune(student, tones, tmp_path / "a", TRAINING)
     assert same(resumed, finetune(student, tones, tmp_path / "b", TRAINING))
@@ -296,7 +296,7 @@ def test_a_modalitys_teachers_share_its_weight(
     second = replace(first, teacher="other", fingerprint="other", embeddings=-first.embeddings)
     targets = [tone_targets(corpus, "speech"), first, second]
     clips = extract_features(corpus.utterances, SETTINGS.frontend)
-    split = split_rows(corpus, clips.heard, 1, 0)
+    split = split_rows(corpus, clips.usable, 1, 0)
     mask = split.mask(len(corpus.utterances))
     seen = features_by_modality(
         targets, [u.speaker_id for u in corpus.utterances], mask, SETTINGS.heads
@@ -344,7 +344,7 @@ def test_a_readout_of_whole_clips_answers_and_the_rest_of_the_student_is_as_trai
 ) -> None:
     labels = label_indices(tones)
     clips = extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 0, seed=0)
+    split = split_rows(tones, clips.usable, 0, seed=0)
     plain, read = (
         learn(
             clips,
@@ -372,7 +372,7 @@ def test_validation_speakers_tell_how_sure_it_may_be_and_are_then_read_too(
     nano: str, tones: Corpus
 ) -> None:
     labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 2, seed=0)
+    split = split_rows(tones, clips.usable, 2, seed=0)
     learnt, unheld = (
         learn(clips, {}, labels, tones.labels, rows, SETTINGS, seed=0)
         for rows in (split, Split(split.train, split.valid[:0]))
@@ -389,7 +389,7 @@ def test_validation_speakers_tell_how_sure_it_may_be_and_are_then_read_too(
 def test_a_readout_is_taught_the_variants_that_it_is_asked(nano: str, tones: Corpus) -> None:
     """What it says on average of all variants of a clip is then what it was taught."""
     labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 0, seed=0)
+    split = split_rows(tones, clips.usable, 0, seed=0)
     shifts = {"shifts": (-0.05, 0.05), "balanced": False}
     student = learn(
         clips, {}, labels, tones.labels, split, SETTINGS.model_copy(update=shifts), seed=0
@@ -409,7 +409,7 @@ def test_a_readout_is_taught_the_variants_that_it_is_asked(nano: str, tones: Cor
 def test_it_answers_by_what_it_recalls_of_its_backbone(heir: str, tones: Corpus) -> None:
     """Its inherited layers lie between backbone and training, and the readout is fitted to those."""
     labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 1, seed=0)
+    split = split_rows(tones, clips.usable, 1, seed=0)
     torch.manual_seed(3)
     backbone = Backbone(
         transferred_weights(build_student(heir, 3, 16)), heir, SETTINGS.frontend, {}
@@ -445,7 +445,7 @@ def test_what_was_heard_whole_needn_t_be_heard_again(
 ) -> None:
     """Temperature and mean answer come from the readout's own features, as if it had heard anew."""
     labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 2, seed=0)
+    split = split_rows(tones, clips.usable, 2, seed=0)
     training = SETTINGS.training.model_copy(update={"precision": precision})
     changes = {"student": heir, "tempi": (0.9, 1.0), "training": training}
     settings = SETTINGS.model_copy(update=changes)
@@ -474,7 +474,7 @@ def test_labels_of_validation_speakers_alone_teach_the_readout_alone(
 ) -> None:
     """Teachers who only lend their representation leave the classes to those labels."""
     labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 2, seed=0)
+    split = split_rows(tones, clips.usable, 2, seed=0)
     labels[split.train] = -1
     who = [u.speaker_id for u in tones.utterances]
     targets = [tone_targets(tones, modality) for modality in ("speech", "face")]
@@ -497,7 +497,7 @@ def test_nothing_to_recall_is_an_error(tones: Corpus, tmp_path: Path) -> None:
 
 def test_a_readout_hears_alike_in_half_the_precision(heir: str, tones: Corpus) -> None:
     clips = extract_features(tones.utterances, SETTINGS.frontend)
-    rows, views = np.flatnonzero(clips.heard), Views((1.0, 1.1), (0.05,))
+    rows, views = np.flatnonzero(clips.usable), Views((1.0, 1.1), (0.05,))
     module = build_student(heir, 3, 16)
     exact, rough = (
         ClipFeatures.extract(module, clips, rows, views, precision).features
@@ -514,7 +514,7 @@ def test_what_is_heard_of_drawn_variants_is_part_of_what_is_heard_of_all(
     heir: str, tones: Corpus
 ) -> None:
     clips = extract_features(tones.utterances, SETTINGS.frontend)
-    rows, views = np.flatnonzero(clips.heard), Views((1.0, 1.1), (0.05,))
+    rows, views = np.flatnonzero(clips.usable), Views((1.0, 1.1), (0.05,))
     module = build_student(heir, 3, 16)
     module.readout.weight.data.normal_()  # type: ignore[union-attr, operator]
     drawn = views.drawn(len(rows), 2, np.random.default_rng(0))
@@ -536,7 +536,7 @@ def test_a_readout_of_drawn_variants_is_another_and_certain_by_all(
     heir: str, tones: Corpus
 ) -> None:
     labels, clips = label_indices(tones), extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 2, seed=0)
+    split = split_rows(tones, clips.usable, 2, seed=0)
     said = []
     for many in (None, 3, 2):
         settings = SETTINGS.model_copy(
@@ -557,7 +557,7 @@ def test_a_balanced_student_answers_as_if_all_emotions_were_as_frequent(
     labels = label_indices(tones)
     labels[np.flatnonzero(labels == 0)[3:]] = -1  # of the first emotion only a few are labelled
     clips = extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard, 0, seed=0)
+    split = split_rows(tones, clips.usable, 0, seed=0)
     logits = [
         clips.predict(
             learn(
@@ -585,7 +585,7 @@ def test_joined_corpora_are_balanced_each_by_itself(nano: str, tones: Corpus) ->
     sources = np.where(np.arange(len(labels)) < len(labels) // 4, "few", "many")
     only = (sources == "many") & (labels == 0)
     clips = extract_features(tones.utterances, SETTINGS.frontend)
-    split = split_rows(tones, clips.heard & ~only, 0, seed=0)
+    split = split_rows(tones, clips.usable & ~only, 0, seed=0)
     logits = [
         clips.predict(
             learn(

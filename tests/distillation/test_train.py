@@ -106,7 +106,7 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def unbroken() -> TrainingResult:
-    return run(taught(easy()[1]), watch=lambda *_: None)
+    return run(taught(easy()[1]), progress=lambda *_: None)
 
 
 @given(k=st.integers(1, 5), seed=st.integers(0, 2**31))
@@ -122,11 +122,11 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(
             raise Killed
 
     with pytest.raises(Killed):
-        run(taught(easy()[1]), checkpoint=checkpoint, watch=kill)
+        run(taught(easy()[1]), checkpoint=checkpoint, progress=kill)
     torch.manual_seed(seed)
     rounds = []
     resumed = run(
-        taught(easy()[1]), checkpoint=checkpoint, watch=lambda done, *_: rounds.append(done)
+        taught(easy()[1]), checkpoint=checkpoint, progress=lambda done, *_: rounds.append(done)
     )
     assert rounds == list(range(k + 1, 6))
     assert same(resumed.student, unbroken.student)
@@ -169,8 +169,8 @@ def test_the_average_at_the_end_is_kept_whatever_the_validation_speakers_say() -
     wrong = labels.copy()
     wrong[30:] = (labels[30:] + 1) % CLASSES  # what is learnt is worse and worse for them
     told: list[tuple[int, int, float]] = []
-    trained = run(supervised(wrong), PLAIN, clips=clips, watch=lambda *a: told.append(a))
-    other = run(supervised(labels), PLAIN, clips=clips, watch=lambda *_: None)
+    trained = run(supervised(wrong), PLAIN, clips=clips, progress=lambda *a: told.append(a))
+    other = run(supervised(labels), PLAIN, clips=clips, progress=lambda *_: None)
     assert same(trained.student, other.student)
     scores = [h["valid_uar"] for h in trained.history]
     assert scores != [h["valid_uar"] for h in other.history]
@@ -184,7 +184,7 @@ def test_the_average_at_the_end_is_kept_whatever_the_validation_speakers_say() -
 
 def test_where_nobody_watches_validation_speakers_are_asked_at_the_end_alone() -> None:
     lessons = supervised(easy()[1])
-    alone, watched = run(lessons, PLAIN), run(lessons, PLAIN, watch=lambda *_: None)
+    alone, watched = run(lessons, PLAIN), run(lessons, PLAIN, progress=lambda *_: None)
     assert same(alone.student, watched.student)
     assert [set(h) for h in alone.history] == [{"loss"}] * 4 + [{"loss", "valid_uar"}]
     assert alone.history[-1] == watched.history[-1]
@@ -199,7 +199,7 @@ def test_it_is_the_average_that_is_kept() -> None:
 
 def test_validation_clips_are_not_needed() -> None:
     nobody = np.arange(0)
-    trained = run(supervised(easy()[1]), rows=(np.arange(30), nobody), watch=lambda *_: None)
+    trained = run(supervised(easy()[1]), rows=(np.arange(30), nobody), progress=lambda *_: None)
     assert [h["valid_uar"] for h in trained.history] == [0.0] * 5
 
 

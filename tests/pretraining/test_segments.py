@@ -12,7 +12,7 @@ from liser.config import Frontend
 from liser.corpora.base import Corpus, StoredLogMel, Utterance
 
 pytest.importorskip("transformers")
-from liser.pretraining.segments import SegmentSource, segment_source, segments_of
+from liser.pretraining.segments import SegmentSource, segment_sources, segments_of
 from liser.pretraining.whisper import WHISPER_FRONTEND
 
 FRONTEND = Frontend(hop_ms=46.44)
@@ -62,7 +62,7 @@ def middles(logmel: torch.Tensor, hop_ms: float) -> np.ndarray:
 def test_student_and_encoder_hear_the_same_from_the_same_moment_on(
     spoken: Corpus, first: int
 ) -> None:
-    (heard,) = segment_source([spoken], FRONTEND)
+    (heard,) = segment_sources([spoken], FRONTEND)
     for whole in segments_of(heard):
         one = replace(whole, first=first)
         sound, ear = one.sound
@@ -77,18 +77,18 @@ def test_student_and_encoder_hear_the_same_from_the_same_moment_on(
 
 
 def test_trimmed_silence_is_counted(spoken: Corpus) -> None:
-    clips = segment_source([spoken], FRONTEND)[0].clips
+    clips = segment_sources([spoken], FRONTEND)[0].clips
     late, early = clips.starts_s
     assert 0.6 < late < 0.8
     assert early == 0
 
 
 def test_what_students_hear_is_not_heard_again_unless_it_was_otherwise(spoken: Corpus) -> None:
-    known = segment_source([spoken], FRONTEND)[0].clips
-    (heard,) = segment_source([spoken], FRONTEND, first=known)
+    known = segment_sources([spoken], FRONTEND)[0].clips
+    (heard,) = segment_sources([spoken], FRONTEND, first=known)
     assert heard.clips is known
     finer = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
-    (again,) = segment_source([spoken], finer, first=known)
+    (again,) = segment_sources([spoken], finer, first=known)
     assert again.clips.frontend == finer
 
 
@@ -102,7 +102,7 @@ def kept(tmp_path: Path) -> Utterance:
 
 def test_where_only_log_mels_are_kept_those_are_heard(spoken: Corpus, kept: Utterance) -> None:
     ticks: list[str] = []
-    silent, close = segment_source(
+    silent, close = segment_sources(
         [corpus_of(kept), spoken],
         FRONTEND,
         lambda c: lambda: ticks.append(c.utterances[0].id),
@@ -116,15 +116,15 @@ def test_where_only_log_mels_are_kept_those_are_heard(spoken: Corpus, kept: Utte
 
 
 def test_the_first_corpus_decides_how_the_encoder_hears(spoken: Corpus, kept: Utterance) -> None:
-    first, second = segment_source([spoken, corpus_of(kept)], FRONTEND)
+    first, second = segment_sources([spoken, corpus_of(kept)], FRONTEND)
     assert [one.sound[1] for one in segments_of(first)] == [WHISPER_FRONTEND, WHISPER_FRONTEND]
     assert [one.sound[1] for one in segments_of(second)] == [FRONTEND]
-    (mixed,) = segment_source([corpus_of(kept, *spoken.utterances)], FRONTEND)
+    (mixed,) = segment_sources([corpus_of(kept, *spoken.utterances)], FRONTEND)
     assert [one.sound[1] for one in segments_of(mixed)] == [FRONTEND] * 3
 
 
 def test_sound_that_ends_too_soon_is_followed_by_silence(spoken: Corpus) -> None:
-    (heard,) = segment_source([spoken], FRONTEND)
+    (heard,) = segment_sources([spoken], FRONTEND)
     close = heard.audio_features
     assert close is not None
     short = replace(close, frames=np.minimum(close.frames, 200))
@@ -140,7 +140,7 @@ def test_sound_that_ends_too_soon_is_followed_by_silence(spoken: Corpus) -> None
 def test_half_a_minute_is_never_more(spoken: Corpus, hop_ms: float, offset_s: float) -> None:
     """Whole frames of both front ends begin and end at different times; 30 s stay 30 s."""
     hop = FRONTEND.model_copy(update={"sample_rate": 16_000, "hop_ms": hop_ms, "high_hz": None})
-    (heard,) = segment_source([spoken], hop)
+    (heard,) = segment_sources([spoken], hop)
     long = replace(
         heard.clips,
         logmel=np.zeros((2, 5000, hop.mels), np.float16),
@@ -157,7 +157,7 @@ def test_files_that_cannot_be_read_leave_the_log_mels(
 ) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_text("no sound")
-    _, second = segment_source(
+    _, second = segment_sources(
         [spoken, corpus_of(kept, Utterance("broken", audio=broken))], FRONTEND
     )
     assert [s.id for s in second.clips.skipped] == ["broken"]

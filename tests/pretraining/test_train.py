@@ -93,7 +93,7 @@ def same(a: Backbone, b: Backbone) -> bool:
 def test_more_and_more_is_told_of_what_the_encoder_says(make: Make) -> None:
     told: list[tuple[int, int, float]] = []
     long = SETTINGS.model_copy(update={"updates": 120})
-    backbone = make(long, watch=lambda *said: told.append(said))
+    backbone = make(long, progress=lambda *said: told.append(said))
     assert [t[:2] for t in told] == [(i, 12) for i in range(1, 13)]
     assert told[-1][2] > told[0][2] + 0.2
     assert backbone.provenance["explained"] == round(told[-1][2], 3) > 0.2
@@ -133,10 +133,10 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(make: Make, tmp_path: Path
             raise Killed
 
     with pytest.raises(Killed):
-        make(checkpoint=checkpoint, watch=kill)
+        make(checkpoint=checkpoint, progress=kill)
     torch.manual_seed(k)
     rounds: list[int] = []
-    resumed = make(checkpoint=checkpoint, watch=lambda done, *_: rounds.append(done))
+    resumed = make(checkpoint=checkpoint, progress=lambda done, *_: rounds.append(done))
     assert rounds == list(range(k + 1, 4))
     unbroken = make()
     assert same(resumed, unbroken)

@@ -226,7 +226,7 @@ def test_a_base_student_inherits_the_real_whisper(shared: Path) -> None:
     clips = extract_features(some, frontend)
     sounds = [
         torch.from_numpy(clips.logmel[row, : clips.frames[row]].astype(np.float32))
-        for row in np.flatnonzero(clips.heard)[:40]
+        for row in np.flatnonzero(clips.usable)[:40]
     ]
     torch.manual_seed(0)
     base = build_student("base", 6, frontend.mels)

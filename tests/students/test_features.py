@@ -42,7 +42,7 @@ def test_each_clip_is_heard_at_its_own_length(tmp_path: Path) -> None:
     assert clips.frames.tolist() == [round(16_000 * s) // 256 + 1 for s in lengths]
     assert clips.logmel.shape == (3, 63, 16)
     assert clips.logmel.dtype == np.float16
-    assert clips.heard.all()
+    assert clips.usable.all()
     assert len(told) == 3
     with wave.open(str(tmp_path / "0.wav")) as file:
         stored = np.frombuffer(file.readframes(8000), "<i2").astype(np.float32) / 32768
@@ -67,7 +67,7 @@ def test_what_cannot_be_heard_is_skipped_counted_and_named(tmp_path: Path) -> No
         ("mute", "silent"),
     ]
     assert str(tmp_path / "mute.wav") in clips.skipped[3].detail
-    assert clips.heard.tolist() == [False] * 4 + [True]
+    assert clips.usable.tolist() == [False] * 4 + [True]
     assert (clips.logmel[:4] == -1).all()
 
 
@@ -221,7 +221,7 @@ def test_a_constant_log_mel_is_a_skip(tmp_path: Path) -> None:
     np.save(tmp_path / "kept.npy", kept)
     clips = extract_features([Utterance(str(s.row), logmel=s) for s in rows], STORED)
     assert [(s.id, s.reason) for s in clips.skipped] == [("1", "silent")]
-    assert clips.heard.tolist() == [True, False]
+    assert clips.usable.tolist() == [True, False]
 
 
 @pytest.mark.shared

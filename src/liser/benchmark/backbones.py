@@ -21,7 +21,7 @@ from liser.pretraining.segments import (
     Segment,
     SegmentSource,
     precompute_frames,
-    segment_source,
+    segment_sources,
     segments_of,
 )
 from liser.pretraining.train import build_for_transfer, pretrain
@@ -88,7 +88,7 @@ class Backbones:
                 return partial(bar.advance, task)
 
             corpora = [self.corpus, *beginning.also]
-            whole, *others = segment_source(corpora, finer, watch, self.clips)
+            whole, *others = segment_sources(corpora, finer, watch, self.clips)
             everyone = replace(whole, rows=np.unique(np.concatenate(rows)))
             _listen(beginning, [everyone, *others], jobs, bar)
             total = len(self.folders)
@@ -160,7 +160,7 @@ def _rows(corpus: Corpus, clips: LogMelFeatures, fold: Fold) -> NDArray[np.int64
     """Return the rows of a fold's training and validation speakers that can be heard."""
     known = {*fold.train, *fold.valid}
     return np.flatnonzero(
-        clips.heard & np.array([u.speaker_id in known for u in corpus.utterances])
+        clips.usable & np.array([u.speaker_id in known for u in corpus.utterances])
     )
 
 

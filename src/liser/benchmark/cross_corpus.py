@@ -28,13 +28,14 @@ from liser.corpora.base import Corpus
 from liser.corpora.joined import join, labelled_in, prefixed
 from liser.corpora.labelled import keep_labels
 from liser.corpora.splits import Fold, speaker_folds
-from liser.distillation.distill import check_targets, distill, label_indices
-from liser.distillation.train import ProgressCallback
+from liser.distillation.data import label_indices
+from liser.distillation.distill import check_targets, distill
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.labels import in_order
 from liser.students.backbone import Backbone, load_backbone
 from liser.students.features import LogMelFeatures, extract_features, with_uniform_input
+from liser.students.optimization import ProgressCallback
 from liser.students.student import Student
 from liser.targets.targets import Targets, join_targets
 
@@ -193,7 +194,7 @@ def distill_all(
     settings: CrossCorpus | None = None,
     *,
     backbone: Backbone | None = None,
-    watch: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Student:
     """Distil one student from all speakers of all corpora, and keep it in `out`.
 
@@ -219,7 +220,7 @@ def distill_all(
         backbone=backbone,
         seed=settings.seed,
         valid_speakers=settings.valid_speakers,
-        watch=watch,
+        progress=progress,
     )
 
 

@@ -28,7 +28,8 @@ from liser.benchmark.scores import comparisons, embedding_map, references, rows_
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, speaker_folds
-from liser.distillation.distill import check_targets, label_indices
+from liser.distillation.data import label_indices
+from liser.distillation.distill import check_targets
 from liser.errors import InputError
 from liser.students.backbone import load_backbone
 from liser.students.features import extract_features, with_uniform_input

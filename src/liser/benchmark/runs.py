@@ -22,7 +22,10 @@ from liser.benchmark.environment import plain
 from liser.config import Distillation, Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, label_budget
-from liser.distillation.distill import Split, learn, sources_of
+from liser.distillation.answer import fit_answer
+from liser.distillation.data import Split, TrainingData, sources_of
+from liser.distillation.distill import train_student
+from liser.distillation.training_targets import distillation_targets
 from liser.fingerprint import fingerprint
 from liser.posteriors import softmax
 from liser.students.backbone import is_complete, load_backbone
@@ -96,7 +99,7 @@ class BenchmarkData:
         """Return the rows of these speakers that can be heard."""
         who = set(speakers)
         own = np.array([u.speaker_id in who for u in self.corpus.utterances])
-        return np.flatnonzero(own & self.clips.heard)
+        return np.flatnonzero(own & self.clips.usable)
 
     def rows(self, speakers: Iterable[str]) -> NDArray[np.int64]:
         """Return the labelled rows of these speakers that can be heard."""
@@ -218,12 +221,11 @@ def _train_run(bench: BenchmarkData, cell: Run) -> None:
     settings = settings_of(protocol, cell.system)
     seed = 1000 * protocol.seed + cell.draw
     backbone = load_backbone(bench.backbones[cell.fold]) if seen and bench.backbones else None
-    names, split = bench.corpus.labels, bench.split(fold)
     sources = sources_of(bench.corpus)
-    learnt = learn(
-        bench.clips, seen, labels, names, split, settings, seed, backbone=backbone, sources=sources
-    )
-    student = learnt.student
+    data = TrainingData(bench.clips, labels, bench.corpus.labels, bench.split(fold), sources)
+    targets = distillation_targets(data, seen, settings)
+    trained = train_student(data, targets, settings, seed, backbone)
+    student = fit_answer(trained.module, data, targets, settings, seed, backbone).student
     rows = bench.rows(fold.test)
     logits, embeddings = bench.clips.predict(student.inference_module, rows)
     arrays: dict[str, NDArray[Any]] = {

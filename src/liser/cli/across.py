@@ -136,7 +136,7 @@ def _make(
     if beginning is not None:
         backbone = stage.backbone_of_all(sources, runs, settings, beginning, jobs)
     with training("distilling") as watch:
-        made = stage.distill_all(sources, out, settings, backbone=backbone, watch=watch)
+        made = stage.distill_all(sources, out, settings, backbone=backbone, progress=watch)
     record: dict[str, Any] = {
         "student": str(out),
         "architecture": made.name,

@@ -119,7 +119,7 @@ def distill(
             backbone=start,
             seed=seed,
             valid_speakers=valid_speakers,
-            watch=watch,
+            progress=watch,
         )
     record = _record(corpus, made, out) | {"teachers": taught(targets)}
     if as_json:

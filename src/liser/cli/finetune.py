@@ -59,7 +59,7 @@ def finetune(
             chosen,
             seed=seed,
             valid_speakers=valid_speakers,
-            watch=watch,
+            progress=watch,
         )
     last = tuned.provenance["finetuned"][-1]
     record = {

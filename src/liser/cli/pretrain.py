@@ -59,7 +59,7 @@ def pretrain(
 
     from liser.pretraining import train as stage
     from liser.pretraining.frame_store import FrameStore
-    from liser.pretraining.segments import precompute_frames, segment_source, segments_of
+    from liser.pretraining.segments import precompute_frames, segment_sources, segments_of
     from liser.pretraining.whisper import Whisper
     from liser.students.backbone import save_backbone
 
@@ -68,7 +68,7 @@ def pretrain(
     total = sum(len(corpus.utterances) for corpus in corpora)
     with progress("hearing the clips", total) as update:
         heard_one = _counter(update, total, "hearing the clips")
-        heard = segment_source(corpora, chosen.encoder_frontend(frontend), lambda _: heard_one)
+        heard = segment_sources(corpora, chosen.encoder_frontend(frontend), lambda _: heard_one)
         sound = [one for source in heard for one in segments_of(source)]
         precompute_frames(
             sound, whisper, frames, _counter(update, len(sound), f"{whisper.name} listens")
@@ -81,13 +81,13 @@ def pretrain(
             chosen,
             seed=seed,
             checkpoint=out / "checkpoint.pt",
-            watch=lambda done, total, explained: update(
+            progress=lambda done, total, explained: update(
                 done, total, f"inheriting, {explained:.0%} of {whisper.name} explained"
             ),
         )
     save_backbone(backbone, out)
     (out / "checkpoint.pt").unlink(missing_ok=True)
-    skipped = [s for source in heard for s in source.clips.skipped]
+    skipped = [s for source in heard for s in source.features.skipped]
     _tell({"backbone": str(out), "student": architecture, **backbone.provenance}, skipped, as_json)
 
 

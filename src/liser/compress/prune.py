@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from liser.errors import InputError
 from liser.students.features import LogMelFeatures
+from liser.students.module import StudentModule
 from liser.students.shape import Group, Shape, Shaped, build_shaped
 
 Importance = Mapping[str, NDArray[np.float64]]
@@ -40,7 +41,7 @@ FRAMES = 130
 class Pruned:
     """A smaller student and, by group's name, which channels (ascending) it has kept."""
 
-    module: nn.Module
+    module: StudentModule
     kept: dict[str, list[int]]
 
 

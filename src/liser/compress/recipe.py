@@ -122,8 +122,8 @@ def divide(
     seen = set(seen_speakers(evaluable_model(student), corpus))
     held = set(student.provenance.get("result", {}).get("valid_speakers", ()))
     held = {same_name(name) for who in held for name in (who, bare(who))}
-    people = [corpus.utterances[row] for row in np.flatnonzero(clips.heard)]
-    places = np.flatnonzero(clips.heard)
+    people = [corpus.utterances[row] for row in np.flatnonzero(clips.usable)]
+    places = np.flatnonzero(clips.usable)
     names = [u.speaker_id or "" for u in people]
     ours = np.array([u.speaker_id is None or u.speaker_id in seen for u in people], np.bool_)
     known = np.array([u.label in student.labels for u in people], np.bool_)
@@ -161,7 +161,7 @@ def _prune(
         settings=settings,
         seed=seed,
         checkpoint=checkpoint,
-        watch=lambda done, total, _: tell("teaching the pruned student", done, total),
+        progress=lambda done, total, _: tell("teaching the pruned student", done, total),
     )
     checkpoint.unlink(missing_ok=True)
     return smaller

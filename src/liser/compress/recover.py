@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from liser.compress.prune import choose, cut, importance
 from liser.config import Compression, Loss
-from liser.distillation.train import ProgressCallback, seed_of, train, training_targets
+from liser.distillation.data import Split
+from liser.distillation.train import train
+from liser.distillation.training_targets import training_targets
 from liser.posteriors import log_posteriors
 from liser.students.features import LogMelFeatures
+from liser.students.optimization import ProgressCallback, seed_of
 from liser.students.student import Student
 
 MEASURED_CLIPS = 256
@@ -41,11 +44,11 @@ def prune(
     settings: Compression | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
-    watch: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Student:
     """Return a student with a share of the parameters that says much the same.
 
-    A run that was killed goes on from `checkpoint`. `watch`
+    A run that was killed goes on from `checkpoint`. `progress`
     is told after each round: rounds done, rounds in all, and the share of the classes of the clips
     in `rows.check` on which both agree. The provenance says under ``pruned`` what was done.
 
@@ -70,8 +73,8 @@ def prune(
         Loss(confidence_power=0.0),
         {"before": (embeddings, np.isin(everything, used), 1.0)},
     )
-    pair = (rows.learn, rows.check)
-    trained = train(pruned.module, clips, lessons, pair, training, seed, checkpoint, watch)
+    split = Split(rows.learn, rows.check)
+    trained = train(pruned.module, clips, lessons, split, training, seed, checkpoint, progress)
     done = {
         "keep": settings.keep,
         "step": settings.step,
@@ -82,7 +85,7 @@ def prune(
         "agreement": trained.history[-1]["valid_uar"] if len(rows.check) else None,
     }
     provenance = {**student.provenance, "pruned": done}
-    smaller = replace(student, module=trained.student, temperature=1.0, provenance=provenance)
+    smaller = replace(student, module=trained.module, temperature=1.0, provenance=provenance)
     return settled(smaller, clips, rows, said)
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from liser.evaluation.evaluate import renormalised_over, scores, shared_classes
 from liser.evaluation.models import evaluable_model
 from liser.metrics import uar_difference_interval
 from liser.students.features import LogMelFeatures
+from liser.students.module import StudentModule
 from liser.students.student import Student
 from liser.students.views import SINGLE_VIEW
 
@@ -51,8 +52,8 @@ class Version:
     def heard_through(self) -> Student:
         """The student as the graph computes it."""
         part = listening(self.model, self.logmel, self.student.frontend)
-        # the variants are in the graph
-        return replace(self.student, module=GraphModule(part), views=SINGLE_VIEW)
+        module = cast(StudentModule, GraphModule(part))  # it predicts, and that is all it is for
+        return replace(self.student, module=module, views=SINGLE_VIEW)  # its views are in the graph
 
 
 def table_of(

@@ -112,7 +112,7 @@ class StudentModel:
     ) -> tuple[NDArray[np.int64], Floats, tuple[Skip, ...]]:
         """Hear all clips, then ask for all posteriors; raises as `liser.students.features.extract_features`."""
         clips = extract_features(utterances, self.student.frontend, advance)
-        rows = np.flatnonzero(clips.heard)
+        rows = np.flatnonzero(clips.usable)
         return rows, self.student.posteriors(clips, rows), clips.skipped
 
     def posterior(self, waveform: NDArray[np.float32]) -> Floats:

@@ -36,7 +36,7 @@ class SegmentSource:
     None if there is none at all.
     """
 
-    clips: LogMelFeatures
+    features: LogMelFeatures
     rows: NDArray[np.int64]
     name: str
     audio_features: LogMelFeatures | None = None
@@ -46,7 +46,7 @@ class SegmentSource:
 class Segment:
     """The frames `first` … `last` of a clip, at most as many as the encoder hears at once."""
 
-    clips: LogMelFeatures
+    features: LogMelFeatures
     row: int
     first: int
     last: int
@@ -55,21 +55,21 @@ class Segment:
     @property
     def logmel(self) -> Tensor:
         """What the student hears of it: a log-mel (frames, mels), float32."""
-        return _frames(self.clips, self.row, self.first, self.last)
+        return _frames(self.features, self.row, self.first, self.last)
 
     @property
     def has_sound(self) -> bool:
         """Whether the encoder hears the sound itself of it."""
-        return self.audio_features is not None and bool(self.audio_features.heard[self.row])
+        return self.audio_features is not None and bool(self.audio_features.usable[self.row])
 
     @property
     def sound(self) -> EncoderInput:
         """What the encoder hears of it, from the same moment on."""
         close = self.audio_features
         if close is None or not self.has_sound:
-            return self.logmel, self.clips.frontend
-        hop_s, own_s = self.clips.frontend.hop_s, close.frontend.hop_s
-        before_s = _start_s(self.clips, self.row) - _start_s(close, self.row)
+            return self.logmel, self.features.frontend
+        hop_s, own_s = self.features.frontend.hop_s, close.frontend.hop_s
+        before_s = _start_s(self.features, self.row) - _start_s(close, self.row)
         first = round((before_s + self.first * hop_s) / own_s)
         length = round(min((self.last - self.first) * hop_s, LONGEST_S) / own_s)
         return _frames(close, self.row, first, first + length), close.frontend
@@ -88,16 +88,16 @@ def _start_s(clips: LogMelFeatures, row: int) -> float:
     return 0.0 if clips.starts_s is None else float(clips.starts_s[row])
 
 
-def segment_source(
+def segment_sources(
     corpora: Sequence[Corpus],
     frontend: Frontend,
-    watch: Callable[[Corpus], Callable[[], None]] = lambda corpus: lambda: None,
-    first: LogMelFeatures | None = None,
+    progress: Callable[[Corpus], Callable[[], None]] = lambda corpus: lambda: None,
+    first_features: LogMelFeatures | None = None,
 ) -> list[SegmentSource]:
     """Hear all of some corpora as students of `frontend` do and, where it may, as an encoder.
 
-    It may if each clip of the first corpus has sound. `watch` is asked, corpus by corpus, for what
-    to call after each utterance. `first` is what students hear of the first corpus, where that is
+    It may if each clip of the first corpus has sound. `progress` is asked, corpus by corpus, for what
+    to call after each utterance. `first_features` is what students hear of the first corpus, where that is
     known: it needn't be heard again if it was through the same front end. Raises as
     `liser.students.features.extract_features`.
     """
@@ -105,12 +105,16 @@ def segment_source(
     audio_features = all(_has_sound(u) for u in corpora[0].utterances)
     for corpus in corpora:
         utterances = with_uniform_input(corpus.utterances)
-        if corpus is corpora[0] and first is not None and first.frontend == frontend:
-            clips = first
+        if (
+            corpus is corpora[0]
+            and first_features is not None
+            and first_features.frontend == frontend
+        ):
+            clips = first_features
         else:
-            clips = extract_features(utterances, frontend, watch(corpus))
+            clips = extract_features(utterances, frontend, progress(corpus))
         close = extract_audio_features(utterances) if audio_features else None
-        found.append(SegmentSource(clips, np.flatnonzero(clips.heard), corpus.name, close))
+        found.append(SegmentSource(clips, np.flatnonzero(clips.usable), corpus.name, close))
     return found
 
 
@@ -133,20 +137,22 @@ def segments_of(heard: SegmentSource) -> list[Segment]:
 
     Clips of fewer than `SHORTEST_FRAMES` frames are left out.
     """
-    longest = int(LONGEST_S / heard.clips.frontend.hop_s)
+    longest = int(LONGEST_S / heard.features.frontend.hop_s)
     found = []
     for row in map(int, heard.rows):
-        frames = int(heard.clips.frames[row])
+        frames = int(heard.features.frames[row])
         if frames < SHORTEST_FRAMES:
             continue
         ends = np.linspace(0, frames, -(-frames // longest) + 1).round().astype(int).tolist()
-        found += [Segment(heard.clips, row, a, b, heard.audio_features) for a, b in pairwise(ends)]
+        found += [
+            Segment(heard.features, row, a, b, heard.audio_features) for a, b in pairwise(ends)
+        ]
     return found
 
 
 def frontend_of(heard: Sequence[SegmentSource]) -> Frontend:
     """Return the front end of all clips; raises `InputError` if there are several, or none."""
-    frontends = [source.clips.frontend for source in heard]
+    frontends = [source.features.frontend for source in heard]
     if not frontends or any(f != frontends[0] for f in frontends):
         raise InputError("clips to listen to must come through one front end")
     return frontends[0]

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from liser.config import Frontend, Pretraining
-from liser.distillation.train import pick_device, schedule, seed_of
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
 from liser.pretraining.frame_store import FrameStore
@@ -31,10 +30,16 @@ from liser.students.augment import perturb
 from liser.students.backbone import Backbone, transferred_weights
 from liser.students.checkpoint import load_checkpoint, save_checkpoint
 from liser.students.divergence import check_loss, check_weights
+from liser.students.optimization import (
+    ProgressCallback,
+    pick_device,
+    seed_of,
+    set_learning_rates,
+    update_average,
+    warmed_up_decay,
+)
 from liser.students.registry import build_student
 from liser.students.transformer import Transformer, norm
-
-ProgressCallback = Callable[[int, int, float], None]
 
 
 def pretrain(
@@ -46,12 +51,12 @@ def pretrain(
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
-    watch: ProgressCallback = lambda done, total, explained: None,
+    progress: ProgressCallback = lambda done, total, explained: None,
 ) -> Backbone:
     """Make a backbone for students called `student` out of an encoder and unlabelled clips.
 
     `frames` keeps what the encoder said of each clip (`liser.pretraining.segments.precompute_frames` asks for all of it
-    beforehand). A killed run goes on from `checkpoint`. `watch` is told rounds done, rounds in
+    beforehand). A killed run goes on from `checkpoint`. `progress` is told rounds done, rounds in
     all, and the share of the variance of what the encoder says that the student told of the last
     round's clips. With `settings.oversampling` the clips come through a front end of so many times
     the student's frame rate (`Pretraining.listening`); the student has every such frame of them.
@@ -91,7 +96,7 @@ def pretrain(
         state.round_of(sound, frontend, min(ROUND, settings.updates - state.step))
         if checkpoint is not None:
             save_checkpoint(checkpoint, {"recipe": recipe, **state.snapshot()})
-        watch(math.ceil(state.step / ROUND), rounds, state.explained)
+        progress(math.ceil(state.step / ROUND), rounds, state.explained)
     provenance = {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
@@ -102,6 +107,9 @@ def pretrain(
     }
     return Backbone(transferred_weights(state.average.cpu()), student, own, provenance)
 
+
+AVERAGE_DECAY = 0.995
+"""Decay of the moving average of the weights, which is the result."""
 
 ROUND = 100
 """Updates between two checkpoints."""
@@ -131,7 +139,7 @@ def _recipe(
     seed: int,
 ) -> str:
     """Hash all that decides a run, the sound itself too."""
-    seen = [frames.path(encoder, one.logmel, one.clips.frontend) for one in sound]
+    seen = [frames.path(encoder, one.logmel, one.features.frontend) for one in sound]
     heard = [frames.path(encoder, *one.sound) for one in sound]
     named = [f"{path.parent.name}/{path.name}" for path in (*seen, *heard)]
     return fingerprint("pretraining-3", student, settings.model_dump(), seed, named)
@@ -168,7 +176,7 @@ def _counts(heard: Sequence[SegmentSource], found: Sequence[Sequence[Segment]]) 
         clips[source.name] += used
         close[source.name] += len({one.row for one in own if one.has_sound})
         short[source.name] += len(source.rows) - used
-        skipped[source.name] += len(source.clips.skipped)
+        skipped[source.name] += len(source.features.skipped)
     return {
         "clips": dict(clips),
         "of_sound": dict(close),
@@ -241,8 +249,7 @@ class _Pretraining:
         What the student says is averaged over `width` frames, an odd number, first.
         """
         logmel, target, inside = (part.to(self.device) for part in (logmel, target, inside))
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * schedule(self.step, self.settings.updates)
+        set_learning_rates(self.optimizer, self.step, self.settings.updates)
         enabled = self.settings.precision == "bfloat16"
         with torch.autocast(self.device, torch.bfloat16, enabled=enabled):
             first, last = self.student.states(logmel)[1:]
@@ -256,12 +263,8 @@ class _Pretraining:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
+        update_average(self.average, self.student, warmed_up_decay(AVERAGE_DECAY, self.step))
         self.step += 1
-        keep = min(0.995, self.step / (self.step + 9))
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.student.parameters()), 1 - keep
-            )
         return lost
 
     _MODULES = ("student", "average", "project", "optimizer")

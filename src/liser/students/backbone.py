@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from liser.config import Frontend
 from liser.errors import DamagedError, InputError, NotFoundError
 from liser.fingerprint import fingerprint
+from liser.students.module import StudentModule
 from liser.students.serialization import load_weights, save_weights
 
 FORMAT = 2
@@ -35,7 +36,7 @@ class Backbone:
         """Hash of where the weights come from."""
         return fingerprint("backbone", self.student, self.frontend.model_dump(), self.provenance)
 
-    def initialise(self, module: nn.Module, student: str, frontend: Frontend) -> None:
+    def initialise(self, module: StudentModule, student: str, frontend: Frontend) -> None:
         """Put the weights into a fresh student; raises `InputError` if it is of another kind."""
         self.check(student, frontend)
         try:
@@ -45,7 +46,7 @@ class Backbone:
                 f"the backbone doesn't fit a student {student!r} of this liser: {error}"
             ) from None
 
-    def interpolate(self, module: nn.Module, share: float) -> None:
+    def interpolate(self, module: StudentModule, share: float) -> None:
         """Move the inherited weights of a trained student back towards what they were.
 
         .. math:: \\theta \\leftarrow (1 - s) \\, \\theta + s \\, \\theta_0
@@ -73,15 +74,15 @@ class Backbone:
             )
 
 
-def transferred_weights(module: nn.Module) -> dict[str, Tensor]:
+def transferred_weights(module: StudentModule) -> dict[str, Tensor]:
     """Return the weights of a student that a backbone holds; none if it can't inherit.
 
     >>> from liser.students.registry import build_student
     >>> len(transferred_weights(build_student("conv", 8, 64)))
     0
     """
-    parts = getattr(module, "transferred", ())
-    return {k: v for k, v in module.state_dict().items() if k.split(".")[0] in parts}
+    state = module.state_dict()
+    return {k: v for k, v in state.items() if k.split(".")[0] in module.transferred}
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:

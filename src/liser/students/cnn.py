@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from liser.students.linear_probe import LinearProbe
+from liser.students.module import StudentModule
 from liser.students.pool import AttentivePool
-from liser.students.readout import LinearProbe
 from liser.students.shape import Group, Rows, Shape, batch_norm, factors
 
 
-class Cnn(nn.Module):
+class Cnn(StudentModule):
     """Log-mel (batch, frames, mels) to logits (batch, classes) and embedding (batch, dim).
 
     `channels` gives the width of the stem and of each residual block. The stem and the first

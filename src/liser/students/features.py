@@ -39,8 +39,8 @@ class LogMelFeatures:
         return max(16, round(settings.crop_s * 1000 / self.frontend.hop_ms))
 
     @property
-    def heard(self) -> NDArray[np.bool_]:
-        """Which clips (n,) could be heard."""
+    def usable(self) -> NDArray[np.bool_]:
+        """Which clips (n,) have features."""
         return np.asarray(self.frames > 0)
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,13 @@ from liser.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    Build = Callable[[int, int], nn.Module]
+    from liser.students.module import StudentModule
+
+    Build = Callable[[int, int], StudentModule]
 
 
 def _cnn(channels: tuple[int, ...], dim: int) -> Build:
-    def build(classes: int, mels: int) -> nn.Module:
+    def build(classes: int, mels: int) -> StudentModule:
         from liser.students.cnn import Cnn
 
         return Cnn(classes, mels, channels, dim)
@@ -26,7 +28,7 @@ def _cnn(channels: tuple[int, ...], dim: int) -> Build:
 
 
 def _transformer(**shape: Any) -> Build:
-    def build(classes: int, mels: int) -> nn.Module:
+    def build(classes: int, mels: int) -> StudentModule:
         from liser.students.transformer import Transformer
 
         return Transformer(classes, mels, **shape)
@@ -43,7 +45,7 @@ STUDENTS: dict[str, Build] = {
 """Builders that take (classes, mels): of about 90 k, 380 k, 390 k and 1.3 M parameters."""
 
 
-def build_student(name: str, classes: int, mels: int, shape: Any = None) -> nn.Module:
+def build_student(name: str, classes: int, mels: int, shape: Any = None) -> StudentModule:
     """Return a student with fresh weights, in a narrower `shape` than its own if one is given.
 
     Raises `InputError` for a name that isn't known, or a shape that doesn't fit.

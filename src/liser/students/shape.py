@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from liser.errors import InputError
+from liser.students.module import StudentModule
 
 Shape = dict[str, list[int]]
 """Widths by part, such as ``{"channels": [16, 32], "inner": [32]}``; plain JSON."""
@@ -71,14 +72,14 @@ class Shaped(Protocol):
     def shape(self) -> Shape:
         """How wide each part is."""
 
-    def shaped(self, shape: Mapping[str, Sequence[int]]) -> nn.Module:
+    def shaped(self, shape: Mapping[str, Sequence[int]]) -> StudentModule:
         """Return a student of the same kind in another shape, with fresh weights."""
 
     def groups(self) -> list[Group]:
         """Return the channels that can be left out."""
 
 
-def build_shaped(module: nn.Module, shape: Any) -> nn.Module:
+def build_shaped(module: nn.Module, shape: Any) -> StudentModule:
     """Return a student of the same kind in a shape that is at most as wide, with fresh weights.
 
     Raises:

@@ -13,6 +13,7 @@ from liser.config import Frontend
 from liser.errors import InputError, NotFoundError
 from liser.posteriors import softmax
 from liser.students.features import LogMelFeatures
+from liser.students.module import StudentModule
 from liser.students.registry import build_student, count_parameters
 from liser.students.serialization import load_weights, save_weights
 from liser.students.shape import Shaped
@@ -31,7 +32,7 @@ class Student:
     of the `variants`.
     """
 
-    module: nn.Module
+    module: StudentModule
     name: str
     labels: tuple[str, ...]
     frontend: Frontend

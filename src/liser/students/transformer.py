@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from liser.students.linear_probe import LinearProbe
+from liser.students.module import StudentModule
 from liser.students.pool import AttentivePool, moments
-from liser.students.readout import LinearProbe
 from liser.students.shape import Group, Rows, Shape, factors
 
 HEAD_WIDTH = 64
 
 
-class Transformer(nn.Module):
+class Transformer(StudentModule):
     """Log-mel (batch, frames, mels) to logits (batch, classes) and embedding (batch, dim).
 
     `stem` gives the channels of the two convolutions, `width` that of the residual stream,

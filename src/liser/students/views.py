@@ -33,16 +33,16 @@ class Views:
         paced = [Views((tempo,)) for tempo in self.tempi]
         return paced + [Views((), (shift,)) for shift in self.shifts]
 
-    def drawn(self, clips: int, many: int | None, rng: np.random.Generator) -> NDArray[np.bool_]:
+    def draw(self, clips: int, many: int | None, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Draw so `many` variants of each clip (None: all), as a mask (variants, clips).
 
-        >>> Views((0.9, 1.0, 1.1)).drawn(5, 2, np.random.default_rng(0)).sum(0).tolist()
+        >>> Views((0.9, 1.0, 1.1)).draw(5, 2, np.random.default_rng(0)).sum(0).tolist()
         [2, 2, 2, 2, 2]
         """
         order = rng.random((len(self), clips)).argsort(0)
         return np.asarray(order < (len(self) if many is None else many))
 
-    def of(self, logmel: Tensor) -> list[Tensor]:
+    def apply(self, logmel: Tensor) -> list[Tensor]:
         """Return the variants of a log-mel (batch, frames, mels), each with frames of its own."""
         paced = [at_tempo(logmel, tempo) for tempo in self.tempi]
         return paced + [shifted(logmel, shift) for shift in self.shifts]
@@ -65,7 +65,7 @@ class AveragedOverViews(nn.Module):
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""
-        said = [self.student(variant) for variant in self.views.of(logmel)]
+        said = [self.student(variant) for variant in self.views.apply(logmel)]
         logits, embeddings = zip(*said, strict=True)
         log_posteriors = torch.stack([own.float().log_softmax(-1) for own in logits])
         return log_posteriors.mean(0), torch.stack(embeddings).mean(0)

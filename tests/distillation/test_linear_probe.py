@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from liser.students.readout import LinearProbe
+from liser.students.linear_probe import LinearProbe
 from liser.students.registry import build_student
 
 

@@ -1,0 +1,213 @@
+"""The last step of distillation: fit what answers to whole clips, and calibrate it."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from liser.config import Distillation
+from liser.distillation.data import TrainingData, oversample_sources
+from liser.distillation.losses import smooth
+from liser.distillation.readout import ClipFeatures, fit_linear_probe
+from liser.distillation.training_targets import TrainingTargets
+from liser.posteriors import log_posteriors, softmax
+from liser.students.backbone import Backbone
+from liser.students.features import LogMelFeatures
+from liser.students.module import StudentModule
+from liser.students.optimization import seed_of
+from liser.students.student import Student
+from liser.students.views import Views
+
+MEAN_CLIPS = 500
+"""Clips that a student's mean log-posterior is measured on, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class FittedStudent:
+    """A finished `student`, and the `validation_student` that scores are taken of.
+
+    The latter's readout never saw validation speakers; the former's is fitted to them as well.
+    """
+
+    student: Student
+    validation_student: Student
+
+
+def fit_answer(
+    module: StudentModule,
+    data: TrainingData,
+    targets: TrainingTargets,
+    settings: Distillation,
+    seed: int,
+    backbone: Backbone | None = None,
+) -> FittedStudent:
+    """Turn a trained network, which is changed in place, into a calibrated student.
+
+    In this order: interpolation towards the backbone, the linear probe on the training rows, the
+    prior, the temperature on the validation rows, the probe once more on the rows of both, and the
+    mean log-posterior.
+    """
+    split = data.split
+    if backbone is not None and settings.backbone_interpolation:
+        backbone.interpolate(module, settings.backbone_interpolation)
+    clips = _clip_features(module, data, targets, settings, seed)
+    _fit_readout(module, clips, data, targets, split.train, settings)
+    views, prior = Views(settings.tempi, settings.shifts), (0.0,) * len(data.label_names)
+    validation_student = Student(
+        module, settings.student, data.label_names, settings.frontend, 1.0, {}, prior, views
+    )
+    answers_by_probe = clips is not None and bool(np.isin(split.train, clips.rows).any())
+    validation_student = with_temperature(
+        validation_student, data.features, targets, split.valid, clips if answers_by_probe else None
+    )
+    student = validation_student
+    if clips is not None and len(split.valid):
+        student = replace(student, module=copy.deepcopy(module))
+        _fit_readout(student.module, clips, data, targets, split.both, settings)
+    student = with_mean_log_posterior(student, data.features, split.train, seed, clips)
+    return FittedStudent(student, validation_student)
+
+
+def _clip_features(
+    module: StudentModule,
+    data: TrainingData,
+    targets: TrainingTargets,
+    settings: Distillation,
+    seed: int,
+) -> ClipFeatures | None:
+    """Return features of all clips with a posterior; None without such clips, or without a probe.
+
+    Training clips come in views drawn at random, validation clips in all.
+    """
+    rows = data.split.both
+    rows = rows[targets.has_posterior(rows)]
+    if not settings.readout or len(rows) == 0:
+        return None
+    views = Views(settings.tempi, settings.shifts)
+    rng = np.random.default_rng(seed_of(seed, 4))
+    drawn = views.draw(len(rows), settings.readout_views, rng)
+    drawn[:, np.isin(rows, data.split.valid)] = True  # the temperature needs the whole mean
+    return ClipFeatures.extract(
+        module, data.features, rows, views, settings.training.precision, drawn
+    )
+
+
+def _fit_readout(
+    module: StudentModule,
+    clips: ClipFeatures | None,
+    data: TrainingData,
+    targets: TrainingTargets,
+    rows: NDArray[np.int64],
+    settings: Distillation,
+) -> None:
+    """Fit the probe to the targets of `rows`, if there are features, and balance the classes."""
+    if clips is not None:
+        _fit_probe(module, clips, targets, oversample_sources(rows, data.sources), settings)
+    if settings.balanced:
+        _balance(module, targets, rows, settings.training.label_smoothing, data.sources)
+
+
+def _fit_probe(
+    module: StudentModule,
+    clips: ClipFeatures,
+    targets: TrainingTargets,
+    rows: NDArray[np.int64],
+    settings: Distillation,
+) -> None:
+    """Fit the probe to the targets of whole clips, and silence the head that was trained.
+
+    A row may occur several times. Fine-tuning trains the silenced head again.
+    """
+    rows = rows[np.isin(rows, clips.rows)]
+    if len(rows) == 0:
+        return
+    rows, times = np.unique(rows, return_counts=True)
+    features, places = clips.of(rows)
+    target = smooth(targets.posterior[rows], settings.training.label_smoothing)
+    weight = targets.posterior_weight[rows] * torch.from_numpy(times)
+    # a clip counts the same in however many views it was drawn
+    weight = weight[places] * torch.from_numpy(len(clips.features) / np.bincount(places))[places]
+    fit_linear_probe(module.readout, features, target[places], weight, settings.readout)
+    for parameter in module.head.parameters():
+        nn.init.zeros_(parameter)
+
+
+@torch.no_grad()
+def _balance(
+    module: StudentModule,
+    targets: TrainingTargets,
+    rows: NDArray[np.int64],
+    label_smoothing: float,
+    sources: NDArray[np.str_],
+) -> None:
+    """Take the training clips' prior out of the logits (Menon et al. 2021, eq. 9).
+
+    .. math:: z_i \\leftarrow z_i - \\log(C \\, \\pi_i)
+
+    with π over the C classes that have targets. A class with next to none keeps its logit: its
+    prior is unknown. Of joined corpora each has a prior of its own, and the mean over those with
+    targets of the class is taken. A student can tell corpora apart, so that a class which only one
+    of them has isn't rare to it.
+    """
+    shifts, known = [], []
+    for source in np.unique(sources[rows]):
+        own = rows[sources[rows] == source]
+        weight = targets.posterior_weight[own][:, None]
+        prior = (weight * targets.posterior[own]).sum(0) / weight.sum().clamp_min(1e-9)
+        present = prior > 1e-3
+        smoothed = (1 - label_smoothing) * prior + label_smoothing / len(prior)
+        shifts.append(torch.where(present, torch.log(smoothed * present.sum()), 0.0))
+        known.append(present)
+    shift = torch.stack(shifts).sum(0) / torch.stack(known).sum(0).clamp_min(1)
+    module.readout.bias.sub_(shift)
+
+
+def with_temperature(
+    student: Student,
+    features: LogMelFeatures,
+    targets: TrainingTargets,
+    valid: NDArray[np.int64],
+    clips: ClipFeatures | None = None,
+) -> Student:
+    """Fit the temperature on validation clips, to labels or the teachers' posteriors.
+
+    With fewer than two clips a class it stays as it is. `clips` spare a probe's features from being
+    computed again.
+    """
+    rows = valid[targets.has_posterior(valid)]
+    if len(rows) < 2 * len(student.labels):
+        return student
+    logits = _logits(student, features, rows, clips)
+    return student.calibrated(logits, targets.truth.numpy()[rows].astype(np.float64))
+
+
+def with_mean_log_posterior(
+    student: Student,
+    features: LogMelFeatures,
+    rows: NDArray[np.int64],
+    seed: int,
+    clips: ClipFeatures | None = None,
+) -> Student:
+    """Measure the mean log-posterior over training clips, at most `MEAN_CLIPS` of them.
+
+    Over all of them, where `clips` hold the features of all.
+    """
+    if clips is None or not clips.has(rows):
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MEAN_CLIPS])
+    posteriors = softmax(_logits(student, features, rows, clips) / student.temperature)
+    mean = log_posteriors(posteriors).mean(0)
+    return replace(student, mean_log_posterior=tuple(map(float, mean)))
+
+
+def _logits(
+    student: Student,
+    features: LogMelFeatures,
+    rows: NDArray[np.int64],
+    clips: ClipFeatures | None,
+) -> NDArray[np.float32]:
+    if clips is not None and clips.has(rows):
+        return clips.log_posteriors(student.module, rows)
+    return features.predict(student.inference_module, rows)[0]
