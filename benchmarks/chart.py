@@ -61,7 +61,8 @@ def drawn(records: Mapping[str, Mapping[str, Any]]) -> str:
         f"<title>{_alternative(records)}</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="page" width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
-        '<text x="10" y="22" class="small">UAR on unseen speakers, with 95 % intervals</text>',
+        '<text x="10" y="22" class="small">UAR on unseen speakers by share of the labels, '
+        "with 95 % intervals</text>",
     ]
     for number, (name, record) in enumerate(records.items()):
         parts += _panel(LEFT + number * (PANEL + GAP), PANELS[name], record["rows"])
@@ -81,10 +82,10 @@ def _panel(left: int, title: str, rows: Sequence[Mapping[str, Any]]) -> Iterator
     for tenth in range(round(10 * LOWEST), round(10 * HIGHEST) + 1):
         y = _height(tenth / 10)
         yield f'<line class="grid" x1="{left}" x2="{left + PANEL}" y1="{y}" y2="{y}"/>'
-        yield f'<text x="{left - 6}" y="{y + 4}" text-anchor="end" class="small">{tenth / 10}</text>'
+        yield _label(left - 6, y + 4, "end", f"{tenth / 10}")
     for budget, x in columns.items():
-        words = f"{budget:.0%} of the labels".replace("%", " %")
-        yield f'<text x="{x}" y="{TOP + PLOT + 24}" text-anchor="middle" class="small">{words}</text>'
+        words = f"{budget:.0%}".replace("%", " %")
+        yield _label(x, TOP + PLOT + 24, "middle", words)
     for shift, system in zip((-5, 5), LINES, strict=True):
         found = {row["labels"]: row for row in rows if row["system"] == system}
         points = [(columns[b] + shift, found[b]) for b in budgets if b in found]
@@ -94,6 +95,10 @@ def _panel(left: int, title: str, rows: Sequence[Mapping[str, Any]]) -> Iterator
             low, high, uar = (_height(row[k]) for k in ("uar_low", "uar_high", "uar"))
             yield f'<line class="{system}" x1="{x:.1f}" x2="{x:.1f}" y1="{low}" y2="{high}"/>'
             yield f'<circle class="{system}" cx="{x:.1f}" cy="{uar}" r="4"/>'
+
+
+def _label(x: float, y: float, anchor: str, words: str) -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" class="small">{words}</text>'
 
 
 def _height(uar: float) -> float:

@@ -4,6 +4,7 @@ MkDocs calls the functions whose names begin with ``on_``. None of them needs th
 """
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -106,7 +107,7 @@ def _parameters(command: Any) -> Iterator[str]:
         if getattr(parameter, "hidden", False) or parameter.name == "help":
             continue
         argument = parameter.param_type_name == "argument"
-        value = parameter.metavar or parameter.type.name
+        value = parameter.metavar or _type_name(parameter)
         names = [value] if argument else [*parameter.opts, *parameter.secondary_opts]
         text = _plain(filled(getattr(parameter, "help", None) or ""))
         default = parameter.default
@@ -114,6 +115,16 @@ def _parameters(command: Any) -> Iterator[str]:
             text += f" Default: `{_word(default)}`."
         shown = "" if argument or getattr(parameter, "is_flag", False) else f"`{value}`"
         yield _row(" ".join(f"`{name}`" for name in names), shown, text)
+
+
+def _type_name(parameter: Any) -> str:
+    """Return the name of a parameter's type, of any version of typer."""
+    if known := getattr(parameter, "type", None):
+        return str(known.name)
+    kind = parameter.type_descriptor.annotation
+    return (
+        "number" if kind in (int, float) else "text" if kind is str else str(kind.__name__).lower()
+    )
 
 
 def _word(default: Any) -> str:
@@ -159,7 +170,7 @@ def _is_settings(kind: Any) -> bool:
 
 def _owner(kind: type, field: str) -> str:
     """Return the class that declares the field, which has its docstring."""
-    classes = (c for c in kind.__mro__ if field in c.__dict__.get("__annotations__", {}))
+    classes = (c for c in kind.__mro__ if field in inspect.get_annotations(c))
     return next(classes).__name__
 
 
