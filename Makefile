@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TABLES := README.md docs/robustness.md docs/runtime.md
+TABLES := README.md docs/results.md docs/concepts/robustness.md
 
 .PHONY: demo test check clean
 
@@ -19,6 +19,8 @@ check: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python benchmarks/readme_table.py --check $(TABLES)
+	$(BIN)/python benchmarks/chart.py --check
+	$(BIN)/mkdocs build --quiet --strict
 
 # torch comes first and pinned, so that nothing else asks for another build of it
 $(STAMP): pyproject.toml constraints.txt
@@ -29,4 +31,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) liser-demo runs
+	rm -rf $(VENV) liser-demo runs site

@@ -4,7 +4,7 @@
         --why "harmonics are resolved" --system scratch --labels 1.0 --set frontend.window_ms=64
 
 runs the benchmark's protocol without the first fold's test speakers and appends a row to
-``benchmarks/results/explore-ravdess.jsonl``. ``--table`` writes docs/experiments.md's table anew.
+``benchmarks/results/explore-ravdess.jsonl``. ``--table`` writes benchmarks/results/log.md anew.
 Another corpus needs its teachers named, and a protocol of its own:
 
     python benchmarks/explore.py ../shared/data/cremad --kind cremad \\
@@ -29,7 +29,6 @@ RAVDESS_TEACHERS = {
     "speech": ["../shared/models/whisper-base-encoder"],
     "face": ["../shared/data/ravdess/openface_aus.parquet"],
 }
-MARKS = ("<!-- experiments -->", "<!-- /experiments -->")
 
 
 def main(
@@ -50,11 +49,11 @@ def main(
     draws: int = typer.Option(1),
     jobs: int = typer.Option(1),
     change: list[str] = typer.Option([], "--set", help="key=value in TOML, as in a settings file"),
-    table: bool = typer.Option(False, help="Only write the table in docs/experiments.md."),
+    table: bool = typer.Option(False, help="Only write benchmarks/results/log.md."),
 ) -> None:
     """Run one experiment, or write the table of all of them."""
     if table:
-        write_table(Path("docs/experiments.md"))
+        write_table(RESULTS / "log.md")
         return
     from liser.benchmark.backbones import BackboneSource
     from liser.benchmark.protocol import benchmark, development
@@ -117,7 +116,7 @@ def merge(into: dict[str, Any], record: dict[str, Any]) -> None:
 
 
 def write_table(page: Path) -> None:
-    """Write every logged experiment into the page, between its marks."""
+    """Write every logged experiment into the page."""
     heads = ("what", "why", "corpus", "system", "labels", "UAR (95 %)", "adapted", "kept")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for log in sorted(RESULTS.glob("explore-*.jsonl")):
@@ -127,10 +126,11 @@ def write_table(page: Path) -> None:
             corpus = row.get("corpus", "ravdess")
             cells = (row["name"], row["why"], corpus, row["system"], *scores, row["kept"])
             lines.append(f"| {' | '.join(cells)} |")
-    before, rest = page.read_text("utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    text = f"{before}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{after}"
-    storage.write_text(page, text)
+    head = (
+        "# Log\n\nEvery try on development speakers, made from `explore-*.jsonl` by "
+        "`python benchmarks/explore.py --table`. docs/findings.md says what was learnt.\n\n"
+    )
+    storage.write_text(page, head + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

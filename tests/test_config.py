@@ -148,7 +148,7 @@ def test_files_without_an_end_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_method_page_names_settings_that_exist_with_the_defaults_that_they_have() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "method.md").read_text("utf-8")
+    page = (Path(__file__).parents[1] / "docs" / "concepts" / "method.md").read_text("utf-8")
     named = re.findall(r"`(frontend|heads|loss|training)\.(\w+)`(?:,? \(?([\d.]*\d))?", page)
     assert len(named) > 10
     for table, name, value in named:

@@ -6,7 +6,7 @@ import pytest
 
 from liser.labels import RAVDESS, SYNONYMS, canonical, renamed
 
-DOCS = Path(__file__).parents[1] / "docs" / "corpora.md"
+DOCS = Path(__file__).parents[1] / "docs" / "how-to" / "corpora.md"
 
 
 @pytest.mark.parametrize(

@@ -84,22 +84,22 @@ def test_adapted_students_have_lines_of_their_own(script: ModuleType) -> None:
     both = [one, one | {"adapted": True, "value": 1.05, "low": 1.0, "high": 1.1}]
     lines = script.markdown(RECORD | {"rows": rows, "comparisons": both}).splitlines()
     student = lines.index("| Distilled student | 0.620 (0.590–0.660) |  |")
-    assert lines[student + 1] == "| Distilled student, adapted | 0.700 (0.650–0.750) |  |"
-    assert "| Student from scratch, adapted | 0.700 (0.650–0.750) |  |" in lines
+    assert lines[student + 1] == "| Distilled student, speaker-adapted | 0.700 (0.650–0.750) |  |"
+    assert "| Student from scratch, speaker-adapted | 0.700 (0.650–0.750) |  |" in lines
     compared = "| Distilled student, 10 % ÷ Student from scratch, 100 %"
     assert any(line.startswith(f"{compared} | 0.939") for line in lines)
     assert any(line.startswith(f"{compared}; both adapted | 1.050") for line in lines)
     assert "; adapted: the student got used" in lines[-1]
 
 
-def test_variants_are_told_where_there_are_several(script: ModuleType) -> None:
-    assert "heard at" not in script.markdown(RECORD)
+def test_views_are_listed_where_there_are_several(script: ModuleType) -> None:
+    assert "views" not in script.markdown(RECORD)
     settings = {"distillation": {"tempi": [0.9, 1.0, 1.1]}}
     told = script.markdown(RECORD | {"settings": settings})
-    assert "each clip heard at tempi of 0.9, 1, 1.1. Made" in told
+    assert "views of each clip: tempi 0.9, 1, 1.1. Made" in told
     settings["distillation"]["shifts"] = [-0.015, 0.015]
     told = script.markdown({**RECORD, "settings": settings})
-    assert "at tempi of 0.9, 1, 1.1 and shifted by -1.5, 1.5 % of the mel axis. Made" in told
+    assert "tempi 0.9, 1, 1.1, mel shifts -1.5, 1.5 %. Made" in told
 
 
 def test_synthetic_results_say_so(script: ModuleType) -> None:

@@ -3,7 +3,7 @@
 A log-mel through any front end is turned into Whisper's own: its bands are interpolated over
 frequency, its frames over time. Through `WHISPER_FRONTEND` next to nothing has to be. So clips of which only a
 student's log-mels are at hand can be heard too, and a student can inherit the encoder's layers
-frame by frame. docs/students.md says what a linear probe loses by the detour.
+frame by frame. docs/how-to/students.md says what a linear probe loses by the detour.
 """
 
 from dataclasses import dataclass
