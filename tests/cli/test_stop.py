@@ -85,3 +85,12 @@ def test_workers_end_with_a_stopped_command(
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
+
+
+@pytest.mark.parametrize("where", ["typer.main.get_group", "liser.cli.app._Verbs.parse_args"])
+def test_a_signal_before_the_verb_begins_is_said_too(
+    liser, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(where, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    ended = liser("predict", "talk.wav")
+    assert ended.status == 143 and "stopped by SIGTERM" in ended.err

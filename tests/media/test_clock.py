@@ -169,3 +169,5 @@ def test_the_clock_places_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> N
     assert time.place(end_s + 1.4, 100, next_s=end_s + 1.5) == 1200
     seeked = Clock(zero_s=10.0, rate=1000, seeked=True)
     assert seeked.place(12.0, 100) == 0 and seeked.end == 2100
+    begins = Clock(zero_s=10.0, rate=1000, seeked=False)
+    assert begins.place(10.016, 100) == 16, "a first packet may give no sound"

@@ -10,6 +10,7 @@ import pytest
 from liser.errors import MediaError
 from liser.media import audio
 from liser.media.audio import load_audio, open_audio, probe
+from liser.media.source import Reader
 
 RATE = 44_100
 
@@ -147,3 +148,66 @@ def test_channels_that_cancel_are_heard(tmp_path: Path, chirp, write_audio) -> N
     assert len(notes) == 1 and notes[0].startswith("the channels cancel each other for 3.0 s")
     stretch = load_audio(path, 16_000, 2.25, 2.75)
     np.testing.assert_allclose(stretch, sound[36_000:44_000], atol=2e-3)
+
+
+def test_a_change_of_rate_in_a_transport_stream_is_followed(
+    tmp_path: Path, chirp, write_audio
+) -> None:
+    joined, codec, content = tmp_path / "joined.ts", ("aac", "fltp"), b""
+    for rate in (16_000, 48_000):  # several frames in a packet, of which the first has a stamp
+        one = chirp(3, rate)[None]
+        part = write_audio(tmp_path / "a.ts", one, rate, codec, max_delay="700000")
+        content += part.read_bytes()
+    joined.write_bytes(content)
+    sound, notes = heard(joined)
+    assert len(sound) == pytest.approx(6 * 16_000, abs=0.3 * 16_000)
+    assert not any("overlap" in note or "no sound" in note for note in notes)
+
+
+CUT = {
+    "aiff": ("pcm_s16be", "s16"),
+    "au": ("pcm_s16be", "s16"),
+    "caf": ("pcm_s16le", "s16"),
+    "w64": ("pcm_s16le", "s16"),
+    "asf": ("pcm_s16le", "s16"),
+    "tta": ("tta", "s16"),
+    "wv": ("wavpack", "s16p"),
+}
+
+
+@pytest.mark.parametrize("suffix", CUT)
+def test_what_is_cut_off_is_noticed_where_the_file_states_its_length(
+    tmp_path: Path, chirp, write_audio, cut_off, suffix: str
+) -> None:
+    path = write_audio(tmp_path / f"a.{suffix}", chirp(4, 16_000)[None], 16_000, CUT[suffix])
+    assert heard(path)[0].size == pytest.approx(64_000, abs=1_600)
+    with pytest.raises(MediaError) as caught:
+        heard(cut_off(path, 0.4))
+    assert caught.value.reason == "truncated"
+
+
+def test_frames_that_share_a_stamp_follow_each_other(tmp_path: Path, chirp, write_audio) -> None:
+    codec = ("real_144", "s16")  # FFmpeg gives all frames of a block one stamp
+    path = write_audio(tmp_path / "a.rm", chirp(4, 8_000)[None], 8_000, codec)
+    sound, notes = heard(path)
+    assert len(sound) == pytest.approx(32_000, abs=800) and notes == ()
+
+
+@pytest.mark.parametrize("suffix", ["wav", "w64"])
+@pytest.mark.parametrize("codec", ["adpcm_ms", "adpcm_ima_wav"])
+def test_a_stretch_of_coded_wav_is_where_it_is_in_the_whole(
+    tmp_path: Path, chirp, write_audio, suffix: str, codec: str
+) -> None:
+    sample_format = "s16" if codec == "adpcm_ms" else "s16p"
+    path = tmp_path / f"a.{suffix}"
+    write_audio(path, chirp(8, RATE)[None], RATE, (codec, sample_format))
+    whole = load_audio(path, RATE)
+    stretch = load_audio(path, RATE, 5.0, 7.0)
+    np.testing.assert_allclose(stretch, whole[5 * RATE : 7 * RATE], atol=1e-3)
+
+
+def test_a_place_that_no_file_has_is_only_damage(tmp_path: Path, chirp, write_audio) -> None:
+    path = write_audio(tmp_path / "a.wav", chirp(1, RATE)[None], RATE)
+    with path.open("rb") as file:
+        reader = Reader(file, path)
+        assert reader.seek(-1) < 0 and reader.seek(1 << 62) < 0 and reader.seek(7) == 7

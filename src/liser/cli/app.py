@@ -58,10 +58,21 @@ class _Verbs(TyperGroup):
                 error.message = visible(said, keep_lines=True)  # type: ignore[attr-defined]
             raise
         except KeyboardInterrupt as error:
-            cause, status = stopped_by(error)
-            kept = "; what was done is kept: give the same command again to go on"
-            console.print(f"stopped by {cause}" + kept * (ctx.invoked_subcommand in _GO_ON))
-            raise typer.Exit(status) from None
+            raise typer.Exit(_stopped(error, ctx.invoked_subcommand)) from None
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().make_context(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            sys.exit(_stopped(error))  # typer would take any signal for Ctrl-C
+
+
+def _stopped(error: KeyboardInterrupt, verb: str | None = None) -> int:
+    """Say what stopped a command, and return the exit status."""
+    cause, status = stopped_by(error)
+    kept = "; what was done is kept: give the same command again to go on"
+    console.print(f"stopped by {cause}" + kept * (verb in _GO_ON))
+    return status
 
 
 app = typer.Typer(
@@ -109,6 +120,8 @@ def _run() -> None:
             raise
         missing = MissingExtraError(package, _EXTRAS[package])
         _end(str(missing), missing.exit_status)
+    except KeyboardInterrupt as error:  # it came before any verb began
+        sys.exit(_stopped(error))
     except MemoryError:
         _end("out of memory; try a smaller corpus, student or batch size, or fewer --jobs", 1)
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does

@@ -86,6 +86,7 @@ class Clock:
         return round((stamp_s - self._zero_s) * self._rate)
 
     def _gap(self, gap: int, exact: bool) -> int:
+        exact |= gap > 0 and not self.end  # decoders swallow the first packet of some codecs
         if abs(gap) <= (EXACT_S if exact else JITTER_S) * self._rate:
             return 0
         too_far = self._silence + gap > MAX_SILENCE_S * self._rate

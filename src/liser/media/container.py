@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Never
 
 import av
+import av.audio
 import av.container
 import av.error
 import av.frame
@@ -32,6 +33,7 @@ SAME_START_S = 0.04
 # estimates it from the bit rate or reads it from the last page that is there, so that it promises
 # nothing about what was cut off.
 _STATES_ITS_LENGTH = {"mov", "mp4", "flac", "wav", "matroska", "webm", "flv"}
+_STATES_ITS_LENGTH |= {"aiff", "au", "tta", "wv", "mxf"}
 # Of these only the file as a whole does; FFmpeg copies that to tracks which start late.
 _STATES_IT_ONCE = {"matroska", "webm", "flv"}
 
@@ -172,6 +174,22 @@ def packet_end_s(packet: av.Packet) -> float:
 def has_stamps(container: av.container.InputContainer) -> bool:
     """Tell whether the time stamps come from the file."""
     return container.format.name not in _COUNTED
+
+
+def counts_at_one_rate(container: av.container.InputContainer) -> bool:
+    """Tell whether FFmpeg counts stamps between the file's own at the rate that it began with."""
+    return container.format.name in ("mpegts", "mpeg")
+
+
+def can_be_sought(container: av.container.InputContainer, stream: av.audio.AudioStream) -> bool:
+    """Tell whether what comes behind a seek has its true time stamp.
+
+    FFmpeg seeks coded sound in wav as if it were PCM, and rounds the stamps of raw DTS.
+    """
+    name = container.format.name
+    if name in ("wav", "w64"):
+        return bool(stream.codec_context.name.startswith("pcm_"))
+    return name not in ("dts", "dtshd")
 
 
 def states_its_length(container: av.container.InputContainer) -> bool:

@@ -1,4 +1,7 @@
-"""What a wav file's header says of the file's size; FFmpeg doesn't look at that."""
+"""What the headers of wav, w64, caf and asf files say of the file's size.
+
+FFmpeg doesn't look at that, and takes a cut file for a shorter one.
+"""
 
 import os
 from pathlib import Path
@@ -9,27 +12,59 @@ from liser.errors import MediaError
 _SLACK = 4096  # writers differ in whether they count padding and trailing chunks
 _UNKNOWN = 0x7FFF_0000  # what streaming writers put where they cannot know the length
 _CHUNK = 8  # bytes of a chunk's name and size
+_HEADER = 4096  # bytes of an asf in which its header is looked for
+_MOST_CHUNKS = 1000
+_NO_SIZE = 1 << 43  # more than any disk holds, or -1: the writer didn't know
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def check_riff(file: BinaryIO, name: Path, size: int) -> str | None:
     """Return a note if sound may lie behind the end that a wav's header states.
 
     Raises:
-        MediaError: "truncated": the header states more bytes than there are. FFmpeg would take
-            a cut wav for a shorter one.
+        MediaError: "truncated": the header states more bytes than there are.
     """
     head = _read(file, 0, 12)
-    stated = int.from_bytes(head[4:8], "little")
-    if head[:4] != b"RIFF" or stated >= _UNKNOWN:
-        return None
+    stated = _stated_size(head, file)
     if size + _SLACK < stated:
-        raise MediaError("truncated", f"{name} promises {stated + _CHUNK} bytes and has {size}")
-    if head[8:12] != b"WAVE":
+        raise MediaError("truncated", f"{name} promises {stated} bytes and has {size}")
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE" or not stated:
         return None
     left = size - _end_of_chunks(file, size)
     if left <= _SLACK:
         return None
     return f"{left:,} bytes lie behind the end that the wav header states and were not read"
+
+
+def _stated_size(head: bytes, file: BinaryIO) -> int:
+    """Return how many bytes the whole file has by its header, 0 where that doesn't say."""
+    stated = 0
+    if head[:4] == b"RIFF":
+        stated = int.from_bytes(head[4:8], "little")
+        stated = 0 if stated >= _UNKNOWN else stated + _CHUNK
+    elif head[:4] == b"riff":
+        stated = int.from_bytes(_read(file, 16, 8), "little")
+    elif head[:4] == b"caff":
+        stated = _end_of_caf(file)
+    elif head[:4] == _ASF[:4]:
+        header = _read(file, 0, _HEADER)
+        place = header.find(_ASF_FILE) + 40  # behind the object's name and size, the file's name
+        stated = int.from_bytes(header[place : place + 8], "little") if place > 40 else 0
+    return stated if stated < _NO_SIZE else 0
+
+
+def _end_of_caf(file: BinaryIO) -> int:
+    """Return where the sound of a caf ends, 0 where its header doesn't say."""
+    place = 8
+    for _ in range(_MOST_CHUNKS):
+        head = _read(file, place, 12)
+        place += 12 + int.from_bytes(head[4:], "big")
+        if len(head) < 12 or place >= _NO_SIZE:
+            return 0
+        if head[:4] == b"data":
+            return place
+    return 0
 
 
 def _end_of_chunks(file: BinaryIO, size: int) -> int:

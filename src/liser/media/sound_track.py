@@ -14,7 +14,9 @@ from liser.errors import MediaError
 from liser.media.clock import Clock
 from liser.media.container import (
     Media,
+    can_be_sought,
     check_length,
+    counts_at_one_rate,
     default_track,
     has_stamps,
     length_s,
@@ -87,9 +89,9 @@ class SoundTrack:
         """Yield (number of the first sample, mono samples), up to sample `stop` or the end.
 
         With `from_s` it seeks to that time or before it, and yields nothing where the file can't
-        say what it has sought.
+        say what it has sought; where FFmpeg seeks wrong it begins at the beginning.
         """
-        if from_s is not None:
+        if from_s is not None and can_be_sought(self._media.container, self.stream):
             seek(self._media.container, self.stream, from_s + self.zero_s)
             self._clock = self._new_clock(seeked=True)
         position: int | None = None
@@ -112,11 +114,14 @@ class SoundTrack:
         The place is that of a seek's first frame, else it counts from 0.
         """
         clock, channels, rate = self._clock, 0, 0
-        stamped = has_stamps(self._media.container)
+        stamped, before = has_stamps(self._media.container), None
         for (frame, hole_s), following in _with_next(self._frames()):
             samples, rate = _samples(frame), frame.sample_rate
             channels, length = samples.shape[1], len(samples) * self.rate / rate
+            stamped &= rate == self.rate or not counts_at_one_rate(self._media.container)
             stamp = stamp_s(frame) if stamped or clock.end is None else None
+            # several frames of one block may share its stamp, as in RealMedia
+            stamp, before = (None if stamp == before and clock.end else stamp), stamp
             if stamp is None and clock.end is None:
                 return
             if stamp is None and hole_s:

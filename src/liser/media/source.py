@@ -3,6 +3,7 @@
 FFmpeg would take a name for an address (``http:x``, ``pipe:0``, ``10:30.wav``).
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from liser.errors import MediaError
+
+_FARTHEST = 1 << 43  # bytes; file systems refuse to go to places beyond theirs
 
 
 @contextmanager
@@ -84,7 +87,9 @@ class Reader:
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place, and return it."""
+        """Go to a place, and return it; FFmpeg is told where there is none."""
+        if whence == os.SEEK_SET and not 0 <= offset <= _FARTHEST:  # a damaged file says so
+            return -errno.EINVAL
         try:
             return int(self._file.seek(offset, whence))
         except Exception as error:
