@@ -20,7 +20,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python benchmarks/readme_table.py --check $(TABLES)
 	$(BIN)/python benchmarks/chart.py --check
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # torch comes first and pinned, so that nothing else asks for another build of it
 $(STAMP): pyproject.toml constraints.txt
