@@ -24,7 +24,8 @@ from liser.errors import InputError, MissingExtraError
 from liser.metrics import confusion, uar
 from liser.posteriors import softmax
 from liser.targets.store import TargetStore
-from liser.targets.targets import Targets, teach
+from liser.targets.targets import Targets
+from liser.targets.teach import teach
 from liser.text.terminal import Terminal
 from liser.workers import run_in_processes
 

@@ -256,7 +256,8 @@ def ask_teachers(
     options: TeacherOptions,
 ) -> list[Targets]:
     """Let the teachers that are named look at a corpus; targets come from the store if it can."""
-    from liser.targets.targets import TargetStore, teach
+    from liser.targets.store import TargetStore
+    from liser.targets.teach import teach
     from liser.teachers.registry import teachers
 
     shelves = TargetStore(store)

@@ -142,9 +142,10 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
     """
     from dataclasses import replace
 
-    from liser.corpora.base import Skip, readable
+    from liser.corpora.base import Skip
     from liser.corpora.files import is_folder, look_through, once
     from liser.errors import NotFoundError
+    from liser.text.escaping import readable
 
     named: list[str] = []
     skipped: list[Skip] = []
@@ -176,8 +177,9 @@ def _listen(
     """
     from liser.cli.options import progress
     from liser.cli.stop import stopped_by
-    from liser.corpora.base import Skip, readable
+    from liser.corpora.base import Skip
     from liser.errors import InputError
+    from liser.text.escaping import readable
 
     predictions: list[tuple[str, Prediction]] = []
     stopped = None
@@ -215,7 +217,7 @@ def _record(
     skipped: Sequence[Skip],
     left_out: Sequence[Skip],
 ) -> dict[str, Any]:
-    from liser.corpora.base import readable
+    from liser.text.escaping import readable
 
     return {
         "bundle": recognizer.bundle.name,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from liser.corpora import ravdess
-from liser.corpora.base import Skip, Utterance, readable
+from liser.corpora.base import Skip, Utterance
 from liser.corpora.files import MediaFile, exists, find_media, is_folder, once
 from liser.corpora.sniff import kind_of_content
 from liser.errors import NotFoundError
@@ -21,6 +21,7 @@ from liser.posteriors import softmax
 from liser.storage import write_bytes
 from liser.teachers.expression import ExpressionNet
 from liser.teachers.face import FaceReader
+from liser.text.escaping import readable
 
 _SHEET_COLUMNS = 10
 _PNG_START = 33  # bytes of a PNG's signature and its first chunk

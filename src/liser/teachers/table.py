@@ -58,7 +58,7 @@ class TableTeacher:
     `InputError` for a table that cannot be read as told, or that has two rows of one name.
     """
 
-    precomputed: Literal[True] = True  # the table is its own store; see liser.targets.targets
+    precomputed: Literal[True] = True  # the table is its own store; see liser.targets.teach
     labels: tuple[str, ...] | None = None
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Teaching once: nothing is computed twice, nothing is lost, and whatever is wrong is named."""
+"""Targets are computed once: nothing is computed twice or lost, and every fault is named."""
 
 import os
 import signal
@@ -20,14 +20,14 @@ from hypothesis.extra import numpy as hnp
 
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, LiserError, StorageError
-from liser.targets.store import _checksum
-from liser.targets.targets import TargetStore, teach
+from liser.targets.store import TargetStore, _checksum
+from liser.targets.teach import teach
 from liser.teachers.base import Modality, Target
 
 
 @dataclass
 class LengthTeacher:
-    """Says how long each file is, and remembers what it was asked."""
+    """Gives the length of each file, and records which clips it was asked about."""
 
     fingerprint: str = "0123456789abcdef"
     name: str = "length"
@@ -315,9 +315,9 @@ def test_what_is_written_is_what_is_read(
     tmp_path: Path,
 ) -> None:
     key = "a" * 64
-    with TargetStore(tmp_path / "store").shelf("any", "0" * 16) as shelf:
-        shelf.write(key, Target(embedding, logits, confidence, notes))
-        found = shelf.read({key, "b" * 64})
+    with TargetStore(tmp_path / "store").of_teacher("any", "0" * 16) as stored:
+        stored.write(key, Target(embedding, logits, confidence, notes))
+        found = stored.read({key, "b" * 64})
     assert found.keys() == {key}
     target = found[key]
     assert isinstance(target, Target)
@@ -335,10 +335,10 @@ def test_thousands_of_rows_open_at_once(tmp_path: Path) -> None:
     with store.keys("big", "speech") as key_of:
         keys = sorted(str(key_of(clip)) for clip in clips)
     blob = bytes(4 * 2048)
-    with store.shelf("length", LengthTeacher.fingerprint) as shelf:
+    with store.of_teacher("length", LengthTeacher.fingerprint) as stored:
         for key in keys:
-            if not (shelf.folder / f"{key[0]}.sqlite").exists():
-                shelf.write(key, Skip("", "made", ""))
+            if not (stored.folder / f"{key[0]}.sqlite").exists():
+                stored.write(key, Skip("", "made", ""))
     for path in _shards(store):  # one transaction a shard, to write them quickly
         made = [(key, None, None, blob, bytes(8), 1.0, "[]") for key in keys if key[0] == path.stem]
         rows = [(*row, _checksum(*row)) for row in made]
@@ -355,7 +355,8 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from liser.corpora.base import Corpus, Utterance
-from liser.targets.targets import TargetStore, teach
+from liser.targets.store import TargetStore
+from liser.targets.teach import teach
 from liser.teachers.base import Target
 
 folder = Path(sys.argv[1])
@@ -447,18 +448,18 @@ def test_a_file_whose_name_is_not_utf8_is_taught_and_hashed_once(tmp_path: Path)
     odd.write_bytes(b"x" * 30)
     corpus = Corpus("made", (), "given", (Utterance(r"caf\xe9", audio=odd),))
     for computed in (1, 0):
-        told = teach(corpus, LengthTeacher(), TargetStore(tmp_path / "s"))
-        assert told.valid.all() and told.computed == computed
+        targets = teach(corpus, LengthTeacher(), TargetStore(tmp_path / "s"))
+        assert targets.valid.all() and targets.computed == computed
 
 
 def test_a_name_that_no_file_can_have_is_a_skip(tmp_path: Path) -> None:
     corpus = _corpus(tmp_path, [30])
     nul = Utterance("nul", audio=tmp_path / "a\0b.wav")
     long = Utterance("long", audio=tmp_path / ("x" * 300))
-    told = teach(
+    targets = teach(
         replace(corpus, utterances=(*corpus.utterances, nul, long)),
         LengthTeacher(),
         TargetStore(tmp_path / "s"),
     )
-    assert told.valid.tolist() == [True, False, False]
-    assert {s.id for s in told.skipped} == {"nul", "long"}
+    assert targets.valid.tolist() == [True, False, False]
+    assert {s.id for s in targets.skipped} == {"nul", "long"}
