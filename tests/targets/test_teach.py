@@ -392,7 +392,7 @@ def test_a_killed_run_recomputes_the_clip_in_hand_only(tmp_path: Path) -> None:
         run.communicate()
     last = subprocess.run([*script, "0"], capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
-    assert "12/12" in last.stderr
+    assert "12 of 12" in last.stderr
     calls = asked.read_text().split()
     assert set(calls) == {str(i) for i in range(12)}
     assert len(calls) <= 12 + 2  # one for each kill

@@ -2,31 +2,17 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, LiserError
 from liser.targets.store import Outcome, StoredTargets, TargetStore
 from liser.targets.targets import Targets
 from liser.teachers.base import Target, Teacher
-from liser.text.escaping import markup
-from liser.text.terminal import Terminal
+from liser.text.progress import show_progress
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +46,7 @@ def teach(
         corpus: the utterances; labels are not used.
         teacher: a speech or face teacher; its fingerprint and the media's bytes are the key.
         store: where the outcomes are stored.
-        progress: show progress on stderr; None: a bar if stderr is a terminal.
+        progress: False shows no progress on stderr (`liser.text.progress`).
 
     Returns:
         One row for each utterance, in the corpus's order.
@@ -121,15 +107,16 @@ def _keys(
     unreadable: dict[str, Outcome] = {}
     with (
         store.keys(corpus.name, teacher.modality) as key_of,
-        _bar("hashing media", len(corpus.utterances), progress, transient=True) as advance,
+        show_progress(progress, transient=True) as add_task,
     ):
+        task = add_task("hashing media", len(corpus.utterances))
         for utterance in corpus.utterances:
             key = key_of(utterance)
             if isinstance(key, Skip):
                 unreadable[utterance.id] = key
             else:
                 keys[utterance.id] = key
-            advance()
+            task.advance()
     return keys, unreadable
 
 
@@ -143,14 +130,15 @@ def _compute(
     """Ask the teacher about the utterances, by key, and store each outcome at once."""
     outcomes: dict[str, Outcome] = {}
     key_of = {utterance.id: key for key, utterance in missing.items()}
-    # the total counts what is stored too, so that a resumed bar starts where it stopped
-    with _bar(teacher.name, done + len(missing), progress, done=done) as advance:
+    with show_progress(progress) as add_task:
+        # the total counts what is stored too, so that a resumed bar starts where it stopped
+        task = add_task(teacher.name, done + len(missing), done)
         for utterance, outcome in teacher.observe(list(missing.values())):
             key = key_of[utterance.id]
             outcomes[key] = _checked(teacher, utterance, outcome)
             if not (isinstance(outcome, Skip) and outcome.may_pass):
                 stored.write(key, outcomes[key])
-            advance()
+            task.advance()
     return outcomes
 
 
@@ -230,34 +218,3 @@ def _all_skipped(corpus: Corpus, teacher: Teacher, skipped: list[Skip]) -> str:
         f"teacher {teacher.name} could use none of the {len(skipped)} clips of {corpus.name!r}. "
         f"Most common reason, {count} times: {reason}. For example {example.id}: {example.detail}"
     )
-
-
-class _Rate(ProgressColumn):
-    """Clips per second, or seconds per clip for a slow teacher."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f} clips/s" if speed >= 1 else f"{1 / speed:.1f} s/clip")
-
-
-@contextmanager
-def _bar(
-    what: str, total: int, show: bool | None, done: int = 0, transient: bool = False
-) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on stderr; yields the function to call after each clip."""
-    console = Terminal(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    hidden = not console.is_terminal if show is None else not show
-    with Progress(*columns, console=console, disable=hidden, transient=transient) as progress:
-        task = progress.add_task(markup(what), total=total, completed=done)
-        yield lambda: progress.advance(task)
