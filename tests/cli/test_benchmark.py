@@ -102,6 +102,8 @@ def test_only_the_end_of_an_absolute_path_is_recorded() -> None:
     assert portable("table:/home/me/aus.csv") == "table:me/aus.csv"
     assert portable("votes:/home/me/v.csv:shown=face") == "votes:me/v.csv:shown=face"
     assert portable("../data/ravdess") == "../data/ravdess"
+    net = "/home/me/nets/a=b/mine.onnx:spec=/home/me/mine.json,detector=yunet:/home/me/yunet.onnx"
+    assert portable(net) == "a=b/mine.onnx:spec=me/mine.json,detector=yunet:me/yunet.onnx"
 
 
 def test_a_modality_may_have_several_teachers(liser, recordings: Path) -> None:

@@ -170,8 +170,8 @@ def test_other_verbs_keep_what_they_read(liser, model: Path, deaf: None) -> None
     assert ended.status == 2 and "is not a .html or .htm file" in ended.err
     assert Path("few.csv").read_text() == labels
     Path("spec").write_text("{}")
-    teachers = ("--speech-teacher", "votes:teacher.csv", "--face-teacher", "hog")
-    run = ("benchmark", "folder", "--data", "recordings", *teachers, "--face-spec", "spec")
+    teachers = ("--speech-teacher", "votes:teacher.csv:b=0", "--face-teacher", "n.onnx:spec=spec")
+    run = ("benchmark", "folder", "--data", "recordings", *teachers)
     ended = liser(*run, "--out", "spec")
     assert ended.status == 2 and "spec is read" in ended.err
     ended = liser(*run, "--report", "teacher.csv")

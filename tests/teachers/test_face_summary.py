@@ -126,8 +126,7 @@ def test_a_real_clip_with_the_expression_net(shared, command):
     ended = command(
         shared / "data/ravdess/video/Actor_05/01-01-03-01-01-02-05.mp4",
         *("--detector", f"yunet:{models / 'yunet/yunet_n_640_640.onnx'}"),
-        *("--expression", models / "face-api-expression/model.onnx"),
-        *("--spec", "face-api", "--json"),
+        *("--expression", f"{models / 'face-api-expression/model.onnx'}:spec=face-api", "--json"),
     )
     [clip] = json.loads(ended.stdout)["clips"]
     assert clip["emotion"] == clip["intended"] == "happy"

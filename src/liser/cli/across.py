@@ -184,10 +184,8 @@ def source_of(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
     """Ask a corpus's teachers."""
     from liser.benchmark.cross_corpus import Source
     from liser.cli.options import ask_teachers
-    from liser.teachers.registry import TeacherOptions
 
-    options = TeacherOptions(one.layers, one.detector, one.face_spec, one.table_where)
-    asked = ask_teachers(corpus, store, one.speech_teacher, one.face_teacher, options)
+    asked = ask_teachers(corpus, store, one.speech_teacher, one.face_teacher)
     return Source(corpus, tuple(asked))
 
 

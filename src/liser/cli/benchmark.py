@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from liser.cli.options import (
-    Detector,
     Encoder,
-    FaceSpec,
     FaceTeacher,
     Jobs,
     Json,
     Labels,
-    Layers,
     SettingsFile,
     SpeechTeacher,
     Store,
     StudentSize,
-    TableWhere,
     Updates,
 )
 from liser.errors import InputError
@@ -78,10 +74,6 @@ def benchmark(
     folds: Annotated[int | None, typer.Option(help="Number of folds. [cremad: 5]")] = None,
     student: StudentSize = None,
     updates: Updates = None,
-    layers: Layers = None,
-    detector: Detector = None,
-    face_spec: FaceSpec = None,
-    table_where: TableWhere = None,
     jobs: Jobs = 2,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
     settings: SettingsFile = None,
@@ -104,7 +96,6 @@ def benchmark(
         relative,
         settings_from,
         show,
-        teacher_options,
     )
     from liser.cli.output import console, print_json
     from liser.config import Protocol
@@ -137,8 +128,7 @@ def benchmark(
     )
     loaded = open_corpus(data, corpus, labels)
     folder = runs or Path("runs") / f"benchmark-{corpus}"
-    options = teacher_options(layers, detector, face_spec, table_where)
-    targets = ask_teachers(loaded, store, speech_teacher, face_teacher, options)
+    targets = ask_teachers(loaded, store, speech_teacher, face_teacher)
 
     from liser.benchmark import protocol as stage
     from liser.benchmark.opensmile_svm import functionals

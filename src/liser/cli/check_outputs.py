@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _HEAD_BYTES = 4096
+_MOST_MARKS = 30  # colons and the like in a value that are looked at
 
 
 class Output(NamedTuple):
@@ -86,9 +88,19 @@ def _named(context: typer.Context, flags: set[str]) -> Iterator[Path]:
         value = context.params.get(str(parameter.name))
         for one in value if isinstance(value, list | tuple) else [value]:
             if isinstance(one, str | Path):
-                # a teacher may be `votes:TABLE:COLUMN=VALUE`, and a detector `yunet:FILE`
-                words = [str(one), *str(one).split(":")]
-                yield from (Path(word) for word in words if word and _is(Path.exists, Path(word)))
+                yield from (path for path in _paths_in(str(one)) if _is(Path.exists, path))
+
+
+def _paths_in(value: str) -> Iterator[Path]:
+    """Yield whatever a value may name: a teacher's spec has paths between colons, keys and commas.
+
+    >>> [str(path) for path in _paths_in("a:b=c")]
+    ['a', 'a:b', 'a:b=c', 'b', 'b=c', 'c']
+    """
+    marks = [mark.start() for mark in re.finditer("[:=,]", value)][:_MOST_MARKS]
+    starts, ends = [0, *(mark + 1 for mark in marks)], [*marks, len(value)]
+    for number, start in enumerate(starts):
+        yield from (Path(value[start:end]) for end in ends[number:] if end > start)
 
 
 def _is(question: Callable[[Path], bool], path: Path) -> bool:

@@ -13,8 +13,8 @@ _REGISTRIES = {
     "degradations": ("liser.media.degrade", "DEGRADATIONS"),
     "nets": ("liser.teachers.expression", "KNOWN_NETS"),
     "specs": ("liser.teachers.expression", "SPECS"),
-    "speech_teachers": ("liser.teachers.registry", "SPEECH_FORMS"),
-    "face_teachers": ("liser.teachers.registry", "FACE_FORMS"),
+    "speech_teachers": ("liser.teachers.registry", "SPEECH_TEACHERS"),
+    "face_teachers": ("liser.teachers.registry", "FACE_TEACHERS"),
 }
 
 
@@ -34,7 +34,7 @@ class Verb(TyperCommand):
 
 
 def filled(text: str) -> str:
-    """Put names in place of their marks; forms of teachers are the values of their dictionaries.
+    """Replace the marks by the names in their dictionaries; teachers by their forms.
 
     >>> filled("One of {detectors}.")
     'One of yunet, lbp.'
@@ -43,6 +43,8 @@ def filled(text: str) -> str:
     def names(mark: re.Match[str]) -> str:
         module, name = _REGISTRIES[mark[1]]
         registry = getattr(import_module(module), name)
-        return ", ".join(registry.values() if name.endswith("FORMS") else registry)
+        if name.endswith("TEACHERS"):
+            return "; ".join(kind.form for kind in registry.values())
+        return ", ".join(registry)
 
     return re.sub(r"\{(\w+)\}", names, text)

@@ -9,19 +9,15 @@ import typer
 
 from liser.cli.options import (
     Data,
-    Detector,
-    FaceSpec,
     FaceTeacher,
     Json,
     Kind,
     Labels,
-    Layers,
     Seed,
     SettingsFile,
     SpeechTeacher,
     Store,
     StudentSize,
-    TableWhere,
     Updates,
 )
 
@@ -52,10 +48,6 @@ def distill(
     ] = None,
     store: Store = Path("targets"),
     kind: Kind = None,
-    layers: Layers = None,
-    detector: Detector = None,
-    face_spec: FaceSpec = None,
-    table_where: TableWhere = None,
     updates: Updates = None,
     valid_speakers: Annotated[
         int, typer.Option(min=0, max=10_000, help="Speakers held out to calibrate on.")
@@ -78,7 +70,6 @@ def distill(
         open_corpus,
         settings_from,
         taught,
-        teacher_options,
         training,
     )
     from liser.cli.output import print_json
@@ -103,8 +94,7 @@ def distill(
     if kept is not None:
         corpus = keep_labels(corpus, kept, seed)
     _refuse_unlabelled(corpus)
-    options = teacher_options(layers, detector, face_spec, table_where)
-    targets = ask_teachers(corpus, store, speech_teacher, face_teacher, options)
+    targets = ask_teachers(corpus, store, speech_teacher, face_teacher)
 
     from liser.distillation import (
         distill as stage,  # torch comes with it: not before the input is checked

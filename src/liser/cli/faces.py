@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liser.cli.options import FaceSpec, Json
+from liser.cli.options import Json
 
 if TYPE_CHECKING:
     from liser.corpora.base import Skip
@@ -31,9 +31,12 @@ def summarise_faces(
     ] = "yunet",
     expression: Annotated[
         str | None,
-        typer.Option(metavar="WEIGHTS", help="Expression net: an .onnx file, or {nets}."),
+        typer.Option(
+            metavar="NET",
+            help="Expression net: {nets}, or FILE.onnx:spec=SPEC, where SPEC is FILE.json or one of "
+            "{specs}; without it, the .json file beside the net.",
+        ),
     ] = None,
-    spec: FaceSpec = None,
     frames_per_second: Annotated[
         float, typer.Option(min=0.01, max=240.0, help="Frames looked at, a second.")
     ] = 5.0,
@@ -44,7 +47,7 @@ def summarise_faces(
 ) -> None:
     """Print what face was found in each clip, and what an expression net says of it.
 
-    Example: `liser faces talks/ --expression net.onnx --spec face-api --save-crops crops/`
+    Example: `liser faces talks/ --expression net.onnx:spec=face-api --save-crops crops/`
     """
     from liser.cli.options import progress
     from liser.corpora.base import Skip
@@ -57,16 +60,19 @@ def summarise_faces(
     if save_crops is not None:
         check_crops(save_crops)
     name, _, weights = detector.partition(":")
-    finder = detector_of(name, weights or None)
+    face_detector = detector_of(name, weights or None)
     net = None
     if expression is not None:
         from liser.teachers.expression import ExpressionNet
+        from liser.teachers.spec import read_options, split_options
 
-        net = ExpressionNet(expression, spec, finder, frames_per_second)
+        weights, text = split_options(expression)
+        options = read_options(text, ["spec"], f"--expression {weights}")
+        net = ExpressionNet(weights, options.get("spec"), face_detector, frames_per_second)
     found: list[FaceSummary] = []
     skipped: list[Skip] = []
     with progress("looking for faces", len(files)) as update:
-        for clip in look(files, FaceReader(finder, frames_per_second), net, save_crops):
+        for clip in look(files, FaceReader(face_detector, frames_per_second), net, save_crops):
             if isinstance(clip, Skip):
                 skipped.append(clip)
             else:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from liser.config import Settings
     from liser.corpora.base import Corpus, Skip
     from liser.targets.targets import Targets
-    from liser.teachers.registry import TeacherOptions
 
     SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -80,24 +79,8 @@ FaceTeacher = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TEACHER",
-        help="One of: {face_teachers}. May be given again.",
+        help="One of: {face_teachers}. Detectors: {detectors}, yunet:FILE. May be given again.",
     ),
-]
-Layers = Annotated[
-    str | None, typer.Option(metavar="2,3", help="Hidden layers of a Hugging Face speech encoder.")
-]
-Detector = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME[:FILE]", help="Face detector: {detectors}; yunet:FILE for own weights."
-    ),
-]
-FaceSpec = Annotated[
-    str | None,
-    typer.Option(metavar="SPEC", help="What an .onnx net takes and gives: FILE.json, or {specs}."),
-]
-TableWhere = Annotated[
-    str | None, typer.Option(metavar="COLUMN=VALUE", help="Rows of a table that teach.")
 ]
 Store = Annotated[
     Path, typer.Option(metavar="DIR", help="Target store: what teachers said, kept for next time.")
@@ -239,31 +222,19 @@ def left_out_note(left_out: Sequence[Skip]) -> str:
     return markup(f"left out: {'; '.join(parts)}")
 
 
-def teacher_options(
-    layers: str | None, detector: str | None, spec: str | None, where: str | None
-) -> TeacherOptions:
-    """Gather the flags that say more of a teacher than its name."""
-    from liser.teachers.registry import TeacherOptions
-
-    return TeacherOptions(numbers(layers, "--layers", int), detector, spec, where)
-
-
 def ask_teachers(
     corpus: Corpus,
     store: Path,
     speech: Sequence[str] | None,
     face: Sequence[str] | None,
-    options: TeacherOptions,
 ) -> list[Targets]:
-    """Let the teachers that are named look at a corpus; targets come from the store if it can."""
+    """Return the targets of the teachers with these specs, from the store where it has them."""
     from liser.targets.store import TargetStore
     from liser.targets.teach import teach
     from liser.teachers.registry import teachers
 
-    shelves = TargetStore(store)
-    return [
-        teach(corpus, teacher, shelves) for teacher in teachers(speech or (), face or (), options)
-    ]
+    targets = TargetStore(store)
+    return [teach(corpus, teacher, targets) for teacher in teachers(speech or (), face or ())]
 
 
 def taught(targets: Sequence[Targets]) -> list[dict[str, Any]]:

@@ -10,16 +10,12 @@ import typer
 
 from liser.cli.options import (
     Data,
-    Detector,
-    FaceSpec,
     FaceTeacher,
     Json,
     Kind,
-    Layers,
     SettingsFile,
     SpeechTeacher,
     Store,
-    TableWhere,
 )
 from liser.errors import InputError
 
@@ -38,10 +34,6 @@ def teach(
     face_teacher: FaceTeacher = None,
     store: Store = Path("targets"),
     kind: Kind = None,
-    layers: Layers = None,
-    detector: Detector = None,
-    face_spec: FaceSpec = None,
-    table_where: TableWhere = None,
     settings: SettingsFile = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +43,7 @@ def teach(
 
     Example: `liser teach recordings/ --speech-teacher openai/whisper-base --face-teacher hog`
     """
-    from liser.cli.options import ask_teachers, open_corpus, settings_from, taught, teacher_options
+    from liser.cli.options import ask_teachers, open_corpus, settings_from, taught
     from liser.cli.output import print_json
     from liser.config import Settings
 
@@ -59,8 +51,7 @@ def teach(
         raise InputError("nobody is to teach: give --speech-teacher, --face-teacher, or both")
     settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
     corpus = open_corpus(data, kind)
-    options = teacher_options(layers, detector, face_spec, table_where)
-    targets = ask_teachers(corpus, store, speech_teacher, face_teacher, options)
+    targets = ask_teachers(corpus, store, speech_teacher, face_teacher)
     record = {
         "corpus": corpus.name,
         "clips": len(corpus.utterances),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, LiserError
 from liser.targets.store import Outcome, StoredTargets, TargetStore

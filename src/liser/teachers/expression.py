@@ -70,7 +70,7 @@ SPECS = {
         shift=0.1,
     ),
 }
-"""Specs of known networks, by the name that `--spec` takes."""
+"""Specs of known networks, by the name that the option `spec` takes."""
 
 KNOWN_NETS = {"face-api-expression": "face-api"}
 """Nets whose weights have a name of their own, and the specs that they have."""
