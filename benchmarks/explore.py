@@ -57,7 +57,7 @@ def main(
         return
     from liser.benchmark.backbones import BackboneSource
     from liser.benchmark.protocol import benchmark, development
-    from liser.cli.options import ask_teachers
+    from liser.cli.teachers import ask_teachers
     from liser.config import Protocol, read_toml
     from liser.corpora.registry import load_corpus
 

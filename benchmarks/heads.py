@@ -48,7 +48,7 @@ def main(
 ) -> None:
     """Fit heads on few labels, and score what they say of the other clips."""
     from liser.benchmark.protocol import development
-    from liser.cli.options import ask_teachers
+    from liser.cli.teachers import ask_teachers
     from liser.config import Heads, Protocol, read_toml
     from liser.corpora.registry import load_corpus
     from liser.corpora.splits import label_budget

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 import typer
 
-from liser.cli.app import app
+from liser.cli.app import PANELS, app
 from liser.cli.choices import _REGISTRIES
 from liser.corpora.registry import CORPORA
 from liser.errors import InputError, StorageError
@@ -103,7 +103,7 @@ def test_every_foreseen_error_ends_in_a_sentence(
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("liser.cli.options.open_corpus", fails)
+    monkeypatch.setattr("liser.cli.corpora.open_corpus", fails)
     ended = liser("teach", "x", "--speech-teacher", "opensmile")
     assert ended.status == status
     assert words in ended.err
@@ -113,7 +113,7 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, liser) -
     def fails(*_: object) -> None:
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr("liser.cli.options.open_corpus", fails)
+    monkeypatch.setattr("liser.cli.corpora.open_corpus", fails)
     with pytest.raises(OSError, match="I/O error"):
         liser("teach", "x", "--speech-teacher", "opensmile")
 
@@ -123,6 +123,14 @@ def test_usage_errors_are_the_users(liser, arguments: list[str]) -> None:
     assert liser(*arguments).status == 2
 
 
-def test_verbs_are_all_there() -> None:
+def test_the_list_of_verbs_is_complete() -> None:
     command = typer.main.get_command(app)
     assert sorted(VERBS) == sorted(command.commands)  # type: ignore[attr-defined]
+
+
+def test_help_groups_the_verbs_in_panels(liser) -> None:
+    text = liser("--help").out
+    places = [text.index(f"─ {panel} ─") for panel in PANELS]
+    assert places == sorted(places)
+    for verb in VERBS:
+        assert f"│ {verb} " in text

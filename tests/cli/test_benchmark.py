@@ -8,7 +8,7 @@ import pytest
 
 from liser.cli.benchmark import _standard
 from liser.cli.command import portable
-from liser.cli.options import settings_from
+from liser.cli.settings import settings_from
 from liser.config import Protocol
 from liser.corpora import cremad
 from liser.students.frontend import stride_within

@@ -76,7 +76,7 @@ def test_a_named_file_is_kept_even_if_it_is_called_a_table(liser, model: Path, d
 
 def test_a_recording_without_a_suffix_is_kept(refuses) -> None:
     Path("take1").write_bytes(Path("recordings/speaker0/sad-0.wav").read_bytes())
-    assert "is there already and is no text" in refuses("--csv", "take1")
+    assert "exists and isn't text" in refuses("--csv", "take1")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_folder_that_refuses_files_is_found_out(refuses, monkeypatch: pytest.M
 
 
 def test_two_outputs_are_two_files(refuses) -> None:
-    assert "is the file of --csv, too" in refuses("--csv", "both", "--plot", "both")
+    assert "is also the file of --csv" in refuses("--csv", "both", "--plot", "both")
 
 
 def test_write_protected_files_are_kept(refuses, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,4 +100,4 @@ def test_what_is_no_media_is_counted_and_synonyms_are_told(tmp_path: Path) -> No
     manifest = tmp_path / "list.csv"
     manifest.write_text("path,label\nann/a.wav,Anxiety\n")
     result = CliRunner().invoke(app, ["corpus", str(manifest)])
-    assert result.stderr.count("taking anxiety as fearful") == 1
+    assert result.stderr.count("reading anxiety as fearful") == 1

@@ -67,7 +67,7 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
         yield watch
 
     with monkeypatch.context() as patch:
-        patch.setattr("liser.cli.options.training", stops)
+        patch.setattr("liser.cli.progress.training_progress", stops)
         assert liser(*ask, "--out", "broken").status == 130
     assert Path("broken/checkpoint.pt").exists()
     other = liser(*ask[:-2], "--out", "broken")

@@ -56,7 +56,7 @@ def test_without_labels_there_are_predictions_only(liser, student: Path) -> None
     record = json.loads(ended.out)
     assert record["rows"] == []
     assert len(record["predictions"]) == 8
-    assert "what it hears in 8 clips" in liser("evaluate", student, "others").out
+    assert "predictions of 8 clips" in liser("evaluate", student, "others").out
     assert liser("evaluate", student, "others", "--report", "page.html").status == 2
 
 

@@ -71,7 +71,7 @@ def microphones(monkeypatch: pytest.MonkeyPatch) -> Microphones:
 def test_a_file_plays_the_microphone(liser, tune: Path) -> None:
     ended = listen(liser, "--file", tune)
     assert ended.status == 0
-    assert "0:00.6 heard, 0:00.6 of it speech" in ended.out and "over all:" in ended.out
+    assert "0:00.6 of sound, 0:00.6 of it speech" in ended.out and "overall:" in ended.out
 
 
 def test_what_it_hears_is_what_predict_hears(liser, tune: Path) -> None:
@@ -86,9 +86,9 @@ def test_what_was_heard_is_told_when_time_is_up_or_the_microphone_gone(
 ) -> None:
     ended = listen(liser, "--seconds", 4.7)
     assert ended.status == 2 and "has given nothing" in ended.err and microphones.closed
-    assert "0:03.0 heard" in ended.out  # until it was unplugged
+    assert "0:03.0 of sound" in ended.out  # until it was unplugged
     ended = listen(liser, "--seconds", 2.95)
-    assert ended.status == 0 and "0:03.0 heard" in ended.out and ended.err == ""
+    assert ended.status == 0 and "0:03.0 of sound" in ended.out and ended.err == ""
     ended = listen(liser, "--seconds", 3, "--json")
     assert json.loads(ended.out)["duration_s"] == 3.0
     assert listen(liser, "--seconds", 1, "--device", "Desk").status == 0
@@ -126,7 +126,7 @@ def test_ctrl_c_ends_it_with_a_summary(
 
     monkeypatch.setattr("liser.runtime.microphone._until_gone", until_ctrl_c)
     ended = listen(liser)
-    assert ended.status == 0 and "0:02.0 heard" in ended.out and microphones.closed
+    assert ended.status == 0 and "0:02.0 of sound" in ended.out and microphones.closed
 
 
 def test_segments_are_told_as_they_are_finished(liser, here: Path, bands: Bundle, talk) -> None:
@@ -136,7 +136,7 @@ def test_segments_are_told_as_they_are_finished(liser, here: Path, bands: Bundle
         file.writeframes(np.round(sound * 32767).astype("<i2").tobytes())
     ended = liser("listen", "--bundle", bands.folder, "--all-sound", "--file", "talk.wav")
     told, summary = ended.out.splitlines()[:2]
-    assert told.startswith("0:00.0 0:02.2 ") and summary.startswith("0:05.2 heard")
+    assert told.startswith("0:00.0 0:02.2 ") and summary.startswith("0:05.2 of sound")
 
 
 def test_a_muted_microphone_is_pointed_out(liser, tune: Path) -> None:

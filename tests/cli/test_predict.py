@@ -86,7 +86,7 @@ def test_a_stop_leaves_what_was_heard_and_names_the_rest(
     ended = predict(liser, voices, "--json", "--csv", "heard.csv")
     record = json.loads(ended.out)
     assert ended.status == status and Path("heard.csv").exists()
-    assert f"stopped by {cause}: 2 of 24 recordings were listened to" in ended.err
+    assert f"stopped by {cause}: 2 of 24 recordings have an answer" in ended.err
     assert len(record["recordings"]) == 2
     assert [s["reason"] for s in record["skipped"]] == ["stopped"] * 22
     assert record["skipped"][0]["detail"] == f"{cause} came first"
@@ -121,7 +121,7 @@ def test_notes_stand_in_tables_json_and_csv(liser, voices: Path) -> None:
 
 
 def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path, bands: Bundle) -> None:
-    """The first one already counts, and what comes later is heard against it, as `SpeakerAdapter` says."""
+    """Each recording adapts to the ones before it, as `SpeakerAdapter` does."""
     clips = [voices / "speaker0" / f"{word}-0.wav" for word in ("sad", "happy", "angry")]
     plain, used = (
         json.loads(predict(liser, *clips, *more, "--json").out) for more in ((), ("--one-speaker",))

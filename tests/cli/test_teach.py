@@ -74,7 +74,7 @@ def test_bad_input_is_the_users(liser, recordings: Path, here: Path) -> None:
     for arguments, words in (
         (["nowhere", "--speech-teacher", "opensmile"], "check the path"),
         (["empty", "--speech-teacher", "opensmile"], "holds no media file"),
-        (["recordings"], "nobody is to teach"),
+        (["recordings"], "there is no teacher"),
         (["recordings", "--speech-teacher", "foo"], "openai/whisper-base"),
         (["recordings", "--speech-teacher", "a/b:layers=2,x"], "'layers=2,x' can't be read"),
         (["recordings", "--speech-teacher", "opensmile:layers=2"], "its options: none"),

@@ -98,7 +98,7 @@ def test_what_openface_did_not_write_is_refused(tmp_path):
     with pytest.raises(NotFoundError, match="no CSV"):
         OpenFaceTeacher(tmp_path)
     (tmp_path / "a.csv").write_text("name,price\nx,1\n")
-    with pytest.raises(InputError, match="no CSV of OpenFace"):
+    with pytest.raises(InputError, match="not a CSV of OpenFace"):
         look(OpenFaceTeacher(tmp_path), Utterance("a"))
 
 
@@ -109,7 +109,7 @@ def test_the_fingerprint_follows_the_files(tmp_path):
     write(tmp_path / "b.csv")
     assert OpenFaceTeacher(tmp_path).fingerprint != before
     write(tmp_path / "sub" / "b.csv")
-    with pytest.raises(InputError, match="named alike"):
+    with pytest.raises(InputError, match="have the same name"):
         OpenFaceTeacher(tmp_path)
 
 

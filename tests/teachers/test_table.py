@@ -129,7 +129,7 @@ def test_two_rows_for_one_clip_are_refused(tmp_path: Path) -> None:
         ({"clip": ["a"], "x": ["high"]}, {}, "numeric columns"),
         ({"clip": ["a"], "x": ["high"]}, {"columns": ["x"]}, "numeric columns"),
         ({"clip": ["a"], "x": [1.0]}, {"columns": ["y"]}, "no column 'y'"),
-        ({"clip": ["a", "b"], "x": [[1.0], [1.0, 2.0]]}, {}, "lists of 1, 2 values"),
+        ({"clip": ["a", "b"], "x": [[1.0], [1.0, 2.0]]}, {}, "lists of several lengths: 1, 2"),
         ({"clip": ["a"], "x": [[1.0]], "y": [[1.0]]}, {}, "one list column"),
         ({"clip": ["a"], "sad": [-1.0]}, {"posteriors": True}, "negative"),
         ({"clip": ["a"], "sad": [1], "sadness": [1]}, {"posteriors": True}, "not one column"),

@@ -1,4 +1,4 @@
-"""Lists of names in help texts, read from the dictionaries that the names are looked up in."""
+"""Names in help texts, taken from the dictionaries where the code looks them up."""
 
 import re
 from importlib import import_module
@@ -19,13 +19,13 @@ _REGISTRIES = {
 
 
 class Verb(TyperCommand):
-    """A command in whose help ``{corpora}`` and the like stand for the names that there are.
+    """A command whose help texts may hold marks such as ``{corpora}``, filled in by `filled`.
 
-    They are looked up only when somebody asks for help: the dictionaries take time to import.
+    They are filled in only when help is printed: the dictionaries take time to import.
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Fill in the names, then write the help."""
+        """Fill in the marks, then write the help."""
         for parameter in self.params:
             text = getattr(parameter, "help", None)
             if text:
@@ -34,7 +34,7 @@ class Verb(TyperCommand):
 
 
 def filled(text: str) -> str:
-    """Replace the marks by the names in their dictionaries; teachers by their forms.
+    """Replace each mark by the names of its dictionary, or by the forms of its teachers.
 
     >>> filled("One of {detectors}.")
     'One of yunet, lbp.'

@@ -1,9 +1,8 @@
 """The grammar of a teacher's spec: ``NAME[:KEY=VALUE[,KEY=VALUE…]]``.
 
 ``openai/whisper-base:layers=2,3``, ``face-api.onnx:spec=face-api,detector=yunet:nets/mine.onnx``
-and ``votes:votes.parquet:modality=face`` are specs. The name may hold colons, and so may a value. The
-options start at the first colon with ``KEY=`` behind it; a comma with ``KEY=`` behind it starts the
-next one.
+and ``votes:votes.parquet:modality=face`` are specs. Names and values may hold colons. The options
+start at the first colon before a ``KEY=``, and the next option at a comma before one.
 """
 
 import re
