@@ -1,4 +1,4 @@
-"""The command's frame: fast help, and every end a sentence and a status."""
+"""The command line: fast help, and a message and a status at every end."""
 
 import errno
 import subprocess
@@ -61,8 +61,8 @@ def test_help_lists_the_names_that_there_are(
     liser, monkeypatch: pytest.MonkeyPatch, verb: str, option: str, names: Iterable[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
-    said = liser(verb, "--help").out
-    line = next(row for row in said.splitlines() if f" {option} " in row and "│" in row)
+    text = liser(verb, "--help").out
+    line = next(row for row in text.splitlines() if f" {option} " in row and "│" in row)
     assert all(name in line for name in names)
 
 
@@ -97,7 +97,7 @@ def test_every_verb_has_help_with_an_example(liser, verb: str) -> None:
         (OSError(errno.ENOSPC, "No space left on device", "x.bin"), 1, "x.bin: No space left"),
     ],
 )
-def test_every_foreseen_error_ends_in_a_sentence(
+def test_every_expected_error_ends_in_a_message(
     liser, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, words: str
 ) -> None:
     def fails(*_: object) -> None:

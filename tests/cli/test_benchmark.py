@@ -51,10 +51,10 @@ def test_the_protocol_on_a_tiny_corpus(liser, recordings: Path) -> None:
     assert record["settings"]["distillation"]["training"]["updates"] == 2
     budgets = {(row["system"], row["labels"]) for row in record["rows"]}
     assert {("distilled", 0.5), ("scratch", 1.0), ("distilled_face", 0.5)} <= budgets
-    heard = {one["system"] for one in record["baselines"]}
+    scored = {one["system"] for one in record["baselines"]}
     missing = {one["system"] for one in record["left_out"]}
-    assert heard | missing == {"opensmile_svm"} and not heard & missing
-    assert (("opensmile_svm", 1.0) in budgets) == bool(heard)
+    assert scored | missing == {"opensmile_svm"} and not scored & missing
+    assert (("opensmile_svm", 1.0) in budgets) == bool(scored)
     assert Path("runs/benchmark-folder").is_dir()
     again = liser(*ask)
     assert again.status == 0
@@ -151,7 +151,9 @@ def test_cremad_has_a_protocol_of_its_own_which_flags_and_files_change(tmp_path:
     assert tuned.distillation.frontend == plain.distillation.frontend
 
 
-def test_taught_students_may_inherit(liser, recordings: Path, heir: str, whisper: Path) -> None:
+def test_distilled_students_may_start_from_a_backbone(
+    liser, recordings: Path, heir: str, whisper: Path
+) -> None:
     manifest()
     rows = Path("tiny.csv").read_text().split()[1:]
     Path("talk").mkdir()

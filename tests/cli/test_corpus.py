@@ -90,7 +90,7 @@ def test_importing_the_verb_imports_nothing_heavy() -> None:
     assert result.stdout.strip() == "set()"
 
 
-def test_what_is_no_media_is_counted_and_synonyms_are_told(tmp_path: Path) -> None:
+def test_what_is_no_media_is_counted_and_synonyms_are_printed(tmp_path: Path) -> None:
     for name in ("ann/a.wav", "ann/a.txt", "ann/b.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")

@@ -79,16 +79,16 @@ def test_workers_end_with_a_stopped_command(
         assert time.monotonic() < began + 60, "the workers never began"
         time.sleep(0.05)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == status, said
-    assert f"stopped by {number.name}" in said and "Traceback" not in said
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == status, text
+    assert f"stopped by {number.name}" in text and "Traceback" not in text
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
 
 
 @pytest.mark.parametrize("where", ["typer.main.get_group", "liser.cli.app._Verbs.parse_args"])
-def test_a_signal_before_the_verb_begins_is_said_too(
+def test_a_signal_before_the_verb_begins_is_reported_too(
     liser, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     monkeypatch.setattr(where, lambda *_, **__: signal.raise_signal(signal.SIGTERM))

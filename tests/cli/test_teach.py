@@ -31,7 +31,7 @@ def test_people_get_a_table(liser, recordings: Path) -> None:
     assert "not in table" in out
 
 
-def test_several_faces_are_noted_and_a_second_run_still_says_so(liser, here: Path) -> None:
+def test_several_faces_are_noted_and_a_second_run_still_prints_them(liser, here: Path) -> None:
     portrait = pytest.importorskip("skimage.data").astronaut()[:240, 100:400]
     pair = np.zeros((240, 480, 3), np.uint8)
     pair[60:180, 15:165], pair[:, 180:] = portrait[::2, ::2], portrait
@@ -89,10 +89,10 @@ def test_bad_input_is_the_users(liser, recordings: Path, here: Path) -> None:
 
 
 def test_a_store_of_another_version_is_refused(liser, recordings: Path) -> None:
-    ask = ("teach", recordings, "--speech-teacher", "opensmile", "--store", "kept")
+    ask = ("teach", recordings, "--speech-teacher", "opensmile", "--store", "outputs")
     assert liser(*ask).status == 0
     name = OpenSmileSpeech().name
-    shard = next(Path("kept").glob(f"{name}-*/*.sqlite"))
+    shard = next(Path("outputs").glob(f"{name}-*/*.sqlite"))
     with sqlite3.connect(shard) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()

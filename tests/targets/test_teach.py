@@ -38,9 +38,9 @@ class LengthTeacher:
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
         for utterance in reversed(utterances):  # any order will do
             self.asked.append(utterance.id)
-            yield utterance, self.look(utterance)
+            yield utterance, self.answer(utterance)
 
-    def look(self, utterance: Utterance) -> Target | Skip:
+    def answer(self, utterance: Utterance) -> Target | Skip:
         if utterance.audio is None:
             return Skip(utterance.id, "no audio", "no file")
         size = len(utterance.audio.read_bytes())
@@ -139,9 +139,9 @@ def test_a_pipe_is_a_skip_and_never_read(tmp_path: Path) -> None:
     assert targets.valid.tolist() == [True, False] and targets.skipped[0].id == "pipe"
 
 
-def test_clips_without_media_are_kept_by_corpus_and_name(tmp_path: Path) -> None:
+def test_clips_without_media_are_stored_by_corpus_and_name(tmp_path: Path) -> None:
     class Named(LengthTeacher):
-        def look(self, utterance: Utterance) -> Target:
+        def answer(self, utterance: Utterance) -> Target:
             return Target(np.ones(3, np.float32), np.zeros(2, np.float32))
 
     store, teacher = TargetStore(tmp_path / "store"), Named()
@@ -164,7 +164,7 @@ def test_precomputed_teachers_are_asked_and_not_stored(tmp_path: Path) -> None:
 
 def test_values_that_are_not_finite_are_skips(tmp_path: Path) -> None:
     class Overflowing(LengthTeacher):
-        def look(self, utterance: Utterance) -> Target:
+        def answer(self, utterance: Utterance) -> Target:
             value = np.nan if utterance.id == "clip0" else 1.0
             return Target(np.full(3, value, np.float32), np.zeros(2, np.float32))
 
@@ -187,7 +187,7 @@ def test_a_teacher_that_gives_no_answer_or_a_wrong_one_is_named(tmp_path: Path) 
         teach(corpus, LengthTeacher(labels=("short",)), TargetStore(tmp_path / "b"))
 
 
-def test_nothing_to_teach_says_why(tmp_path: Path) -> None:
+def test_an_error_says_why_nothing_could_teach(tmp_path: Path) -> None:
     store = TargetStore(tmp_path / "store")
     corpus = _corpus(tmp_path, [1, 2, 3])
     (tmp_path / "0.bin").unlink()
@@ -270,12 +270,12 @@ def test_damaged_hashes_are_made_again(tmp_path: Path, caplog: pytest.LogCapture
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_names_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_stored(tmp_path: Path) -> None:
     class Refuses(LengthTeacher):
-        def look(self, utterance: Utterance) -> Target | Skip:
+        def answer(self, utterance: Utterance) -> Target | Skip:
             if utterance.id == "odd":
                 return Skip(utterance.id, "no face", str(utterance.audio))
-            return super().look(utterance)
+            return super().answer(utterance)
 
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.bin"))
     odd.write_bytes(b"odd")
@@ -431,10 +431,10 @@ def test_a_real_teacher_is_asked_once(tmp_path: Path) -> None:
 
 def test_what_may_pass_is_not_stored_and_asked_again(tmp_path: Path) -> None:
     class Flaky(LengthTeacher):
-        def look(self, utterance: Utterance) -> Target | Skip:
+        def answer(self, utterance: Utterance) -> Target | Skip:
             if utterance.id == "clip1" and len(self.asked) < 3:
                 return Skip.of(utterance.id, RuntimeError("out of luck"))
-            return super().look(utterance)
+            return super().answer(utterance)
 
     corpus, store, teacher = _corpus(tmp_path, [30, 50]), TargetStore(tmp_path / "s"), Flaky()
     first = teach(corpus, teacher, store)

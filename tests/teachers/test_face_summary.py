@@ -105,10 +105,10 @@ def test_paths_are_files_or_folders(folder, tmp_path):
 def test_the_verb_prints_a_table_for_people(folder, command):
     ended = command(folder, "--detector", "lbp")
     assert ended.exit_code == 0
-    said = " ".join(ended.output.split())
-    assert "4 of 6 clips have a face, in 20 of 20 frames; 1 with several faces" in said
-    assert "2: the right one" in said
-    assert "happy" in said and "no face" in said and "not media" in said
+    text = " ".join(ended.output.split())
+    assert "4 of 6 clips have a face, in 20 of 20 frames; 1 with several faces" in text
+    assert "2: the right one" in text
+    assert "happy" in text and "no face" in text and "not media" in text
 
 
 def test_the_verb_prints_json_for_machines(folder, command):

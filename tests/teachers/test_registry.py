@@ -131,7 +131,7 @@ def test_a_folder_without_a_model_is_no_teacher(tmp_path: Path) -> None:
         ("openai/whisper-base:layers=2,x", "'layers=2,x' can't be read; give it like layers=2,3"),
         ("openai/whisper-base:layers=", "'layers=' can't be read"),
         ("openai/whisper-base:layers=2,layers=3", "layers is given twice"),
-        ("huggingface", "is not like a Hugging Face id"),
+        ("huggingface", "is not like the Hugging Face id"),
     ],
 )
 def test_an_option_that_a_speech_teacher_does_not_take_is_an_error(spec: str, words: str) -> None:
@@ -158,8 +158,8 @@ def test_importing_the_registry_imports_no_teacher() -> None:
         "import sys, liser.teachers.registry;"
         "print({'torch', 'transformers', 'opensmile', 'pyarrow', 'cv2'} & set(sys.modules))"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "set()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "set()"
 
 
 def test_votes_are_class_posteriors_and_a_filter_stands_behind_a_colon(tmp_path: Path) -> None:

@@ -195,14 +195,14 @@ def test_a_row_teaches_one_clip_or_none(tmp_path: Path) -> None:
         for who in ("ann", "bob")
         for n in (1, 2)
     ]
-    told = {u.id: outcome for u, outcome in TableTeacher(path, "speech").observe(clips)}
-    assert {i: getattr(o, "reason", "") for i, o in told.items()} == {
+    outcomes = {u.id: outcome for u, outcome in TableTeacher(path, "speech").observe(clips)}
+    assert {i: getattr(o, "reason", "") for i, o in outcomes.items()} == {
         "ann/01": "ambiguous name",
         "ann/02": "ambiguous name",
         "bob/01": "ambiguous name",
         "bob/02": "",
     }
-    skip = told["ann/01"]
+    skip = outcomes["ann/01"]
     assert isinstance(skip, Skip) and "ann/01 or bob/01" in skip.detail
 
 

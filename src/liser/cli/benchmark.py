@@ -95,9 +95,8 @@ def benchmark_command(
     from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.command import command_line
     from liser.cli.corpora import open_corpus
-    from liser.cli.settings import check_student, numbers, settings_from
+    from liser.cli.settings import numbers
     from liser.cli.teachers import ask_teachers
-    from liser.config import Protocol
 
     if not speech_teacher or not face_teacher:
         raise InputError("a benchmark compares teachers: give --speech-teacher and --face-teacher")
@@ -113,12 +112,7 @@ def benchmark_command(
         "distillation.training.updates": updates,
         "supervised.updates": updates,
     }
-    protocol = _ablated(
-        settings_from(Protocol, settings, flags, _standard(corpus, flags, settings))
-    )
-    for name in (protocol.distillation.student, protocol.supervised_student):
-        if name is not None:
-            check_student(name)
+    protocol = _protocol(corpus, flags, settings)
     record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
     check_outputs(
         context,
@@ -143,6 +137,20 @@ def benchmark_command(
         command=command_line(context),
     )
     _write(results, data, record_file, report, as_json)
+
+
+def _protocol(corpus: str, flags: dict[str, Any], settings: Path | None) -> Protocol:
+    """Return the protocol of the flags, the settings file and the corpus; check its students."""
+    from liser.cli.settings import check_student, settings_from
+    from liser.config import Protocol
+
+    protocol = _ablated(
+        settings_from(Protocol, settings, flags, _standard(corpus, flags, settings))
+    )
+    for name in (protocol.distillation.student, protocol.supervised_student):
+        if name is not None:
+            check_student(name)
+    return protocol
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,7 +48,6 @@ def finetune_command(
     from liser.cli.output import print_json
     from liser.cli.progress import training_progress
     from liser.cli.settings import settings_from
-    from liser.cli.tables import facts_table, show
     from liser.config import Training
     from liser.folders import STUDENT
 
@@ -81,9 +80,15 @@ def finetune_command(
     }
     if as_json:
         print_json(record)
-        return
+    else:
+        _print(record)
+
+
+def _print(record: dict[str, Any]) -> None:
+    from liser.cli.tables import facts_table, show
+
     clips = f"{record['labelled']} labelled clips of {len(record['speakers'])} speakers"
-    rows = {"trained on": clips, "saved to": str(out)}
+    rows = {"trained on": clips, "saved to": record["student"]}
     if record["valid_uar"] is not None:
         rows["validation"] = f"UAR {record['valid_uar']:.3f}"
     elif record["valid_notes"]:

@@ -114,16 +114,16 @@ def _is_openface_output(_: str, path: Path) -> bool:
     return path.is_dir() and any(path.rglob("*.csv"))
 
 
-_TABLE_FORM = "a .parquet or .csv table of embeddings or TABLE:COLUMN=VALUE for some of its rows"
-_VOTES_FORM = "votes:TABLE or votes:TABLE:COLUMN=VALUE"
+_TABLE_FORM = "TABLE, a .parquet or .csv file of embeddings, or TABLE:COLUMN=VALUE for some rows"
+_VOTES_FORM = "votes:TABLE or votes:TABLE:COLUMN=VALUE, of emotion posteriors or counts"
 
 SPEECH_TEACHERS: dict[str, TeacherKind] = {
     "opensmile": TeacherKind("opensmile or opensmile:FEATURE_SET", _opensmile, named=None),
     "table": TeacherKind(_TABLE_FORM, _table("speech"), filtered=True, is_meant=_is_table),
     "votes": TeacherKind(_VOTES_FORM, _table("speech", posteriors=True), filtered=True),
     "huggingface": TeacherKind(
-        "a Hugging Face id such as openai/whisper-base or openai/whisper-base:layers=2,3 or a "
-        "folder with a config.json",
+        "the Hugging Face id, or the folder with a config.json, of a speech encoder, such as "
+        "openai/whisper-base or openai/whisper-base:layers=2,3",
         _speech_encoder,
         options=("layers", "revision"),
         is_meant=_is_model,
@@ -134,7 +134,7 @@ FACE_TEACHERS: dict[str, TeacherKind] = {
     "table": TeacherKind(_TABLE_FORM, _table("face"), filtered=True, is_meant=_is_table),
     "votes": TeacherKind(_VOTES_FORM, _table("face", posteriors=True), filtered=True),
     "expression": TeacherKind(
-        "face-api-expression or the .onnx file of an expression net or FILE.onnx:spec=face-api",
+        "face-api-expression or the .onnx file of an expression net, or FILE.onnx:spec=face-api",
         _expression_net,
         options=("spec", "detector"),
         is_meant=_is_expression_net,
