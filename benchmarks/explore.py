@@ -57,7 +57,7 @@ def main(
         return
     from liser.benchmark.backbones import BackboneSource
     from liser.benchmark.protocol import benchmark, development
-    from liser.cli.options import ask_teachers, teacher_options
+    from liser.cli.teachers import ask_teachers
     from liser.config import Protocol, read_toml
     from liser.corpora.registry import load_corpus
 
@@ -75,7 +75,6 @@ def main(
         store,
         speech_teacher or known.get("speech"),
         face_teacher or known.get("face"),
-        teacher_options(None, None, None, None),
     )
     results = benchmark(
         *development(corpus, targets, chosen),

@@ -48,7 +48,7 @@ def main(
 ) -> None:
     """Fit heads on few labels, and score what they say of the other clips."""
     from liser.benchmark.protocol import development
-    from liser.cli.options import ask_teachers, teacher_options
+    from liser.cli.teachers import ask_teachers
     from liser.config import Heads, Protocol, read_toml
     from liser.corpora.registry import load_corpus
     from liser.corpora.splits import label_budget
@@ -57,8 +57,7 @@ def main(
 
     chosen = Protocol.read({} if protocol is None else read_toml(protocol))
     corpus = load_corpus(kind, data)
-    options = teacher_options(None, None, None, None)
-    targets = ask_teachers(corpus, store, speech_teacher, face_teacher, options)
+    targets = ask_teachers(corpus, store, speech_teacher, face_teacher)
     corpus, targets = development(corpus, targets, chosen)
     truth = label_indices(corpus)
     known, everyone = np.flatnonzero(truth >= 0), np.ones(len(truth), np.bool_)

@@ -30,7 +30,7 @@ from liser.benchmark.cross_corpus import (
 )
 from liser.bundle import Bundle, read_bundle, write_bundle
 from liser.cli.across import corpus_of, settings_of, source_of
-from liser.cli.options import progress, training
+from liser.cli.progress import training_progress
 from liser.compress.graph import GraphModule, listening, logmel_of
 from liser.compress.recipe import compress
 from liser.config import CrossCorpusRecipe
@@ -44,6 +44,7 @@ from liser.runtime import Recognizer
 from liser.runtime.recognizer import DEFAULT
 from liser.students.student import Student, load_student
 from liser.students.views import SINGLE_VIEW
+from liser.text.progress import show_progress
 
 RESULTS = Path(__file__).parent / "results" / "shipped.json"
 WINDOW_S = 3.0
@@ -112,20 +113,21 @@ def _made(
     """Distil one student and compress it; return its bundle, and what compression cost."""
     settings = settings_of(plan)
     backbone = backbone_of_all(sources, folder, settings, beginning, jobs)
-    with training("distilling") as watch:
+    with training_progress("distilling") as watch:
         student = distill_all(
             sources, folder / "student", settings, backbone=backbone, progress=watch
         )
     bundle = folder / "bundle"
     if not (bundle / "model.json").exists():
-        with progress("compressing", None) as update:
+        with show_progress() as add_task:
+            task = add_task("compressing", None)
             compress(
                 student,
                 everybody,
                 bundle,
                 plan.compression,
                 seed=plan.seed,
-                tell=lambda what, done, total: update(done, total, what),
+                tell=lambda what, done, total: task.update(done, total, what),
             )
     made = replace(read_bundle(bundle), window_s=WINDOW_S)
     return made, made.provenance["compression"]
@@ -175,14 +177,9 @@ def _through_graph(bundle: Bundle, student: Student) -> Student:
 
 
 def _robustness(corpus: Corpus, bundle: Bundle) -> dict[str, Any]:
-    with progress("spoiling the sound", len(corpus.utterances)) as update:
-        count = iter(range(1, len(corpus.utterances) + 1))
-        return robustness(
-            Recognizer(bundle),
-            corpus,
-            DEGRADATIONS,
-            advance=lambda: update(next(count), None, "spoiling the sound"),
-        )
+    with show_progress() as add_task:
+        task = add_task("predicting degraded sound", len(corpus.utterances))
+        return robustness(Recognizer(bundle), corpus, DEGRADATIONS, advance=task.advance)
 
 
 LICENCE = "CC BY-NC-SA 4.0, for research: so are RAVDESS and the speech teacher of CREMA-D"

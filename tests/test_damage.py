@@ -22,7 +22,8 @@ from liser.students.checkpoint import load_checkpoint, save_checkpoint
 from liser.students.features import LogMelFeatures
 from liser.students.registry import build_student
 from liser.students.student import Student, load_student, save_student
-from liser.targets.targets import TargetStore, teach
+from liser.targets.store import TargetStore
+from liser.targets.teach import teach
 from liser.teachers.base import Modality, Target
 
 pytest.importorskip("transformers")

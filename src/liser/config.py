@@ -360,10 +360,6 @@ class SourceSettings(Settings):
     """What it is called; needed where two corpora would go by one name."""
     speech_teacher: tuple[str, ...] = ()
     face_teacher: tuple[str, ...] = ()
-    layers: tuple[Annotated[int, Field(ge=-1000, le=1000)], ...] | None = None
-    detector: str | None = None
-    face_spec: str | None = None
-    table_where: str | None = None
 
     @model_validator(mode="after")
     def _has_a_teacher(self) -> Self:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
 from liser import storage
 from liser.errors import InputError, MissingExtraError, NotFoundError, StorageError
+from liser.text.progress import Task, show_progress
 from liser.text.terminal import Terminal
 
 CACHE_VARIABLE = "LISER_CACHE"
@@ -133,7 +132,8 @@ def _download(name: str, known: Weights, place: Path, role: str) -> None:
     )
     content = io.BytesIO()
     try:
-        with _RichBar(console, known.file) as bar:
+        with show_progress(unit="bytes", transient=True) as add_task:
+            bar = _DownloadBar(add_task(known.file, None))
             download(progressbar=bar, timeout=30)(known.url, content, None)
     except requests.RequestException as error:
         detail = f"the {role} {name!r} cannot be downloaded ({type(error).__name__} at {known.url})"
@@ -150,43 +150,35 @@ def _download(name: str, known: Weights, place: Path, role: str) -> None:
         raise StorageError(f"{error}; choose another folder by {CACHE_VARIABLE}") from error
 
 
-class _RichBar:
-    """The four members that pooch wants of a progress bar, shown by rich."""
+class _DownloadBar:
+    """The four members that pooch wants of a progress bar."""
 
-    def __init__(self, console: Terminal, title: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-        self._task = self._progress.add_task(title, total=None)
-        self._total = 0
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._done = self._total = 0
 
     @property
     def total(self) -> int:
-        """Bytes to come, as far as the server told."""
+        """Bytes to come, as far as the server said."""
         return self._total
 
     @total.setter
     def total(self, total: int) -> None:
         self._total = total
-        self._progress.update(self._task, total=total or None)
+        self._task.update(self._done, total or None)
 
     def update(self, advance: int) -> None:
         """Count the bytes that came."""
-        self._progress.update(self._task, advance=advance)
+        self._done += advance
+        self._task.update(self._done)
 
     def reset(self) -> None:
         """Start again from 0."""
-        self._progress.reset(self._task)
+        self._done = 0
+        self._task.update(0)
 
     def close(self) -> None:
-        """Take the bar off the screen."""
-        self._progress.stop()
-
-    def __enter__(self) -> "_RichBar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        """Nothing to do: the progress ends with its block."""
 
 
 def _pooch() -> Any:

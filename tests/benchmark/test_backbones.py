@@ -21,6 +21,7 @@ from liser.benchmark import backbones as module
 from liser.benchmark.backbones import BackboneSource, backbones_of
 from liser.benchmark.protocol import benchmark, folds_of
 from liser.pretraining.segments import SegmentSource
+from liser.text.progress import show_progress
 
 TRAINING = Training(
     updates=6, updates_a_round=3, batch_size=8, crop_s=0.3, device="cpu", precision="float32"
@@ -301,7 +302,11 @@ def test_taught_students_start_from_trunks_and_no_other_does(
 
 
 def test_processes_side_by_side_come_to_the_same(
-    tones: Corpus, whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tones: Corpus,
+    whisper: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Listening does; a student made up in this process isn't known in the others."""
     monkeypatch.setattr(module, "PORTION", 8)
@@ -309,9 +314,11 @@ def test_processes_side_by_side_come_to_the_same(
     kept = []
     for jobs in (1, 2):
         beginning = BackboneSource(str(whisper), tmp_path / str(jobs))
-        with module.Progress(disable=True) as bar:
-            module._listen(beginning, [SegmentSource(clips, np.arange(36), "tones")], jobs, bar)
-            assert [(t.completed, t.total) for t in bar.tasks] == [(36, 36)]
+        with show_progress() as add_task:
+            module._listen(
+                beginning, [SegmentSource(clips, np.arange(36), "tones")], jobs, add_task
+            )
+        assert "36 of 36" in capsys.readouterr().err
         files = sorted((tmp_path / str(jobs)).rglob("*.npy"))
         kept.append({path.name: np.load(path) for path in files})
         assert not list((tmp_path / str(jobs)).rglob("*.part"))

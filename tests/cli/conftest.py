@@ -35,10 +35,10 @@ def liser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capsys.readouterr()
-        err = " ".join(said.err.split())
+        captured = capsys.readouterr()
+        err = " ".join(captured.err.split())
         assert "Traceback" not in err
-        return Ended(int(ended.value.code or 0), said.out, err)
+        return Ended(int(ended.value.code or 0), captured.out, err)
 
     return run
 

@@ -1,4 +1,4 @@
-"""The command's frame: fast help, and every end a sentence and a status."""
+"""The command line: fast help, and a message and a status at every end."""
 
 import errno
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 import typer
 
-from liser.cli.app import app
+from liser.cli.app import PANELS, app
 from liser.cli.choices import _REGISTRIES
 from liser.corpora.registry import CORPORA
 from liser.errors import InputError, StorageError
@@ -16,7 +16,7 @@ from liser.media.degrade import DEGRADATIONS
 from liser.media.detectors import DETECTORS
 from liser.students.registry import STUDENTS
 from liser.teachers.expression import SPECS
-from liser.teachers.registry import FACE_FORMS, FACE_TEACHERS, SPEECH_FORMS, SPEECH_TEACHERS
+from liser.teachers.registry import FACE_TEACHERS, SPEECH_TEACHERS
 
 VERBS = (
     *("predict", "listen"),
@@ -49,11 +49,11 @@ def test_start_up_and_help_import_nothing_heavy(verb: str | None) -> None:
         ("distill", "--kind", CORPORA),
         ("benchmark", "corpus", CORPORA),
         ("distill", "--student", STUDENTS),
-        ("teach", "--detector", DETECTORS),
+        ("teach", "--face-teacher", DETECTORS),
         ("faces", "--detector", DETECTORS),
-        ("faces", "--spec", SPECS),
-        ("teach", "--speech-teacher", SPEECH_FORMS.values()),
-        ("teach", "--face-teacher", FACE_FORMS.values()),
+        ("faces", "--expression", SPECS),
+        ("teach", "--speech-teacher", [kind.form for kind in SPEECH_TEACHERS.values()]),
+        ("teach", "--face-teacher", [kind.form for kind in FACE_TEACHERS.values()]),
         ("evaluate", "--robustness", DEGRADATIONS),
     ],
 )
@@ -61,14 +61,9 @@ def test_help_lists_the_names_that_there_are(
     liser, monkeypatch: pytest.MonkeyPatch, verb: str, option: str, names: Iterable[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
-    said = liser(verb, "--help").out
-    line = next(row for row in said.splitlines() if f" {option} " in row and "│" in row)
+    text = liser(verb, "--help").out
+    line = next(row for row in text.splitlines() if f" {option} " in row and "│" in row)
     assert all(name in line for name in names)
-
-
-def test_every_teacher_has_a_form() -> None:
-    assert set(SPEECH_FORMS) == set(SPEECH_TEACHERS)
-    assert set(FACE_FORMS) == set(FACE_TEACHERS)
 
 
 def test_every_verb_that_reads_a_corpus_does_so_alike() -> None:
@@ -102,13 +97,13 @@ def test_every_verb_has_help_with_an_example(liser, verb: str) -> None:
         (OSError(errno.ENOSPC, "No space left on device", "x.bin"), 1, "x.bin: No space left"),
     ],
 )
-def test_every_foreseen_error_ends_in_a_sentence(
+def test_every_expected_error_ends_in_a_message(
     liser, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, words: str
 ) -> None:
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("liser.cli.options.open_corpus", fails)
+    monkeypatch.setattr("liser.cli.corpora.open_corpus", fails)
     ended = liser("teach", "x", "--speech-teacher", "opensmile")
     assert ended.status == status
     assert words in ended.err
@@ -118,7 +113,7 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, liser) -
     def fails(*_: object) -> None:
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr("liser.cli.options.open_corpus", fails)
+    monkeypatch.setattr("liser.cli.corpora.open_corpus", fails)
     with pytest.raises(OSError, match="I/O error"):
         liser("teach", "x", "--speech-teacher", "opensmile")
 
@@ -128,6 +123,14 @@ def test_usage_errors_are_the_users(liser, arguments: list[str]) -> None:
     assert liser(*arguments).status == 2
 
 
-def test_verbs_are_all_there() -> None:
+def test_the_list_of_verbs_is_complete() -> None:
     command = typer.main.get_command(app)
-    assert set(VERBS) <= set(command.commands)  # type: ignore[attr-defined]
+    assert sorted(VERBS) == sorted(command.commands)  # type: ignore[attr-defined]
+
+
+def test_help_groups_the_verbs_in_panels(liser) -> None:
+    text = liser("--help").out
+    places = [text.index(f"─ {panel} ─") for panel in PANELS]
+    assert places == sorted(places)
+    for verb in VERBS:
+        assert f"│ {verb} " in text

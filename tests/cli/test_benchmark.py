@@ -8,7 +8,7 @@ import pytest
 
 from liser.cli.benchmark import _standard
 from liser.cli.command import portable
-from liser.cli.options import settings_from
+from liser.cli.settings import settings_from
 from liser.config import Protocol
 from liser.corpora import cremad
 from liser.students.frontend import stride_within
@@ -51,10 +51,10 @@ def test_the_protocol_on_a_tiny_corpus(liser, recordings: Path) -> None:
     assert record["settings"]["distillation"]["training"]["updates"] == 2
     budgets = {(row["system"], row["labels"]) for row in record["rows"]}
     assert {("distilled", 0.5), ("scratch", 1.0), ("distilled_face", 0.5)} <= budgets
-    heard = {one["system"] for one in record["baselines"]}
+    scored = {one["system"] for one in record["baselines"]}
     missing = {one["system"] for one in record["left_out"]}
-    assert heard | missing == {"opensmile_svm"} and not heard & missing
-    assert (("opensmile_svm", 1.0) in budgets) == bool(heard)
+    assert scored | missing == {"opensmile_svm"} and not scored & missing
+    assert (("opensmile_svm", 1.0) in budgets) == bool(scored)
     assert Path("runs/benchmark-folder").is_dir()
     again = liser(*ask)
     assert again.status == 0
@@ -102,6 +102,8 @@ def test_only_the_end_of_an_absolute_path_is_recorded() -> None:
     assert portable("table:/home/me/aus.csv") == "table:me/aus.csv"
     assert portable("votes:/home/me/v.csv:shown=face") == "votes:me/v.csv:shown=face"
     assert portable("../data/ravdess") == "../data/ravdess"
+    net = "/home/me/nets/a=b/mine.onnx:spec=/home/me/mine.json,detector=yunet:/home/me/yunet.onnx"
+    assert portable(net) == "a=b/mine.onnx:spec=me/mine.json,detector=yunet:me/yunet.onnx"
 
 
 def test_a_modality_may_have_several_teachers(liser, recordings: Path) -> None:
@@ -149,7 +151,9 @@ def test_cremad_has_a_protocol_of_its_own_which_flags_and_files_change(tmp_path:
     assert tuned.distillation.frontend == plain.distillation.frontend
 
 
-def test_taught_students_may_inherit(liser, recordings: Path, heir: str, whisper: Path) -> None:
+def test_distilled_students_may_start_from_a_backbone(
+    liser, recordings: Path, heir: str, whisper: Path
+) -> None:
     manifest()
     rows = Path("tiny.csv").read_text().split()[1:]
     Path("talk").mkdir()

@@ -21,18 +21,18 @@ def model(here: Path, recordings: Path, bands: Bundle) -> Path:
 
 
 @pytest.fixture
-def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing may be listened to."""
+def no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail if anything is predicted."""
 
     def fails(*_: object) -> None:
-        raise AssertionError("it listened")
+        raise AssertionError("it predicted")
 
     monkeypatch.setattr(Recognizer, "predict", fails)
     monkeypatch.setattr("liser.evaluation.evaluate.evaluate", fails)
 
 
 @pytest.fixture
-def refuses(liser, model: Path, deaf: None):
+def refuses(liser, model: Path, no_prediction: None):
     """Run `predict` on the recordings, and return why it wouldn't; nothing may have changed."""
 
     def run(*words: object) -> str:
@@ -67,7 +67,9 @@ def test_what_is_read_is_kept_by_whatever_name_it_goes(refuses) -> None:
         assert "is read (recordings/speaker0/sad-0.wav)" in refuses("--csv", name)
 
 
-def test_a_named_file_is_kept_even_if_it_is_called_a_table(liser, model: Path, deaf: None) -> None:
+def test_a_named_file_is_kept_even_if_it_is_called_a_table(
+    liser, model: Path, no_prediction: None
+) -> None:
     sound = Path("recordings/speaker0/sad-0.wav").read_bytes()
     Path("odd.csv").write_bytes(sound)
     ended = liser("predict", "--bundle", "model", "odd.csv", "--csv", "odd.csv")
@@ -76,7 +78,7 @@ def test_a_named_file_is_kept_even_if_it_is_called_a_table(liser, model: Path, d
 
 def test_a_recording_without_a_suffix_is_kept(refuses) -> None:
     Path("take1").write_bytes(Path("recordings/speaker0/sad-0.wav").read_bytes())
-    assert "is there already and is no text" in refuses("--csv", "take1")
+    assert "exists and isn't text" in refuses("--csv", "take1")
 
 
 @pytest.mark.parametrize(
@@ -85,11 +87,11 @@ def test_a_recording_without_a_suffix_is_kept(refuses) -> None:
         ("/", "is a folder"),
         (".", "is a folder"),
         ("recordings", "is a folder"),
-        ("few.csv/heard.csv", "can't be written"),
+        ("few.csv/emotions.csv", "can't be written"),
         ("n" * 300 + ".csv", "can't be written"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_refused_before_listening(
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     refuses, place: str, why: str
 ) -> None:
     assert why in refuses("--csv", place)
@@ -100,11 +102,11 @@ def test_a_folder_that_refuses_files_is_found_out(refuses, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("liser.cli.check_outputs.tempfile.TemporaryFile", full)
-    assert "No space left on device" in refuses("--csv", "new/heard.csv")
+    assert "No space left on device" in refuses("--csv", "new/emotions.csv")
 
 
 def test_two_outputs_are_two_files(refuses) -> None:
-    assert "is the file of --csv, too" in refuses("--csv", "both", "--plot", "both")
+    assert "is also the file of --csv" in refuses("--csv", "both", "--plot", "both")
 
 
 def test_write_protected_files_are_kept(refuses, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +123,8 @@ def test_a_table_goes_to_stdout_and_what_people_read_beside_it(liser, model: Pat
     assert ended.status == 0 and ended.out.startswith("file,part,start_s,end_s,label,p_neutral")
     assert len(ended.out.splitlines()) == 49 and not Path("-").exists()
     assert "missing.wav" in ended.err and "sad-0.wav" in ended.err
-    liser(*run, "--csv", "heard.csv")
-    assert Path("heard.csv").read_bytes().decode() == ended.out
+    liser(*run, "--csv", "emotions.csv")
+    assert Path("emotions.csv").read_bytes().decode() == ended.out
 
 
 def test_stdout_is_for_one_thing(refuses) -> None:
@@ -132,7 +134,13 @@ def test_stdout_is_for_one_thing(refuses) -> None:
 
 def test_a_run_may_be_repeated_and_a_pipe_is_written_through(liser, model: Path) -> None:
     run = ("predict", "--bundle", "model", "--all-sound", "recordings", "--csv")
-    for name in ("recordings/heard.csv", "heard", "new/heard.csv", "new/heard.csv", "heard"):
+    for name in (
+        "recordings/emotions.csv",
+        "emotions",
+        "new/emotions.csv",
+        "new/emotions.csv",
+        "emotions",
+    ):
         assert liser(*run, name).status == 0
     os.mkfifo("pipe.wav")  # a pipe may be called anything
     read: list[bytes] = []
@@ -140,7 +148,7 @@ def test_a_run_may_be_repeated_and_a_pipe_is_written_through(liser, model: Path)
     reader.start()
     assert liser(*run, "pipe.wav").status == 0
     reader.join(10)
-    assert read == [Path("heard").read_bytes()]
+    assert read == [Path("emotions").read_bytes()]
 
 
 def test_answers_are_shown_also_where_the_disk_is_full(
@@ -158,7 +166,7 @@ def test_answers_are_shown_also_where_the_disk_is_full(
     assert not list(Path().glob(".liser*"))
 
 
-def test_other_verbs_keep_what_they_read(liser, model: Path, deaf: None) -> None:
+def test_other_verbs_keep_what_they_read(liser, model: Path, no_prediction: None) -> None:
     (Path("recordings") / "manifest.csv").write_text("path,label\nspeaker0/sad-0.wav,sad\n")
     labels = Path("few.csv").read_text()
     run = ("evaluate", "model", "recordings", "--labels", "few.csv")
@@ -170,8 +178,8 @@ def test_other_verbs_keep_what_they_read(liser, model: Path, deaf: None) -> None
     assert ended.status == 2 and "is not a .html or .htm file" in ended.err
     assert Path("few.csv").read_text() == labels
     Path("spec").write_text("{}")
-    teachers = ("--speech-teacher", "votes:teacher.csv", "--face-teacher", "hog")
-    run = ("benchmark", "folder", "--data", "recordings", *teachers, "--face-spec", "spec")
+    teachers = ("--speech-teacher", "votes:teacher.csv:b=0", "--face-teacher", "n.onnx:spec=spec")
+    run = ("benchmark", "folder", "--data", "recordings", *teachers)
     ended = liser(*run, "--out", "spec")
     assert ended.status == 2 and "spec is read" in ended.err
     ended = liser(*run, "--report", "teacher.csv")

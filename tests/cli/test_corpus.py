@@ -90,7 +90,7 @@ def test_importing_the_verb_imports_nothing_heavy() -> None:
     assert result.stdout.strip() == "set()"
 
 
-def test_what_is_no_media_is_counted_and_synonyms_are_told(tmp_path: Path) -> None:
+def test_what_is_no_media_is_counted_and_synonyms_are_printed(tmp_path: Path) -> None:
     for name in ("ann/a.wav", "ann/a.txt", "ann/b.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
@@ -100,4 +100,4 @@ def test_what_is_no_media_is_counted_and_synonyms_are_told(tmp_path: Path) -> No
     manifest = tmp_path / "list.csv"
     manifest.write_text("path,label\nann/a.wav,Anxiety\n")
     result = CliRunner().invoke(app, ["corpus", str(manifest)])
-    assert result.stderr.count("taking anxiety as fearful") == 1
+    assert result.stderr.count("reading anxiety as fearful") == 1

@@ -28,9 +28,9 @@ def test_unlabelled_clips_and_few_labels_in_a_student_out(liser, recordings: Pat
     assert sorted(p.name for p in Path("made").iterdir()) == [
         *("begun.json", "student.json", "student.safetensors")
     ]
-    kept = json.loads(Path("made/student.json").read_text())
-    assert kept["provenance"]["speakers"] == [f"speaker{i}" for i in range(6)]
-    assert kept["student"] == "tiny"
+    record = json.loads(Path("made/student.json").read_text())
+    assert record["provenance"]["speakers"] == [f"speaker{i}" for i in range(6)]
+    assert record["student"] == "tiny"
 
     weights = Path("made/student.safetensors").stat().st_mtime_ns
     assert json.loads(liser(*ask, "--json").out) == record
@@ -45,10 +45,10 @@ def test_people_read_what_was_learnt(liser, recordings: Path) -> None:
         assert words in ended.out
 
 
-def test_whoever_cannot_be_held_out_is_told(liser, recordings: Path) -> None:
+def test_speakers_that_cannot_be_held_out_are_named(liser, recordings: Path) -> None:
     ask = ("distill", recordings, *LABELLED, "--valid-speakers", 5)
-    said = " ".join(liser(*ask, "--out", "made").out.split())
-    assert "nobody of recordings is held out: without 5 of its 6 speakers" in said
+    text = " ".join(liser(*ask, "--out", "made").out.split())
+    assert "nobody of recordings is held out: without 5 of its 6 speakers" in text
     record = json.loads(liser(*ask, "--out", "made", "--json").out)
     assert record["valid_speakers"] == [] and len(record["valid_notes"]) == 1
 
@@ -67,7 +67,7 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
         yield watch
 
     with monkeypatch.context() as patch:
-        patch.setattr("liser.cli.options.training", stops)
+        patch.setattr("liser.cli.progress.training_progress", stops)
         assert liser(*ask, "--out", "broken").status == 130
     assert Path("broken/checkpoint.pt").exists()
     other = liser(*ask[:-2], "--out", "broken")
@@ -92,10 +92,10 @@ def test_ctrl_c_ends_with_130_and_a_checkpoint(recordings: Path) -> None:
     while not Path("made/checkpoint.pt").exists() and time.monotonic() < patience:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert b"Traceback" not in said
-    assert b"give the same command again" in said
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert b"Traceback" not in text
+    assert b"give the same command again" in text
     assert Path("made/checkpoint.pt").exists()
 
 

@@ -18,10 +18,10 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     frontend = Frontend(mels=24, hop_ms=46.44)
     module = build_student("tiny", 2, 24).eval()
-    told = {"corpus": "made", "result": {"threshold": 0.6}}
+    record = {"corpus": "made", "result": {"threshold": 0.6}}
     folder = tmp_path_factory.mktemp("student")
-    kept = Student(module, "tiny", ("happy", "sad"), frontend, 1.2, told, (-1.0, -0.5))
-    save_student(kept, folder)
+    student = Student(module, "tiny", ("happy", "sad"), frontend, 1.2, record, (-1.0, -0.5))
+    save_student(student, folder)
     return folder
 
 
@@ -31,9 +31,9 @@ def test_a_student_becomes_a_bundle_that_predicts(
     out = tmp_path / "bundle"
     ended = liser("export", student, "--out", out, "--threshold", "0.0", "--json")
     assert ended.status == 0, ended.err
-    told = json.loads(ended.out)
-    assert told["bytes"] == (out / "model.onnx").stat().st_size
-    assert max(one["logits"] for one in told["differences"]) < told["tolerance"] == 1e-4
+    record = json.loads(ended.out)
+    assert record["bytes"] == (out / "model.onnx").stat().st_size
+    assert max(one["logits"] for one in record["differences"]) < record["tolerance"] == 1e-4
     assert read_bundle(out).threshold == 0.0
     assert "happy, sad" in (out / "README.md").read_text(encoding="utf-8")
     clip = tmp_path / "clip.wav"

@@ -1,4 +1,4 @@
-"""`liser finetune` and `liser evaluate`: a student made once, heard on other speakers."""
+"""`liser finetune` and `liser evaluate`: a student trained once, scored on other speakers."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ def student(liser, recordings: Path) -> Path:
 
 def test_evaluate_writes_record_page_and_predictions(liser, student: Path) -> None:
     ask = ("evaluate", student, "others", "--labels", "few.csv")
-    ended = liser(*ask, "--report", "page.html", "--predictions", "said.csv", "--json")
+    ended = liser(*ask, "--report", "page.html", "--predictions", "clips.csv", "--json")
     record = json.loads(ended.out)
     (row,) = record["rows"]
     assert 0 <= row["uar_low"] <= row["uar"] <= row["uar_high"] <= 1
@@ -30,11 +30,13 @@ def test_evaluate_writes_record_page_and_predictions(liser, student: Path) -> No
     assert record["clips"] == 8
     assert sum(map(sum, row["confusion"])) == 8
     assert "<html" in Path("page.html").read_text()
-    with Path("said.csv").open() as file:
-        said = list(csv.DictReader(file))
-    assert len(said) == 8
-    assert float(said[0]["p_angry"]) + float(said[0]["p_sad"]) == pytest.approx(1, abs=1e-3)
-    right = sum(clip["predicted"] == clip["label"] for clip in said) / 8
+    with Path("clips.csv").open() as file:
+        predictions = list(csv.DictReader(file))
+    assert len(predictions) == 8
+    assert float(predictions[0]["p_angry"]) + float(predictions[0]["p_sad"]) == pytest.approx(
+        1, abs=1e-3
+    )
+    right = sum(clip["predicted"] == clip["label"] for clip in predictions) / 8
     assert right == pytest.approx(row["wa"])
     people = liser(*ask)
     assert "UAR" in people.out
@@ -56,7 +58,7 @@ def test_without_labels_there_are_predictions_only(liser, student: Path) -> None
     record = json.loads(ended.out)
     assert record["rows"] == []
     assert len(record["predictions"]) == 8
-    assert "what it hears in 8 clips" in liser("evaluate", student, "others").out
+    assert "predictions of 8 clips" in liser("evaluate", student, "others").out
     assert liser("evaluate", student, "others", "--report", "page.html").status == 2
 
 
@@ -129,7 +131,7 @@ def test_the_bundled_model_is_evaluated_by_its_name(here: Path) -> None:
     assert made.bundle.folder == DEFAULT
 
 
-def test_what_can_not_be_spoilt_is_refused_before_listening(liser, student: Path) -> None:
+def test_what_cannot_be_degraded_is_refused_before_any_work(liser, student: Path) -> None:
     for arguments, words in (
         (["--labels", "few.csv", "--robustness", "gale"], "no degradation is called 'gale'"),
         (["--robustness", "all"], "is labelled: there is no score to lose"),

@@ -71,24 +71,24 @@ def microphones(monkeypatch: pytest.MonkeyPatch) -> Microphones:
 def test_a_file_plays_the_microphone(liser, tune: Path) -> None:
     ended = listen(liser, "--file", tune)
     assert ended.status == 0
-    assert "0:00.6 heard, 0:00.6 of it speech" in ended.out and "over all:" in ended.out
+    assert "0:00.6 of sound, 0:00.6 of it speech" in ended.out and "overall:" in ended.out
 
 
-def test_what_it_hears_is_what_predict_hears(liser, tune: Path) -> None:
-    heard = json.loads(listen(liser, "--file", tune, "--json").out)
-    said = json.loads(liser("predict", "--bundle", "model", "--all-sound", tune, "--json").out)
+def test_its_predictions_are_those_of_predict(liser, tune: Path) -> None:
+    live = json.loads(listen(liser, "--file", tune, "--json").out)
+    recorded = json.loads(liser("predict", "--bundle", "model", "--all-sound", tune, "--json").out)
     for name in ("label", "probabilities", "segments", "duration_s", "speech_s"):
-        assert heard[name] == said["recordings"][0][name]
+        assert live[name] == recorded["recordings"][0][name]
 
 
-def test_what_was_heard_is_told_when_time_is_up_or_the_microphone_gone(
+def test_predictions_are_printed_when_time_is_up_or_the_microphone_gone(
     liser, tune: Path, microphones: Microphones
 ) -> None:
     ended = listen(liser, "--seconds", 4.7)
     assert ended.status == 2 and "has given nothing" in ended.err and microphones.closed
-    assert "0:03.0 heard" in ended.out  # until it was unplugged
+    assert "0:03.0 of sound" in ended.out  # until it was unplugged
     ended = listen(liser, "--seconds", 2.95)
-    assert ended.status == 0 and "0:03.0 heard" in ended.out and ended.err == ""
+    assert ended.status == 0 and "0:03.0 of sound" in ended.out and ended.err == ""
     ended = listen(liser, "--seconds", 3, "--json")
     assert json.loads(ended.out)["duration_s"] == 3.0
     assert listen(liser, "--seconds", 1, "--device", "Desk").status == 0
@@ -103,7 +103,7 @@ def test_another_device_is_refused_and_those_there_are_named(
     assert "--device may be 3 Desk mic" in ended.err
 
 
-def test_a_missing_package_and_a_missing_library_are_told_apart(
+def test_a_missing_package_and_a_missing_library_are_different_errors(
     liser, tune: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
@@ -126,17 +126,17 @@ def test_ctrl_c_ends_it_with_a_summary(
 
     monkeypatch.setattr("liser.runtime.microphone._until_gone", until_ctrl_c)
     ended = listen(liser)
-    assert ended.status == 0 and "0:02.0 heard" in ended.out and microphones.closed
+    assert ended.status == 0 and "0:02.0 of sound" in ended.out and microphones.closed
 
 
-def test_segments_are_told_as_they_are_finished(liser, here: Path, bands: Bundle, talk) -> None:
+def test_segments_are_printed_as_they_are_finished(liser, here: Path, bands: Bundle, talk) -> None:
     sound = talk((0.2, 1.5), (1.5, 2.0))
     with wave.open("talk.wav", "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         file.writeframes(np.round(sound * 32767).astype("<i2").tobytes())
     ended = liser("listen", "--bundle", bands.folder, "--all-sound", "--file", "talk.wav")
-    told, summary = ended.out.splitlines()[:2]
-    assert told.startswith("0:00.0 0:02.2 ") and summary.startswith("0:05.2 heard")
+    segment, summary = ended.out.splitlines()[:2]
+    assert segment.startswith("0:00.0 0:02.2 ") and summary.startswith("0:05.2 of sound")
 
 
 def test_a_muted_microphone_is_pointed_out(liser, tune: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_muted_microphone_is_pointed_out(liser, tune: Path) -> None:
     assert ended.status == 0 and "muted" in ended.out
 
 
-def test_a_terminal_shows_bars_while_it_listens(
+def test_a_terminal_shows_bars_during_the_stream(
     liser, tune: Path, microphones: Microphones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = Console(force_terminal=True, width=60, file=(shown := _Shown()))

@@ -1,4 +1,4 @@
-"""`liser predict` tells of files, folders and pipes, and names what it had to leave out."""
+"""`liser predict` takes files, folders and pipes, and names what it skips."""
 
 import csv
 import io
@@ -49,7 +49,7 @@ def test_folders_are_searched_at_every_level(liser, voices: Path) -> None:
     assert max(high) < min(low)
 
 
-def test_bad_files_are_counted_and_named_and_the_rest_is_heard(liser, voices: Path) -> None:
+def test_bad_files_are_counted_and_named_and_the_rest_is_predicted(liser, voices: Path) -> None:
     (voices / "notes.wav").write_text("my notes\n" * 50)
     ended = predict(liser, voices, "missing.mp4")
     assert ended.status == 0
@@ -58,7 +58,7 @@ def test_bad_files_are_counted_and_named_and_the_rest_is_heard(liser, voices: Pa
     assert "not media" in out and "missing file" in out
 
 
-def test_where_nothing_could_be_heard_the_status_says_so(liser, voices: Path) -> None:
+def test_the_status_is_2_if_nothing_could_be_predicted(liser, voices: Path) -> None:
     (voices / "empty").mkdir()
     (voices / "notes.wav").write_text("my notes\n" * 50)
     ended = predict(liser, voices / "notes.wav", voices / "empty", "--json", "--csv", "t.csv")
@@ -72,27 +72,27 @@ def test_where_nothing_could_be_heard_the_status_says_so(liser, voices: Path) ->
     ("stop", "cause", "status"),
     [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)],
 )
-def test_a_stop_leaves_what_was_heard_and_names_the_rest(
+def test_a_stop_leaves_the_predictions_and_names_the_rest(
     liser, voices: Path, monkeypatch: pytest.MonkeyPatch, stop: int, cause: str, status: int
 ) -> None:
-    hear, left = Recognizer.predict, iter(range(2))
+    predict_one, left = Recognizer.predict, iter(range(2))
 
     def until_ctrl_c(self: Recognizer, source: str) -> Prediction:
         if next(left, None) is None:
             signal.raise_signal(stop)
-        return hear(self, source)
+        return predict_one(self, source)
 
     monkeypatch.setattr(Recognizer, "predict", until_ctrl_c)
-    ended = predict(liser, voices, "--json", "--csv", "heard.csv")
+    ended = predict(liser, voices, "--json", "--csv", "emotions.csv")
     record = json.loads(ended.out)
-    assert ended.status == status and Path("heard.csv").exists()
-    assert f"stopped by {cause}: 2 of 24 recordings were listened to" in ended.err
+    assert ended.status == status and Path("emotions.csv").exists()
+    assert f"stopped by {cause}: 2 of 24 recordings have an answer" in ended.err
     assert len(record["recordings"]) == 2
     assert [s["reason"] for s in record["skipped"]] == ["stopped"] * 22
     assert record["skipped"][0]["detail"] == f"{cause} came first"
 
 
-def test_standard_input_is_heard(liser, voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_predicted(liser, voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = (voices / "speaker0" / "sad-0.wav").read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     piped = json.loads(predict(liser, "-", "--json").out)["recordings"][0]
@@ -113,24 +113,24 @@ def test_standard_input_that_is_closed_is_named(
 def test_notes_stand_in_tables_json_and_csv(liser, voices: Path) -> None:
     clip = voices / "speaker0" / "sad-0.wav"
     clip.write_bytes(clip.read_bytes() * 2)
-    shown = " ".join(predict(liser, clip, "--csv", "heard.csv").out.split())
+    shown = " ".join(predict(liser, clip, "--csv", "emotions.csv").out.split())
     assert "sad-0.wav: " in shown and "bytes lie behind the end" in shown
     (note,) = json.loads(predict(liser, clip, "--json").out)["recordings"][0]["notes"]
-    with Path("heard.csv").open(newline="") as file:
+    with Path("emotions.csv").open(newline="") as file:
         assert [row["notes"] for row in csv.DictReader(file)] == [note, ""]
 
 
 def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path, bands: Bundle) -> None:
-    """The first one already counts, and what comes later is heard against it, as `SpeakerAdapter` says."""
+    """Each recording adapts to the ones before it, as `SpeakerAdapter` does."""
     clips = [voices / "speaker0" / f"{word}-0.wav" for word in ("sad", "happy", "angry")]
     plain, used = (
         json.loads(predict(liser, *clips, *more, "--json").out) for more in ((), ("--one-speaker",))
     )
     assert used["one_speaker"] and not plain["one_speaker"]
     voice = SpeakerAdapter(bands.mean_log_posterior)
-    for own, heard in zip(plain["recordings"], used["recordings"], strict=True):
+    for own, found in zip(plain["recordings"], used["recordings"], strict=True):
         expected = np.exp(voice.update(np.log(list(own["probabilities"].values()))))
-        assert list(heard["probabilities"].values()) == pytest.approx(expected, abs=1e-4)
+        assert list(found["probabilities"].values()) == pytest.approx(expected, abs=1e-4)
 
 
 def test_silence_is_no_speech_unless_all_sound_is_asked_for(liser, voices: Path) -> None:
@@ -145,8 +145,8 @@ def test_silence_is_no_speech_unless_all_sound_is_asked_for(liser, voices: Path)
 
 
 def test_a_csv_file_holds_recordings_and_segments(liser, voices: Path) -> None:
-    assert predict(liser, voices, "--csv", "new/heard.csv").status == 0
-    with Path("new/heard.csv").open(newline="") as file:
+    assert predict(liser, voices, "--csv", "new/emotions.csv").status == 0
+    with Path("new/emotions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 48 and {row["part"] for row in rows} == {"0", "1"}
     assert sum(float(rows[0][f"p_{label}"]) for label in ("neutral", "happy", "sad")) == (
@@ -161,7 +161,7 @@ def test_a_timeline_is_drawn(liser, voices: Path) -> None:
     assert [file.name for file in Path("new").iterdir()] == ["timeline.png"]
 
 
-def test_a_plot_that_cannot_be_made_is_refused_before_listening(
+def test_a_plot_that_cannot_be_made_is_refused_before_any_work(
     liser, voices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = predict(liser, voices, "--plot", "timeline.png")
@@ -178,7 +178,7 @@ def test_a_bundle_that_is_none_is_refused(liser, voices: Path) -> None:
     assert ended.status == 2 and "not a bundle" in ended.err
 
 
-def test_files_are_heard_once_and_what_is_left_out_is_named(liser, voices: Path) -> None:
+def test_files_are_predicted_once_and_what_is_left_out_is_named(liser, voices: Path) -> None:
     wav = voices / "speaker0" / "sad-0.wav"
     (voices / "speaker0" / "rec").write_bytes(wav.read_bytes())
     (voices / "speaker0" / "notes.txt").write_text("said in anger")
@@ -188,9 +188,9 @@ def test_files_are_heard_once_and_what_is_left_out_is_named(liser, voices: Path)
     odd.write_bytes(wav.read_bytes())
     names = [voices, wav, os.path.relpath(wav), f"./{os.path.relpath(wav)}"]
     record = json.loads(predict(liser, *names, "--json").out)
-    heard = [r["file"] for r in record["recordings"]]
-    assert len(heard) == 24 + 2 and str(voices / "speaker0" / "rec") in heard
-    assert str(voices / r"caf\xe9.wav") in heard
+    found = [r["file"] for r in record["recordings"]]
+    assert len(found) == 24 + 2 and str(voices / "speaker0" / "rec") in found
+    assert str(voices / r"caf\xe9.wav") in found
     assert [s["reason"] for s in record["skipped"]] == ["named pipe"]
     assert sorted({s["reason"] for s in record["left_out"]}) == ["not media", "same file"]
     out = " ".join(predict(liser, *names).out.split())
@@ -200,12 +200,12 @@ def test_files_are_heard_once_and_what_is_left_out_is_named(liser, voices: Path)
 def test_one_file_s_unforeseen_error_costs_that_file(
     liser, voices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hear = Recognizer.predict
+    predict_one = Recognizer.predict
 
     def broken(self: Recognizer, source: str) -> Prediction:
         if source.endswith("sad-0.wav"):
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "in its tags")
-        return hear(self, source)
+        return predict_one(self, source)
 
     monkeypatch.setattr(Recognizer, "predict", broken)
     record = json.loads(predict(liser, voices, "--json").out)

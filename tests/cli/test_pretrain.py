@@ -32,7 +32,7 @@ def ask(recordings: Path, whisper: Path) -> tuple[object, ...]:
     return ("pretrain", recordings, "--encoder", whisper, *QUICK)
 
 
-def test_a_trunk_and_then_a_student(liser, ask: tuple[object, ...], recordings: Path) -> None:
+def test_a_backbone_and_then_a_student(liser, ask: tuple[object, ...], recordings: Path) -> None:
     (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
     first = liser(*ask, "--out", "backbone", "--json")
     record = json.loads(first.out)
@@ -51,11 +51,11 @@ def test_a_trunk_and_then_a_student(liser, ask: tuple[object, ...], recordings: 
     Path("few.toml").write_text("[training]\nupdates = 2\nbatch_size = 4\nupdates_a_round = 2\n")
     ended = liser("distill", recordings, "--backbone", "backbone", *labelled, "--out", "student")
     assert ended.status == 0, ended.err
-    kept = json.loads(Path("student/student.json").read_text())
-    assert kept["student"] == "heir", "the backbone's student is the default"
+    made = json.loads(Path("student/student.json").read_text())
+    assert made["student"] == "heir", "the backbone's student is the default"
     backbone = json.loads(Path("backbone/backbone.json").read_text())
-    assert kept["frontend"] == backbone["frontend"]
-    assert kept["provenance"]["backbone"]["encoder"] == "tiny-whisper"
+    assert made["frontend"] == backbone["frontend"]
+    assert made["provenance"]["backbone"]["encoder"] == "tiny-whisper"
 
     ask_plain = ("distill", recordings, "--student", "heir", *labelled)
     assert liser(*ask_plain, "--out", "plain").status == 0
@@ -69,35 +69,29 @@ def test_people_read_what_was_inherited(liser, ask: tuple[object, ...], recordin
     (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
     ended = liser(*ask, "--out", "backbone")
     assert ended.status == 0, ended.err
-    for words in ("tiny-whisper", "24 clips of recordings", "kept in", "backbone", "broken"):
+    for words in ("tiny-whisper", "24 clips of recordings", "saved to", "backbone", "broken"):
         assert words in ended.out
 
 
 def test_every_stage_is_counted(
     liser, ask: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[int, int | None, str]] = []
-
-    @contextmanager
-    def watched(_: str, __: int | None) -> Iterator[Any]:
-        yield lambda done, of, now: told.append((done, of, now))
-
-    monkeypatch.setattr("liser.cli.options.progress", watched)
-    assert liser(*ask, "--out", "backbone").status == 0
-    stages = [("hearing the clips", 24), ("tiny-whisper listens", 24)]
-    for stage, total in stages:
-        assert [t[:2] for t in told if t[2] == stage] == [(i + 1, total) for i in range(total)]
-    assert [t[:2] for t in told[48:]] == [(1, 1)]
-    assert "of tiny-whisper explained" in told[48][2]
+    monkeypatch.setattr("liser.text.progress.LINE_EVERY_S", 0)
+    ended = liser(*ask, "--out", "backbone")
+    assert ended.status == 0
+    for stage in ("extracting features", "frames of tiny-whisper"):
+        for done in range(25):
+            assert f"{stage}: {done} of 24" in ended.err
+    assert "of tiny-whisper explained: 1 of 1" in ended.err
 
 
-def test_several_corpora_may_be_heard(liser, ask: tuple[object, ...], recordings: Path) -> None:
+def test_several_corpora_may_be_used(liser, ask: tuple[object, ...], recordings: Path) -> None:
     verb, *rest = ask
     record = json.loads(liser(verb, recordings / "speaker1", *rest, "--out", "t", "--json").out)
     assert sum(record["clips"].values()) == 28
 
 
-def test_a_finished_trunk_is_not_overwritten(liser, ask: tuple[object, ...]) -> None:
+def test_a_finished_backbone_is_not_overwritten(liser, ask: tuple[object, ...]) -> None:
     assert liser(*ask, "--out", "backbone").status == 0
     before = Path("backbone/backbone.safetensors").stat().st_mtime_ns
     ended = liser(*ask, "--out", "backbone")
@@ -112,16 +106,18 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
     monkeypatch.setattr("liser.pretraining.train.ROUND", 2)
     assert liser(*ask, "--out", "unbroken").status == 0
 
-    @contextmanager
-    def stops(_: str, __: int | None) -> Iterator[Any]:
-        def update(done: int, total: int | None, now: str) -> None:
-            if "inheriting" in now:
-                raise KeyboardInterrupt
+    class Stops:
+        def advance(self) -> None: ...
 
-        yield update
+        def update(self, done: int, total: int | None, what: str) -> None:
+            raise KeyboardInterrupt  # the training is the only task that is updated
+
+    @contextmanager
+    def stops() -> Iterator[Any]:
+        yield lambda what, total: Stops()
 
     with monkeypatch.context() as patch:
-        patch.setattr("liser.cli.options.progress", stops)
+        patch.setattr("liser.text.progress.show_progress", stops)
         assert liser(*ask, "--out", "broken").status == 130
     assert [f.name for f in Path("broken").iterdir()] == ["checkpoint.pt"]
     other = liser(*ask, "--seed", 1, "--out", "broken")
@@ -151,18 +147,18 @@ def test_ctrl_c_ends_with_130_and_a_checkpoint(recordings: Path, whisper: Path) 
     while not Path("made/checkpoint.pt").exists() and time.monotonic() < patience:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert b"Traceback" not in said
-    assert b"give the same command again" in said
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert b"Traceback" not in text
+    assert b"give the same command again" in text
     assert Path("made/checkpoint.pt").exists()
 
 
-def test_what_cannot_be_done_is_said_first(
+def test_what_cannot_be_done_is_refused_first(
     liser, ask: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, recordings: Path
 ) -> None:
     def never(*_: object) -> None:
-        raise AssertionError("heard")
+        raise AssertionError("it worked")
 
     monkeypatch.setattr("liser.students.features.extract_features", never)
     Path("wrong.toml").write_text("epochs = 3\n")
@@ -178,7 +174,7 @@ def test_what_cannot_be_done_is_said_first(
         assert words in ended.err
 
 
-def test_distill_refuses_a_trunk_of_another_kind(
+def test_distill_refuses_a_backbone_of_another_kind(
     liser, ask: tuple[object, ...], recordings: Path
 ) -> None:
     assert liser(*ask, "--out", "backbone").status == 0

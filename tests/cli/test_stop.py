@@ -20,7 +20,7 @@ def test_each_ends_in_a_sentence_and_a_status(
     liser, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr("liser.cli.options.open_corpus", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr("liser.cli.corpora.open_corpus", lambda *_: signal.raise_signal(number))
     ended = liser(*TEACH)
     assert ended.status == status
     cause = "Ctrl-C" if number == signal.SIGINT else number.name
@@ -42,7 +42,7 @@ def test_nohup_is_respected(liser, monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         raise MemoryError
 
-    monkeypatch.setattr("liser.cli.options.open_corpus", hang_up)
+    monkeypatch.setattr("liser.cli.corpora.open_corpus", hang_up)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert "out of memory" in liser(*TEACH).err
@@ -54,7 +54,7 @@ WORKS = """
 import os, sys, time
 from functools import partial
 from pathlib import Path
-from liser.cli import options
+from liser.cli import corpora
 from liser.cli.app import main
 from liser.workers import run_in_processes
 
@@ -62,7 +62,7 @@ def wait(number):
     Path(f"{number}.pid").write_text(str(os.getpid()))
     time.sleep(120)
 
-options.open_corpus = lambda *_: list(run_in_processes((partial(wait, i) for i in range(2)), 2))
+corpora.open_corpus = lambda *_: list(run_in_processes((partial(wait, i) for i in range(2)), 2))
 main()
 """
 
@@ -79,16 +79,16 @@ def test_workers_end_with_a_stopped_command(
         assert time.monotonic() < began + 60, "the workers never began"
         time.sleep(0.05)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == status, said
-    assert f"stopped by {number.name}" in said and "Traceback" not in said
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == status, text
+    assert f"stopped by {number.name}" in text and "Traceback" not in text
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
 
 
 @pytest.mark.parametrize("where", ["typer.main.get_group", "liser.cli.app._Verbs.parse_args"])
-def test_a_signal_before_the_verb_begins_is_said_too(
+def test_a_signal_before_the_verb_begins_is_reported_too(
     liser, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     monkeypatch.setattr(where, lambda *_, **__: signal.raise_signal(signal.SIGTERM))

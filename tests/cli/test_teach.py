@@ -31,13 +31,13 @@ def test_people_get_a_table(liser, recordings: Path) -> None:
     assert "not in table" in out
 
 
-def test_several_faces_are_noted_and_a_second_run_still_says_so(liser, here: Path) -> None:
+def test_several_faces_are_noted_and_a_second_run_still_prints_them(liser, here: Path) -> None:
     portrait = pytest.importorskip("skimage.data").astronaut()[:240, 100:400]
     pair = np.zeros((240, 480, 3), np.uint8)
     pair[60:180, 15:165], pair[:, 180:] = portrait[::2, ::2], portrait
     film(here / "films" / "pair.mp4", pair)
     film(here / "films" / "alone.mp4", portrait)
-    ask = ("teach", "films", "--face-teacher", "hog", "--detector", "lbp")
+    ask = ("teach", "films", "--face-teacher", "hog:detector=lbp")
     first, second = (json.loads(liser(*ask, "--json").out)["teachers"][0] for _ in range(2))
     note = "2 faces: the right one was taken"
     assert first["notes"] == [{"note": note, "clips": 1, "example": "pair"}] == second["notes"]
@@ -61,7 +61,7 @@ def film(path: Path, image: np.ndarray) -> None:
 def test_both_teachers_and_an_option_for_one(liser, recordings: Path) -> None:
     ended = liser(
         *("teach", recordings, "--speech-teacher", "opensmile:GeMAPSv01b"),
-        *("--face-teacher", "teacher.csv", "--table-where", "b=0", "--json"),
+        *("--face-teacher", "teacher.csv:b=0", "--json"),
     )
     speech, face = json.loads(ended.out)["teachers"]
     assert (speech["modality"], speech["clips"]) == ("speech", 24)
@@ -74,10 +74,10 @@ def test_bad_input_is_the_users(liser, recordings: Path, here: Path) -> None:
     for arguments, words in (
         (["nowhere", "--speech-teacher", "opensmile"], "check the path"),
         (["empty", "--speech-teacher", "opensmile"], "holds no media file"),
-        (["recordings"], "nobody is to teach"),
+        (["recordings"], "there is no teacher"),
         (["recordings", "--speech-teacher", "foo"], "openai/whisper-base"),
-        (["recordings", "--speech-teacher", "opensmile", "--layers", "2,x"], "--layers '2,x'"),
-        (["recordings", "--speech-teacher", "opensmile", "--layers", "2"], "none such is asked"),
+        (["recordings", "--speech-teacher", "a/b:layers=2,x"], "'layers=2,x' can't be read"),
+        (["recordings", "--speech-teacher", "opensmile:layers=2"], "its options: none"),
         (["recordings", "--speech-teacher", "opensmile", "--store", "few.csv"], "is a file"),
         (["recordings", "--kind", "iemocap", "--speech-teacher", "opensmile"], "iemocap"),
         (["recordings", "--face-teacher", "few.csv"], "few.csv"),
@@ -89,10 +89,10 @@ def test_bad_input_is_the_users(liser, recordings: Path, here: Path) -> None:
 
 
 def test_a_store_of_another_version_is_refused(liser, recordings: Path) -> None:
-    ask = ("teach", recordings, "--speech-teacher", "opensmile", "--store", "kept")
+    ask = ("teach", recordings, "--speech-teacher", "opensmile", "--store", "outputs")
     assert liser(*ask).status == 0
     name = OpenSmileSpeech().name
-    shard = next(Path("kept").glob(f"{name}-*/*.sqlite"))
+    shard = next(Path("outputs").glob(f"{name}-*/*.sqlite"))
     with sqlite3.connect(shard) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()

@@ -22,7 +22,7 @@ from liser.labels import RAVDESS
 RUN = [p for p in PAGES if name(p).startswith(("README", "docs/tutorials", "docs/how-to"))]
 OFFLINE = {
     "openai/whisper-base": "opensmile",
-    "trpakov/vit-face-expression": "hog --detector lbp",
+    "trpakov/vit-face-expression": "hog:detector=lbp",
     "--budget 5": "--budget 2",
     "liser distill": "liser distill --updates 2 --student tiny",
     'Path("student"))': 'Path("student"), Distillation.read({"training": {"updates": 2}}))',

@@ -1,4 +1,4 @@
-"""Heads learn from labelled clips alone, fuse what complements, and are as sure as they may be."""
+"""Heads learn from labelled clips alone, are fused where they complement, and are calibrated."""
 
 import warnings
 from dataclasses import replace
@@ -26,19 +26,19 @@ def truth_of(n: int = 240) -> Ints:
     return np.arange(n) % CLASSES
 
 
-def seen(truth: Ints, codes: Floats, noise: float, seed: int) -> TeacherFeatures:
-    """A view whose features are its class's code and noise."""
+def encoded(truth: Ints, codes: Floats, noise: float, seed: int) -> TeacherFeatures:
+    """Features: the class's code plus noise."""
     rng = np.random.default_rng(seed)
     features = codes[truth] + rng.normal(0, noise, (len(truth), codes.shape[1]))
     return TeacherFeatures(features, np.ones(len(truth), np.bool_))
 
 
 def good(truth: Ints, noise: float = 0.5, seed: int = 0) -> TeacherFeatures:
-    return seen(truth, np.eye(CLASSES, 6) * 2, noise, seed)
+    return encoded(truth, np.eye(CLASSES, 6) * 2, noise, seed)
 
 
 def few(truth: Ints, a_class: int, upto: int | None = None) -> Ints:
-    """Labels of the first so many clips of each class; -1 for the rest."""
+    """Labels of the first `a_class` clips of each class; -1 for the rest."""
     labels = np.full(len(truth), -1)
     for c in range(CLASSES):
         rows = np.flatnonzero(truth[:upto] == c)[:a_class]
@@ -50,12 +50,12 @@ def everyone(truth: Ints) -> NDArray[np.bool_]:
     return np.ones(len(truth), np.bool_)
 
 
-def score(said: Floats, truth: Ints) -> float:
-    return float(uar(confusion(truth, said.argmax(1), CLASSES)))
+def score(result: Floats, truth: Ints) -> float:
+    return float(uar(confusion(truth, result.argmax(1), CLASSES)))
 
 
 def table(truth: Ints, speakers: list[str | None], offset: float = 0.0, seed: int = 0) -> Targets:
-    """Targets whose embeddings also tell who speaks, by an offset and a scale of each speaker."""
+    """Targets whose embeddings also depend on the speaker, by an offset and a scale."""
     rng = np.random.default_rng(seed)
     order = sorted({str(s) for s in speakers})
     bias = rng.normal(0, 1, (len(order), 12)) * offset
@@ -74,34 +74,36 @@ def test_posteriors_add_to_one_whatever_the_labels(seed: int, a_class: int) -> N
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, CLASSES, 60)
     truth[:CLASSES] = range(CLASSES)
-    view = good(truth, 3.0, seed)
+    teacher = good(truth, 3.0, seed)
     noisy = rng.permutation(few(truth, a_class))  # labels that are mostly wrong
-    said = posteriors([view, good(truth, 5.0, seed + 1)], noisy, CLASSES, everyone(truth), HEADS)
-    assert said.shape == (60, CLASSES)
-    assert (said >= 0).all()
-    np.testing.assert_allclose(said.sum(1), 1)
+    result = posteriors(
+        [teacher, good(truth, 5.0, seed + 1)], noisy, CLASSES, everyone(truth), HEADS
+    )
+    assert result.shape == (60, CLASSES)
+    assert (result >= 0).all()
+    np.testing.assert_allclose(result.sum(1), 1)
 
 
 def test_few_labels_are_enough_for_an_easy_problem() -> None:
     truth = truth_of()
-    said = posteriors([good(truth)], few(truth, 3), CLASSES, everyone(truth), HEADS)
-    assert score(said, truth) > 0.95
+    result = posteriors([good(truth)], few(truth, 3), CLASSES, everyone(truth), HEADS)
+    assert score(result, truth) > 0.95
 
 
 def test_unlabelled_clips_help() -> None:
     truth, gains = truth_of(400), []
     for seed in range(5):
-        view, labels = good(truth, 0.9, seed), few(truth, 3)
-        alone = posteriors([view], labels, CLASSES, everyone(truth), PLAIN)
-        helped = posteriors([view], labels, CLASSES, everyone(truth), HEADS)
+        teacher, labels = good(truth, 0.9, seed), few(truth, 3)
+        alone = posteriors([teacher], labels, CLASSES, everyone(truth), PLAIN)
+        helped = posteriors([teacher], labels, CLASSES, everyone(truth), HEADS)
         gains.append(score(helped, truth) - score(alone, truth))
     assert np.mean(gains) > 0.02
 
 
-def test_two_views_tell_what_neither_tells_alone() -> None:
+def test_two_teachers_separate_what_neither_separates_alone() -> None:
     truth = truth_of()
     halves = [np.array([[1.0, 0]] * 2 + [[0, 1.0]] * 2), np.array([[1.0, 0], [0, 1.0]] * 2)]
-    pair = [seen(truth, 2 * codes, 0.5, i) for i, codes in enumerate(halves)]
+    pair = [encoded(truth, 2 * codes, 0.5, i) for i, codes in enumerate(halves)]
     labels, fit = few(truth, 6), everyone(truth)
     alone = [score(posteriors([v], labels, CLASSES, fit, HEADS), truth) for v in pair]
     both = score(posteriors(pair, labels, CLASSES, fit, HEADS), truth)
@@ -109,38 +111,38 @@ def test_two_views_tell_what_neither_tells_alone() -> None:
     assert both > 0.9
 
 
-def test_a_view_of_noise_does_little_harm() -> None:
+def test_a_teacher_of_noise_does_little_harm() -> None:
     truth = truth_of()
     labels, fit = few(truth, 6), everyone(truth)
-    clear, blind = good(truth), seen(truth, np.zeros((CLASSES, 6)), 1.0, 5)
+    clear, blind = good(truth), encoded(truth, np.zeros((CLASSES, 6)), 1.0, 5)
     alone = score(posteriors([clear], labels, CLASSES, fit, HEADS), truth)
     both = score(posteriors([clear, blind], labels, CLASSES, fit, HEADS), truth)
     assert both > alone - 0.05
 
 
-def test_heads_that_are_too_sure_are_softened() -> None:
-    """With as many dimensions as labels a head is sure of what it can't know."""
+def test_overconfident_heads_are_softened() -> None:
+    """With as many dimensions as labels, a head is overconfident."""
     truth = truth_of(600)
     codes = np.zeros((CLASSES, 40))
     codes[:, :CLASSES] = np.eye(CLASSES)
-    view = seen(truth, codes, 1.2, 3)
+    teacher = encoded(truth, codes, 1.2, 3)
     labels = few(truth, 14)
     raw = Heads(components=40, shrinkage=0.01, self_training_rounds=0)
-    said = posteriors([view], labels, CLASSES, everyone(truth), raw)
+    result = posteriors([teacher], labels, CLASSES, everyone(truth), raw)
     rest = labels < 0
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     head = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.01)
-    head.fit(view.features[~rest], labels[~rest])
-    unchecked = head.predict_proba(view.features[rest])
+    head.fit(teacher.features[~rest], labels[~rest])
+    unchecked = head.predict_proba(teacher.features[rest])
     assert ece(unchecked, truth[rest]) > 0.25
-    assert ece(said[rest], truth[rest]) < 0.5 * ece(unchecked, truth[rest])
-    assert said[rest].max(1).mean() < unchecked.max(1).mean() - 0.1
+    assert ece(result[rest], truth[rest]) < 0.5 * ece(unchecked, truth[rest])
+    assert result[rest].max(1).mean() < unchecked.max(1).mean() - 0.1
 
 
 @given(st.integers(0, 99), st.floats(0.0, 1.0))
 @settings(max_examples=25, deadline=None)
-def test_aligned_clips_have_each_class_as_often_as_due(seed: int, share: float) -> None:
+def test_aligned_posteriors_have_the_class_frequencies_due(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.normal(0, 2, (80, CLASSES))
     scores -= np.log(np.exp(scores).sum(1, keepdims=True))
@@ -157,25 +159,25 @@ def test_aligned_clips_have_each_class_as_often_as_due(seed: int, share: float) 
 
 
 def test_alignment_gives_nothing_to_a_class_without_labels() -> None:
-    """What self-training has learnt of it, which is that it is rare, stays."""
+    """Its frequency after self-training stays: it is rare."""
     truth = truth_of(200) % (CLASSES - 1)
-    view, labels = good(truth, 1.6, 0), few(truth, 5)
+    teacher, labels = good(truth, 1.6, 0), few(truth, 5)
     unaligned, by_half, to_the_letter = (
-        np.exp(_fused([view], labels, CLASSES, everyone(truth), heads))[:, -1].mean()
+        np.exp(_fused([teacher], labels, CLASSES, everyone(truth), heads))[:, -1].mean()
         for heads in (Heads(distribution_alignment=share) for share in (0.0, 0.5, 1.0))
     )
     assert unaligned < by_half < 1.2 * unaligned
     assert unaligned < to_the_letter < 1.2 * unaligned
 
 
-def test_alignment_helps_heads_that_say_one_class_too_often() -> None:
-    """Few labels near each other give a head a bias, which all clips together show."""
+def test_alignment_helps_heads_that_predict_one_class_too_often() -> None:
+    """Few, similar labels bias a head; the mean over all clips shows the bias."""
     truth = truth_of(400)
     gains = []
     for seed in range(12):
-        view, labels = good(truth, 1.6, seed), few(truth, 3)
+        teacher, labels = good(truth, 1.6, seed), few(truth, 3)
         plain, aligned = (
-            score(posteriors([view], labels, CLASSES, everyone(truth), heads), truth)
+            score(posteriors([teacher], labels, CLASSES, everyone(truth), heads), truth)
             for heads in (HEADS, HEADS.model_copy(update={"distribution_alignment": 0.5}))
         )
         gains.append(aligned - plain)
@@ -184,7 +186,7 @@ def test_alignment_helps_heads_that_say_one_class_too_often() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_test_clips_change_nobody_elses_posterior(share: float) -> None:
+def test_test_clips_change_no_other_posterior(share: float) -> None:
     heads = HEADS.model_copy(update={"distribution_alignment": share})
     truth = truth_of()
     fit = np.arange(len(truth)) < 160
@@ -199,11 +201,11 @@ def test_test_clips_change_nobody_elses_posterior(share: float) -> None:
     np.testing.assert_array_equal(after[:160], before[:160])
     np.testing.assert_allclose(after[160:], before[order], atol=1e-12)
     wild = [replace(v, features=np.where(fit[:, None], v.features, 1e3)) for v in pair]
-    said = posteriors(wild, labels, CLASSES, fit, heads)
-    np.testing.assert_array_equal(said[:160], before[:160])
+    result = posteriors(wild, labels, CLASSES, fit, heads)
+    np.testing.assert_array_equal(result[:160], before[:160])
 
 
-def test_views_are_fitted_without_test_speakers() -> None:
+def test_projections_are_fitted_without_test_speakers() -> None:
     truth = truth_of(120)
     speakers: list[str | None] = [f"s{i // 20}" for i in range(120)]
     fit = np.arange(120) < 80
@@ -219,28 +221,28 @@ def test_views_are_fitted_without_test_speakers() -> None:
             assert before.features.shape == after.features.shape
 
 
-def test_a_clip_that_one_view_lacks_is_told_by_the_other() -> None:
+def test_a_clip_that_one_teacher_lacks_is_predicted_by_the_other() -> None:
     truth = truth_of()
     face = good(truth)
     gaps = np.arange(len(truth)) % 3 == 0
     holes = TeacherFeatures(np.where(gaps[:, None], 0.0, good(truth, 0.5, 1).features), ~gaps)
     labels, fit = few(truth, 6), everyone(truth)
-    said = posteriors([face, holes], labels, CLASSES, fit, HEADS)
-    assert score(said[gaps], truth[gaps]) > 0.9
+    result = posteriors([face, holes], labels, CLASSES, fit, HEADS)
+    assert score(result[gaps], truth[gaps]) > 0.9
     garbage = replace(holes, features=np.where(gaps[:, None], 1e6, holes.features))
-    np.testing.assert_array_equal(posteriors([face, garbage], labels, CLASSES, fit, HEADS), said)
+    np.testing.assert_array_equal(posteriors([face, garbage], labels, CLASSES, fit, HEADS), result)
 
 
-def test_a_clip_that_no_view_holds_gets_the_prior() -> None:
+def test_a_clip_without_features_gets_the_prior() -> None:
     truth = truth_of()
     gaps = np.arange(len(truth)) >= 200
     pair = [TeacherFeatures(good(truth, 0.5, i).features, ~gaps) for i in range(2)]
     labels = few(truth, 4, upto=200)
     labels[np.flatnonzero(truth[:200] == 0)[:24]] = 0
-    said = posteriors(pair, labels, CLASSES, everyone(truth), PLAIN)[gaps]
-    np.testing.assert_array_equal(said, np.tile(said[:1], (40, 1)))
-    assert said[0, 0] > 1.5 * said[0, 1:].max(), "the class with most labels is the likeliest"
-    np.testing.assert_allclose(said[0, 1:], said[0, 1], rtol=1e-6)
+    result = posteriors(pair, labels, CLASSES, everyone(truth), PLAIN)[gaps]
+    np.testing.assert_array_equal(result, np.tile(result[:1], (40, 1)))
+    assert result[0, 0] > 1.5 * result[0, 1:].max(), "the class with most labels is the likeliest"
+    np.testing.assert_allclose(result[0, 1:], result[0, 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("labels", [np.full(40, -1), np.where(np.arange(40) < 9, 2, -1)])
@@ -250,15 +252,15 @@ def test_no_class_or_one_class_is_an_error(labels: Ints) -> None:
         posteriors([good(truth)], labels, CLASSES, everyone(truth), HEADS)
 
 
-def test_classes_without_a_label_are_never_said() -> None:
+def test_classes_without_a_label_are_never_predicted() -> None:
     truth = truth_of()
     labels = few(truth, 6)
     labels[labels == 1] = -1
-    said = posteriors([good(truth)], labels, CLASSES, everyone(truth), HEADS)
-    assert np.isfinite(said).all()
-    assert said[:, 1].max() < 0.05
+    result = posteriors([good(truth)], labels, CLASSES, everyone(truth), HEADS)
+    assert np.isfinite(result).all()
+    assert result[:, 1].max() < 0.05
     others = truth != 1
-    assert (said[others].argmax(1) == truth[others]).mean() > 0.95
+    assert (result[others].argmax(1) == truth[others]).mean() > 0.95
 
 
 @pytest.mark.parametrize("a_class", [1, 2])
@@ -266,32 +268,32 @@ def test_one_or_two_labels_a_class_are_no_traceback(a_class: int) -> None:
     truth = truth_of()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        said = posteriors([good(truth)], few(truth, a_class), CLASSES, everyone(truth), HEADS)
-    np.testing.assert_allclose(said.sum(1), 1)
+        result = posteriors([good(truth)], few(truth, a_class), CLASSES, everyone(truth), HEADS)
+    np.testing.assert_allclose(result.sum(1), 1)
 
 
-def test_a_head_that_cannot_be_fitted_says_the_prior_and_no_more() -> None:
-    """One label a class has no spread to fit a head to: no class may be made up."""
+def test_a_head_that_cannot_be_fitted_gives_the_prior() -> None:
+    """One label a class has no spread to fit a head to."""
     truth = truth_of()
-    said = posteriors([good(truth)], few(truth, 1), CLASSES, everyone(truth), HEADS)
-    np.testing.assert_allclose(said, 0.25, atol=1e-6)
+    result = posteriors([good(truth)], few(truth, 1), CLASSES, everyone(truth), HEADS)
+    np.testing.assert_allclose(result, 0.25, atol=1e-6)
 
 
 def test_a_lone_label_of_a_class_does_not_switch_calibration_off() -> None:
-    """Small budgets of uneven classes have such a class as a rule."""
+    """Small budgets of uneven classes usually have such a class."""
     truth = truth_of(600)
     codes = np.zeros((CLASSES, 40))
     codes[:, :CLASSES] = np.eye(CLASSES)
-    view = seen(truth, codes, 1.2, 3)
+    teacher = encoded(truth, codes, 1.2, 3)
     labels = few(truth, 14)
     labels[np.flatnonzero(labels == 3)[1:]] = -1
     raw = Heads(components=40, shrinkage=0.01, self_training_rounds=0)
-    said = posteriors([view], labels, CLASSES, everyone(truth), raw)
+    result = posteriors([teacher], labels, CLASSES, everyone(truth), raw)
     rest = (labels < 0) & (truth != 3)
-    assert said[rest].max(1).mean() < (said[rest].argmax(1) == truth[rest]).mean() + 0.2
+    assert result[rest].max(1).mean() < (result[rest].argmax(1) == truth[rest]).mean() + 0.2
 
 
-def test_wrong_labels_make_heads_less_sure() -> None:
+def test_wrong_labels_make_heads_less_confident() -> None:
     truth, fit = truth_of(), everyone(truth_of())
     rng = np.random.default_rng(0)
     labels = few(truth, 20)
@@ -380,7 +382,7 @@ def test_a_teacher_with_hardly_a_clip_to_fit_on_is_named(left: int) -> None:
         teacher_features([targets], speakers, everyone(truth), HEADS)
 
 
-def test_speakers_of_one_clip_each_have_nothing_left_to_tell() -> None:
+def test_speakers_of_one_clip_each_are_an_error() -> None:
     truth = truth_of(40)
     speakers: list[str | None] = [f"s{i}" for i in range(40)]
     with pytest.raises(InputError, match=r"speaker_normalisation = false"):
@@ -393,14 +395,14 @@ def test_speakers_of_one_clip_each_have_nothing_left_to_tell() -> None:
     )
 
 
-def test_labelled_clips_that_are_all_alike_teach_a_head_nothing() -> None:
+def test_identical_labelled_clips_leave_a_head_unfitted() -> None:
     truth = truth_of()
     labels = few(truth, 3)
     alike = TeacherFeatures(
         np.where(labels[:, None] >= 0, 1.0, good(truth).features), everyone(truth)
     )
-    said = posteriors([alike], labels, CLASSES, everyone(truth), HEADS)
-    np.testing.assert_allclose(said, 0.25, atol=1e-6)
+    result = posteriors([alike], labels, CLASSES, everyone(truth), HEADS)
+    np.testing.assert_allclose(result, 0.25, atol=1e-6)
     both = posteriors([alike, good(truth)], labels, CLASSES, everyone(truth), HEADS)
     assert score(both, truth) > 0.9
 
@@ -411,19 +413,19 @@ def test_the_prior_is_counted_once_however_many_heads() -> None:
     from liser.targets.fusion import _product
 
     truth = np.repeat(np.arange(CLASSES), (60, 20, 10, 10))
-    view = good(truth, 1.5)
-    head = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.4).fit(view.features, truth)
-    alone = head.predict_log_proba(view.features)
+    teacher = good(truth, 1.5)
+    head = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.4).fit(teacher.features, truth)
+    alone = head.predict_log_proba(teacher.features)
     prior = np.log(np.array([61, 21, 11, 11]) / 104)
-    one = _product([view], truth, everyone(truth), CLASSES, 0.4, [1.0])
+    one = _product([teacher], truth, everyone(truth), CLASSES, 0.4, [1.0])
     np.testing.assert_allclose(np.exp(one), np.exp(alone), atol=1e-9)
-    two = _product([view, view], truth, everyone(truth), CLASSES, 0.4, [1.0, 1.0])
+    two = _product([teacher, teacher], truth, everyone(truth), CLASSES, 0.4, [1.0, 1.0])
     expected = np.exp(2 * alone - prior)
     np.testing.assert_allclose(np.exp(two), expected / expected.sum(1, keepdims=True), atol=1e-9)
 
 
 def _apart(truth: Ints, first: NDArray[np.bool_]) -> tuple[TeacherFeatures, TeacherFeatures]:
-    """Two teachers, each of which looked at one corpus only."""
+    """Two teachers, each with features of one corpus only."""
     a, b = good(truth, 0.6, 1), good(truth, 0.6, 2)
     return (
         TeacherFeatures(np.where(first[:, None], a.features, 0), first),
@@ -431,68 +433,68 @@ def _apart(truth: Ints, first: NDArray[np.bool_]) -> tuple[TeacherFeatures, Teac
     )
 
 
-def test_teachers_of_one_corpus_each_say_what_they_would_say_alone() -> None:
+def test_teachers_of_one_corpus_each_give_what_they_give_alone() -> None:
     truth = truth_of(400)
     first = np.arange(400) < 120
     a, b = _apart(truth, first)
     labels = np.where(np.arange(400) % 5 < 2, truth, -1)
     both = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
-    for own, view in ((first, a), (~first, b)):
-        part = TeacherFeatures(view.features[own], own[own])
+    for own, teacher in ((first, a), (~first, b)):
+        part = TeacherFeatures(teacher.features[own], own[own])
         alone = posteriors([part], labels[own], CLASSES, own[own], HEADS)
         np.testing.assert_allclose(both[own], alone, atol=1e-9)
         assert score(both[own], truth[own]) > 0.85
 
 
-def test_a_class_that_one_corpus_lacks_is_left_to_the_other() -> None:
+def test_a_class_that_one_corpus_lacks_is_decided_by_the_other() -> None:
     truth = truth_of(400)
     first = np.arange(400) < 200
     truth[~first] = np.arange(200) % (CLASSES - 1)  # the second corpus has no clip of the last
     a, b = _apart(truth, first)
     labels = np.where(np.arange(400) % 5 < 2, truth, -1)
-    said = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
-    assert score(said[first], truth[first]) > 0.85
-    assert score(said[~first], truth[~first]) > 0.85
-    assert (said[first].argmax(1) == CLASSES - 1).mean() == pytest.approx(0.25, abs=0.05)
-    assert said[~first, CLASSES - 1].max() < 0.1
+    result = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
+    assert score(result[first], truth[first]) > 0.85
+    assert score(result[~first], truth[~first]) > 0.85
+    assert (result[first].argmax(1) == CLASSES - 1).mean() == pytest.approx(0.25, abs=0.05)
+    assert result[~first, CLASSES - 1].max() < 0.1
 
 
-def test_a_head_that_never_saw_a_class_does_not_veto_it() -> None:
-    """One teacher saw both corpora, another only the one without the class."""
+def test_a_head_without_labels_of_a_class_does_not_veto_it() -> None:
+    """One teacher has features of both corpora, the other only of the one without the class."""
     truth = truth_of(400)
     second = np.arange(400) >= 200
     truth[second] = np.arange(200) % (CLASSES - 1)
     wide, narrow = good(truth, 0.6, 1), good(truth, 0.6, 2)
     labels = np.where(np.arange(400) % 5 < 2, truth, -1)
     narrow = TeacherFeatures(narrow.features, second)
-    # clips of the unseen class that the second teacher looks at too, without a label
+    # unlabelled clips of that class of which the second teacher has features too
     extra = np.flatnonzero((truth == CLASSES - 1) & (labels < 0))[:20]
     narrow.valid[extra] = True
     alone = posteriors([wide], labels, CLASSES, everyone(truth), PLAIN)
-    said = posteriors([wide, narrow], labels, CLASSES, everyone(truth), PLAIN)
+    result = posteriors([wide, narrow], labels, CLASSES, everyone(truth), PLAIN)
     assert alone[extra, CLASSES - 1].mean() > 0.8
-    assert said[extra, CLASSES - 1].mean() > 0.2
+    assert result[extra, CLASSES - 1].mean() > 0.2
 
 
-def test_a_head_is_as_sure_as_on_the_clips_that_its_teacher_saw() -> None:
+def test_a_head_is_calibrated_on_the_clips_of_its_teacher() -> None:
     truth = truth_of(400)
     first = np.arange(400) < 120
     a, _ = _apart(truth, first)
     labels = np.where(np.arange(400) % 5 < 2, truth, -1)
-    said = posteriors([a], labels, CLASSES, everyone(truth), HEADS)
+    result = posteriors([a], labels, CLASSES, everyone(truth), HEADS)
     part = TeacherFeatures(a.features[first], first[first])
     alone = posteriors([part], labels[first], CLASSES, first[first], HEADS)
-    np.testing.assert_allclose(said[first], alone, atol=1e-9)
+    np.testing.assert_allclose(result[first], alone, atol=1e-9)
     prior = np.bincount(labels[labels >= 0], minlength=CLASSES) + 1.0
-    np.testing.assert_allclose(said[~first], np.tile(prior / prior.sum(), (280, 1)))
+    np.testing.assert_allclose(result[~first], np.tile(prior / prior.sum(), (280, 1)))
 
 
-def test_a_corpus_without_labels_gets_no_opinion() -> None:
+def test_a_corpus_without_labels_gets_the_prior() -> None:
     truth = truth_of(400)
     first = np.arange(400) < 200
     a, b = _apart(truth, first)
     labels = np.where(first & (np.arange(400) % 5 < 2), truth, -1)
-    labels[200] = truth[200]  # but for one clip, which tells nothing apart
-    said = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
-    assert score(said[first], truth[first]) > 0.85
-    assert said[~first].max() < 0.3
+    labels[200] = truth[200]  # but for one clip: no head can be fitted
+    result = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
+    assert score(result[first], truth[first]) > 0.85
+    assert result[~first].max() < 0.3

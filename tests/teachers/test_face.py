@@ -73,11 +73,11 @@ def test_the_reader_cuts_a_stretch_of_a_clip(clips):
         reader.read(Utterance("sound only"))
 
 
-def test_gradients_and_motion_tell_a_moving_mouth_from_a_still_one(clips):
+def test_gradients_and_motion_separate_a_moving_mouth_from_a_still_one(clips):
     teacher = HogFace(Bright())
-    said = {u.id: t for u, t in teacher.observe(list(clips.values()))}
-    assert isinstance(said["nobody"], Skip) and said["nobody"].reason == "no face"
-    talking, silent, half = said["talking"], said["silent"], said["half"]
+    targets = {u.id: t for u, t in teacher.observe(list(clips.values()))}
+    assert isinstance(targets["nobody"], Skip) and targets["nobody"].reason == "no face"
+    talking, silent, half = targets["talking"], targets["silent"], targets["half"]
     blocks = 7 * 7 * 4 * 8
     assert talking.embedding.shape == (2 * (blocks + 64),) and talking.embedding.dtype == np.float32
     assert talking.logits is None and teacher.labels is None

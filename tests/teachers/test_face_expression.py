@@ -1,4 +1,4 @@
-"""Expression nets get the pixels that their spec says, and a spec that doesn't fit is refused."""
+"""Expression nets get the pixels of their spec, and a spec that doesn't fit is refused."""
 
 import json
 
@@ -56,7 +56,7 @@ def crops(*colours):
     return np.stack([np.full((16, 16, 3), colour, np.uint8) for colour in colours])
 
 
-def test_pixels_arrive_as_the_spec_says(net):
+def test_pixels_arrive_as_in_the_spec(net):
     colour = crops((10, 20, 30))
     np.testing.assert_allclose(make(net).read_crops(colour)[0], [[10, 20, 30]], rtol=1e-5)
     bgr = make(net, colour_order="bgr", divide_by=10, mean=(1, 1, 2), std=(2, 1, 1))
@@ -123,7 +123,7 @@ def test_a_spec_is_found_beside_the_weights_or_by_name(net):
         (json.dumps({**SPEC, "labels": ["fear", "fearful"]}), "same emotion"),
     ],
 )
-def test_a_bad_spec_says_what_is_wrong(net, tmp_path, text, words):
+def test_a_bad_spec_is_explained(net, tmp_path, text, words):
     path = tmp_path / "spec.json"
     path.write_text(text)
     with pytest.raises(InputError, match=words):

@@ -21,7 +21,7 @@ def write(path, rows=ROWS, header=HEADER):
     return path
 
 
-def look(teacher, *utterances):
+def observe(teacher, *utterances):
     return {u.id: target for u, target in teacher.observe(list(utterances))}
 
 
@@ -29,7 +29,7 @@ def test_success_frames_count_by_their_confidence(tmp_path):
     write(tmp_path / "deep" / "a.csv")
     teacher = OpenFaceTeacher(tmp_path)
     assert teacher.units == ("AU01_r", "AU12_r", "AU12_c")
-    target = look(teacher, Utterance("a"))["a"]
+    target = observe(teacher, Utterance("a"))["a"]
     np.testing.assert_allclose(target.embedding, [1.25, 1.5, 0.75], rtol=1e-5)
     assert target.confidence == pytest.approx(0.4) and target.logits is None
 
@@ -37,36 +37,36 @@ def test_success_frames_count_by_their_confidence(tmp_path):
 def test_a_clip_is_found_by_any_of_its_names(tmp_path):
     for name in ("id", "alias", "film"):
         write(tmp_path / f"{name}.csv")
-    said = look(
+    targets = observe(
         OpenFaceTeacher(tmp_path),
         Utterance("id"),
         Utterance("x", aliases=("y", "alias")),
         Utterance("z", video=tmp_path / "film.mp4"),
         Utterance("nobody"),
     )
-    assert [type(t) is Skip for t in said.values()] == [False, False, False, True]
-    assert said["nobody"].reason == "no action units"
+    assert [type(t) is Skip for t in targets.values()] == [False, False, False, True]
+    assert targets["nobody"].reason == "no action units"
 
 
 def test_columns_without_spaces_are_the_same(tmp_path):
     write(tmp_path / "a.csv", header=HEADER.replace(" ", ""))
     write(tmp_path / "b.csv")
-    said = look(OpenFaceTeacher(tmp_path), Utterance("a"), Utterance("b"))
-    np.testing.assert_array_equal(said["a"].embedding, said["b"].embedding)
+    targets = observe(OpenFaceTeacher(tmp_path), Utterance("a"), Utterance("b"))
+    np.testing.assert_array_equal(targets["a"].embedding, targets["b"].embedding)
 
 
 def test_a_stretch_takes_its_own_frames(tmp_path):
     write(tmp_path / "a.csv")
     part = Utterance("a", start_s=0.02, end_s=0.06)
-    np.testing.assert_allclose(look(OpenFaceTeacher(tmp_path), part)["a"].embedding, [2, 0, 0])
+    np.testing.assert_allclose(observe(OpenFaceTeacher(tmp_path), part)["a"].embedding, [2, 0, 0])
 
 
 def test_of_several_faces_the_one_most_often_seen_counts(tmp_path):
     guest = [(3, 1, 0.08, 1.0, 1, 0.1, 5.0, 5.0, 1)]
     write(tmp_path / "a.csv", ROWS + guest)
     write(tmp_path / "b.csv")
-    said = look(OpenFaceTeacher(tmp_path), Utterance("a"), Utterance("b"))
-    np.testing.assert_array_equal(said["a"].embedding, said["b"].embedding)
+    targets = observe(OpenFaceTeacher(tmp_path), Utterance("a"), Utterance("b"))
+    np.testing.assert_array_equal(targets["a"].embedding, targets["b"].embedding)
 
 
 def test_several_faces_at_once_are_noted(tmp_path):
@@ -76,9 +76,9 @@ def test_several_faces_at_once_are_noted(tmp_path):
     later = [(frame, 1, time + 1, *rest) for frame, _, time, *rest in ROWS]
     write(tmp_path / "in-turn.csv", ROWS + later)
     names = ("pair", "alone", "in-turn")
-    said = look(OpenFaceTeacher(tmp_path), *map(Utterance, names))
+    targets = observe(OpenFaceTeacher(tmp_path), *map(Utterance, names))
     noted = ("2 faces: the one in most frames was taken",)
-    assert [said[name].notes for name in names] == [noted, (), ()]
+    assert [targets[name].notes for name in names] == [noted, (), ()]
 
 
 def test_what_cannot_be_used_is_a_skip(tmp_path):
@@ -87,8 +87,8 @@ def test_what_cannot_be_used_is_a_skip(tmp_path):
     write(tmp_path / "rowless.csv", [])
     (tmp_path / "torn.csv").write_text(f"{HEADER}\n1, 0, 0.0, 0.9, 1, 0.1, 1.0\n")
     names = ("good", "unseen", "rowless", "torn")
-    said = look(OpenFaceTeacher(tmp_path), *map(Utterance, names))
-    reasons = [getattr(said[name], "reason", None) for name in names]
+    targets = observe(OpenFaceTeacher(tmp_path), *map(Utterance, names))
+    reasons = [getattr(targets[name], "reason", None) for name in names]
     assert reasons == [None, "no face", "empty", "truncated"]
 
 
@@ -98,8 +98,8 @@ def test_what_openface_did_not_write_is_refused(tmp_path):
     with pytest.raises(NotFoundError, match="no CSV"):
         OpenFaceTeacher(tmp_path)
     (tmp_path / "a.csv").write_text("name,price\nx,1\n")
-    with pytest.raises(InputError, match="no CSV of OpenFace"):
-        look(OpenFaceTeacher(tmp_path), Utterance("a"))
+    with pytest.raises(InputError, match="not a CSV of OpenFace"):
+        observe(OpenFaceTeacher(tmp_path), Utterance("a"))
 
 
 def test_the_fingerprint_follows_the_files(tmp_path):
@@ -109,15 +109,15 @@ def test_the_fingerprint_follows_the_files(tmp_path):
     write(tmp_path / "b.csv")
     assert OpenFaceTeacher(tmp_path).fingerprint != before
     write(tmp_path / "sub" / "b.csv")
-    with pytest.raises(InputError, match="named alike"):
+    with pytest.raises(InputError, match="have the same name"):
         OpenFaceTeacher(tmp_path)
 
 
 def test_one_csv_is_of_one_video(tmp_path):
     write(tmp_path / "01.csv")
     videos = [Utterance(f"{who}/01", video=tmp_path / who / "01.mp4") for who in ("ann", "bob")]
-    said = look(OpenFaceTeacher(tmp_path), *videos)
-    assert {skip.reason for skip in said.values()} == {"ambiguous name"}
+    targets = observe(OpenFaceTeacher(tmp_path), *videos)
+    assert {skip.reason for skip in targets.values()} == {"ambiguous name"}
     parts = [Utterance(f"01@{n}", video=videos[0].video, start_s=n / 100, end_s=1) for n in (0, 2)]
-    said = look(OpenFaceTeacher(tmp_path), *parts)
-    assert not any(isinstance(target, Skip) for target in said.values())
+    targets = observe(OpenFaceTeacher(tmp_path), *parts)
+    assert not any(isinstance(target, Skip) for target in targets.values())

@@ -105,10 +105,10 @@ def test_paths_are_files_or_folders(folder, tmp_path):
 def test_the_verb_prints_a_table_for_people(folder, command):
     ended = command(folder, "--detector", "lbp")
     assert ended.exit_code == 0
-    said = " ".join(ended.output.split())
-    assert "4 of 6 clips have a face, in 20 of 20 frames; 1 with several faces" in said
-    assert "2: the right one" in said
-    assert "happy" in said and "no face" in said and "not media" in said
+    text = " ".join(ended.output.split())
+    assert "4 of 6 clips have a face, in 20 of 20 frames; 1 with several faces" in text
+    assert "2: the right one" in text
+    assert "happy" in text and "no face" in text and "not media" in text
 
 
 def test_the_verb_prints_json_for_machines(folder, command):
@@ -126,8 +126,7 @@ def test_a_real_clip_with_the_expression_net(shared, command):
     ended = command(
         shared / "data/ravdess/video/Actor_05/01-01-03-01-01-02-05.mp4",
         *("--detector", f"yunet:{models / 'yunet/yunet_n_640_640.onnx'}"),
-        *("--expression", models / "face-api-expression/model.onnx"),
-        *("--spec", "face-api", "--json"),
+        *("--expression", f"{models / 'face-api-expression/model.onnx'}:spec=face-api", "--json"),
     )
     [clip] = json.loads(ended.stdout)["clips"]
     assert clip["emotion"] == clip["intended"] == "happy"

@@ -227,7 +227,7 @@ def test_settings_that_make_no_sense_are_refused(models: dict[str, Path]) -> Non
         HuggingFaceSpeech(models["whisper"], device="abacus")
 
 
-def test_a_missing_model_says_how_to_put_it_in_place(
+def test_a_missing_model_s_error_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -280,7 +280,7 @@ def test_a_broken_model_folder_is_an_error_that_names_it(
 
 
 @pytest.mark.shared
-def test_the_real_whisper_tells_clips_apart(shared: Path) -> None:
+def test_the_real_whisper_separates_clips(shared: Path) -> None:
     files = sorted((shared / "data/ravdess/audio").glob("*/*.flac"))[:3]
     teacher = HuggingFaceSpeech(shared / "models/whisper-base-encoder", device="cpu")
     found = _embeddings(teacher, [Utterance(file.stem, audio=file) for file in files])

@@ -129,7 +129,7 @@ def test_two_rows_for_one_clip_are_refused(tmp_path: Path) -> None:
         ({"clip": ["a"], "x": ["high"]}, {}, "numeric columns"),
         ({"clip": ["a"], "x": ["high"]}, {"columns": ["x"]}, "numeric columns"),
         ({"clip": ["a"], "x": [1.0]}, {"columns": ["y"]}, "no column 'y'"),
-        ({"clip": ["a", "b"], "x": [[1.0], [1.0, 2.0]]}, {}, "lists of 1, 2 values"),
+        ({"clip": ["a", "b"], "x": [[1.0], [1.0, 2.0]]}, {}, "lists of several lengths: 1, 2"),
         ({"clip": ["a"], "x": [[1.0]], "y": [[1.0]]}, {}, "one list column"),
         ({"clip": ["a"], "sad": [-1.0]}, {"posteriors": True}, "negative"),
         ({"clip": ["a"], "sad": [1], "sadness": [1]}, {"posteriors": True}, "not one column"),
@@ -195,14 +195,14 @@ def test_a_row_teaches_one_clip_or_none(tmp_path: Path) -> None:
         for who in ("ann", "bob")
         for n in (1, 2)
     ]
-    told = {u.id: outcome for u, outcome in TableTeacher(path, "speech").observe(clips)}
-    assert {i: getattr(o, "reason", "") for i, o in told.items()} == {
+    outcomes = {u.id: outcome for u, outcome in TableTeacher(path, "speech").observe(clips)}
+    assert {i: getattr(o, "reason", "") for i, o in outcomes.items()} == {
         "ann/01": "ambiguous name",
         "ann/02": "ambiguous name",
         "bob/01": "ambiguous name",
         "bob/02": "",
     }
-    skip = told["ann/01"]
+    skip = outcomes["ann/01"]
     assert isinstance(skip, Skip) and "ann/01 or bob/01" in skip.detail
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import MofNCompleteColumn, Progress
 
 from liser.config import Protocol
 from liser.corpora.base import Corpus
@@ -28,8 +27,7 @@ from liser.pretraining.train import build_for_transfer, pretrain
 from liser.pretraining.whisper import Whisper
 from liser.students.backbone import is_complete, save_backbone
 from liser.students.features import LogMelFeatures
-from liser.text.escaping import markup
-from liser.text.terminal import Terminal
+from liser.text.progress import AddTask, show_progress
 from liser.workers import run_in_processes
 
 
@@ -78,28 +76,24 @@ class Backbones:
         beginning, protocol = self.beginning, self.protocol
         finer = protocol.pretraining.encoder_frontend(protocol.distillation.frontend)
         rows = [_rows(self.corpus, self.clips, self.folds[i]) for i in todo]
-        console = Terminal(stderr=True)
-        hidden = not console.is_terminal if progress is None else not progress
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-        with Progress(*columns, console=console, disable=hidden) as bar:
+        with show_progress(progress) as add_task:
 
             def watch(heard: Corpus) -> Callable[[], None]:
-                task = bar.add_task(markup(f"hearing {heard.name}"), total=len(heard.utterances))
-                return partial(bar.advance, task)
+                return add_task(f"log-mels of {heard.name}", len(heard.utterances)).advance
 
             corpora = [self.corpus, *beginning.also]
             whole, *others = segment_sources(corpora, finer, watch, self.clips)
             everyone = replace(whole, rows=np.unique(np.concatenate(rows)))
-            _listen(beginning, [everyone, *others], jobs, bar)
+            _listen(beginning, [everyone, *others], jobs, add_task)
             total = len(self.folders)
-            task = bar.add_task("backbones", total=total, completed=total - len(todo))
+            task = add_task("backbones", total, total - len(todo))
             making = []
             for i, own in zip(todo, rows, strict=True):
                 heard = [*_by_source(self.corpus, whole, own), *others]
                 making.append(partial(_make, beginning, heard, protocol, self.folders[i]))
             work: list[Callable[[], int | None]] = [*making, *beside[: -len(todo) % jobs]]
             for made in run_in_processes(work, jobs):
-                bar.advance(task, made or 0)
+                task.advance(made or 0)
 
 
 def backbones_of(
@@ -176,19 +170,17 @@ def _by_source(
 
 
 def _listen(
-    beginning: BackboneSource, heard: Sequence[SegmentSource], jobs: int, bar: Progress
+    beginning: BackboneSource, heard: Sequence[SegmentSource], jobs: int, add_task: AddTask
 ) -> None:
     """Let the encoder listen to all clips once, before processes that share them need them."""
     encoder, frames = Whisper(beginning.model), FrameStore(beginning.frames)
     sound = [one for source in heard for one in segments_of(source)]
     missing = [one for one in sound if not frames.contains(encoder, *one.sound)]
-    task = bar.add_task(
-        markup(f"{encoder.name} listens"), total=len(sound), completed=len(sound) - len(missing)
-    )
+    task = add_task(f"frames of {encoder.name}", len(sound), len(sound) - len(missing))
     portions = [missing[i : i + PORTION] for i in range(0, len(missing), PORTION)]
     work = (partial(_listen_to, beginning, portion) for portion in portions)
     for count in run_in_processes(work, jobs):
-        bar.advance(task, count)
+        task.advance(count)
 
 
 def _listen_to(beginning: BackboneSource, sound: Sequence[Segment]) -> int:

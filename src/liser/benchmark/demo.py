@@ -16,7 +16,7 @@ from liser.folders import DEMO
 from liser.media.detectors import DETECTORS
 from liser.report.write import write_results
 from liser.targets.store import TargetStore
-from liser.targets.targets import teach
+from liser.targets.teach import teach
 from liser.teachers.face import HogFace
 from liser.teachers.opensmile import OpenSmileSpeech
 

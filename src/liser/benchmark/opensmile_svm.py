@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -24,8 +23,9 @@ from liser.errors import InputError, MissingExtraError
 from liser.metrics import confusion, uar
 from liser.posteriors import softmax
 from liser.targets.store import TargetStore
-from liser.targets.targets import Targets, teach
-from liser.text.terminal import Terminal
+from liser.targets.targets import Targets
+from liser.targets.teach import teach
+from liser.text.progress import show_progress
 from liser.workers import run_in_processes
 
 SYSTEM = "opensmile_svm"
@@ -94,15 +94,13 @@ def opensmile_svm(
     decision values: positive, of sum 1 and in the machine's order, but *not* probabilities. A
     clip without functionals gets the shares of the labelled clips.
     """
-    console = Terminal(stderr=True)
-    hidden = not console.is_terminal if progress is None else not progress
     work = (partial(_fold, *_given(bench, heard, fold)) for fold in bench.folds)
     parts = []
-    with Progress(console=console, disable=hidden) as bar:
-        task = bar.add_task(SYSTEM, total=len(bench.folds))
+    with show_progress(progress) as add_task:
+        task = add_task("openSMILE + SVM, folds", len(bench.folds))
         for part in run_in_processes(work, jobs, in_order=True):
             parts.append(part)
-            bar.advance(task)
+            task.advance()
     pooled = np.concatenate(parts, axis=2)  # (budgets, draws, clips, classes)
     return {(SYSTEM, budget): pooled[b] for b, budget in enumerate(bench.protocol.budgets)}
 

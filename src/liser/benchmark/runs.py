@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress
 
 from liser import storage
 from liser.benchmark.environment import plain
@@ -33,7 +32,7 @@ from liser.students.features import LogMelFeatures
 from liser.targets.fusion import FeaturesByModality, features_by_modality
 from liser.targets.targets import Targets
 from liser.teachers.base import Modality
-from liser.text.terminal import Terminal
+from liser.text.progress import show_progress
 from liser.workers import run_in_processes
 
 RUN_VERSION = 9
@@ -180,12 +179,10 @@ def train_runs(
 ) -> float:
     """Train what isn't there yet; return the seconds of training that all cells took together."""
     missing = _missing(work)
-    console = Terminal(stderr=True)
-    hidden = not console.is_terminal if progress is None else not progress
-    with Progress(console=console, disable=hidden) as bar:
-        task = bar.add_task("students", total=len(work), completed=len(work) - len(missing))
+    with show_progress(progress) as add_task:
+        task = add_task("students", len(work), len(work) - len(missing))
         for _ in run_in_processes((partial(_train_run, *one) for one in missing), jobs):
-            bar.advance(task)
+            task.advance()
     return sum(float(load_run(bench, cell)["seconds"]) for bench, cell in work)
 
 

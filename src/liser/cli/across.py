@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Encoder, Jobs, Json, Store, settings_from
+from liser.cli.options import Encoder, Jobs, Json, Store
 
 if TYPE_CHECKING:
     from liser.benchmark.backbones import BackboneSource
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("across")(across)
+    app.command("across")(across_command)
 
 
-def across(
+def across_command(
     context: typer.Context,
     recipe: Annotated[
         Path, typer.Argument(metavar="RECIPE.toml", help="Corpora, teachers and settings.")
@@ -56,7 +56,7 @@ def across(
     """
     from liser.benchmark.cross_corpus import check_corpora
     from liser.cli.check_outputs import Output, check_outputs
-    from liser.cli.options import check_student
+    from liser.cli.settings import check_student, settings_from
     from liser.config import CrossCorpusRecipe
     from liser.folders import STUDENT
 
@@ -97,8 +97,9 @@ def _test(
 ) -> None:
     from liser.benchmark import cross_corpus as stage
     from liser.cli.command import command_line
-    from liser.cli.options import relative, show
+    from liser.cli.corpora import relative
     from liser.cli.output import console, print_json
+    from liser.cli.tables import show
     from liser.report.cross_corpus import headline, report, table
     from liser.report.write import write_results
 
@@ -129,13 +130,14 @@ def _make(
     as_json: bool,
 ) -> None:
     from liser.benchmark import cross_corpus as stage
-    from liser.cli.options import facts, show, training
     from liser.cli.output import print_json
+    from liser.cli.progress import training_progress
+    from liser.cli.tables import facts_table, show
 
     backbone = None
     if beginning is not None:
         backbone = stage.backbone_of_all(sources, runs, settings, beginning, jobs)
-    with training("distilling") as watch:
+    with training_progress("distilling") as watch:
         made = stage.distill_all(sources, out, settings, backbone=backbone, progress=watch)
     record: dict[str, Any] = {
         "student": str(out),
@@ -154,7 +156,7 @@ def _make(
         return
     held, uar = record["valid_speakers"], record["valid_uar"]
     show(
-        facts(
+        facts_table(
             {
                 "learnt from": f"{record['clips']} clips of {record['speakers']} speakers of "
                 f"{', '.join(record['corpora'])}, {record['labelled']} of them labelled",
@@ -183,11 +185,9 @@ def corpus_of(one: SourceSettings) -> Corpus:
 def source_of(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
     """Ask a corpus's teachers."""
     from liser.benchmark.cross_corpus import Source
-    from liser.cli.options import ask_teachers
-    from liser.teachers.registry import TeacherOptions
+    from liser.cli.teachers import ask_teachers
 
-    options = TeacherOptions(one.layers, one.detector, one.face_spec, one.table_where)
-    asked = ask_teachers(corpus, store, one.speech_teacher, one.face_teacher, options)
+    asked = ask_teachers(corpus, store, one.speech_teacher, one.face_teacher)
     return Source(corpus, tuple(asked))
 
 

@@ -1,4 +1,4 @@
-"""The `liser` command: collects the verbs, and turns errors into messages and exit statuses."""
+"""The `liser` command: its verbs, and how errors become messages and exit statuses."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ from liser.errors import LiserError, MissingExtraError
 from liser.text.escaping import markup, visible
 from liser.text.terminal import accept_any_encoding
 
-_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_USER_CAN_FIX = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow", "onnx"), "train"),
@@ -40,22 +40,29 @@ _EXTRAS = {
     **dict.fromkeys(("cv2", "skimage"), "video"),
     **dict.fromkeys(("transformers", "huggingface_hub", "opensmile", "pooch"), "teachers"),
 }
-"""Packages that a verb may miss, and the extra that installs each."""
+"""Packages of extras, and the extra that installs each."""
 
+PANELS = {
+    "Use a model": (predict, listen),
+    "Make a student": (teach, pretrain, distill, finetune, compress, export),
+    "Measure": (evaluate, benchmark, across, demo),
+    "Look at data": (corpus, faces),
+}
+"""The verbs, by their panel in the help."""
 
-_GO_ON = ("teach", "pretrain", "distill", "finetune", "compress", "benchmark", "across", "demo")
-"""Verbs that keep what was done and go on with it."""
+_RESUMABLE = ("teach", "pretrain", "distill", "finetune", "compress", "benchmark", "across", "demo")
+"""Verbs that resume a stopped run."""
 
 
 class _Verbs(TyperGroup):
-    """Says how to go on where a verb was stopped, and shows what was given as it can be."""
+    """Says how to resume a stopped verb, and shows arguments without control characters."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if isinstance(said := getattr(error, "message", None), str):  # click's
-                error.message = visible(said, keep_lines=True)  # type: ignore[attr-defined]
+            if isinstance(message := getattr(error, "message", None), str):  # click's
+                error.message = visible(message, keep_lines=True)  # type: ignore[attr-defined]
             raise
         except KeyboardInterrupt as error:
             raise typer.Exit(_stopped(error, ctx.invoked_subcommand)) from None
@@ -68,10 +75,10 @@ class _Verbs(TyperGroup):
 
 
 def _stopped(error: KeyboardInterrupt, verb: str | None = None) -> int:
-    """Say what stopped a command, and return the exit status."""
+    """Print what stopped a command, and return the exit status."""
     cause, status = stopped_by(error)
-    kept = "; what was done is kept: give the same command again to go on"
-    console.print(f"stopped by {cause}" + kept * (verb in _GO_ON))
+    advice = "; finished work is saved: give the same command again to resume"
+    console.print(f"stopped by {cause}" + advice * (verb in _RESUMABLE))
     return status
 
 
@@ -82,13 +89,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out.",
 )
-for verb in (
-    *(predict, listen, corpus, faces, teach, pretrain, distill, finetune),
-    *(evaluate, compress, export, benchmark, across, demo),
-):
-    verb.register(app)
-for command in app.registered_commands:
-    command.cls = Verb
+for panel, verbs in PANELS.items():
+    for verb in verbs:
+        verb.register(app)
+        app.registered_commands[-1].rich_help_panel = panel
+        app.registered_commands[-1].cls = Verb
 
 
 @app.callback(invoke_without_command=True)
@@ -99,9 +104,9 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> None:
-    """Run the command line; every foreseen error ends in a sentence, not in a traceback.
+    """Run the command line; every expected error ends in a message, not in a traceback.
 
-    Exit statuses: 2 where the user can mend it, 1 where the fault is ours or the machine's, 130
+    Exit statuses: 2 for errors that the user can fix, 1 for faults of ours or of the machine, 130
     after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     accept_any_encoding()
@@ -124,18 +129,18 @@ def _run() -> None:
         sys.exit(_stopped(error))
     except MemoryError:
         _end("out of memory; try a smaller corpus, student or batch size, or fewer --jobs", 1)
-    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+    except BrokenPipeError:  # the reader of our output is gone, as after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in _MENDABLE:
+        if error.errno not in _USER_CAN_FIX:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _end(f"{where}{error.strerror}; make room or choose another place, then go on", 1)
+        _end(f"{where}{error.strerror}; make room or choose another path, and run it again", 1)
 
 
 def _end(message: str, status: int) -> None:
-    # lines but the first are indented: none can pass for another message
+    # further lines are indented: none can pass for another message
     lines = "\n    ".join(map(markup, message.splitlines()))
     console.print(f"[bold red]error:[/] {lines}", highlight=False)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Probabilities as bars of text, for the verbs that listen."""
+"""Probabilities as bars of text, for `liser predict` and `liser listen`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bar(probability: float, width: int = WIDTH) -> str:
 
 
 def bars(probabilities: Mapping[str, float], best: int | None = None) -> Text:
-    """Draw a bar for each label, or for the `best` likeliest, the likeliest first."""
+    """Draw a bar for each label, or for the `best` likeliest ones, the likeliest first."""
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])[:best]
     width = max((len(visible(label)) for label in probabilities), default=0)
     text = Text(no_wrap=True)
@@ -39,11 +39,11 @@ def bars(probabilities: Mapping[str, float], best: int | None = None) -> Text:
     return text
 
 
-def heard(answer: Prediction | Segment) -> str:
-    """Name what was answered, as markup."""
-    if answer.label is None:
+def label_markup(prediction: Prediction | Segment) -> str:
+    """Return the predicted label as markup."""
+    if prediction.label is None:
         return "[dim]no speech[/]"
-    return f"[bold]{markup(answer.label)}[/]"
+    return f"[bold]{markup(prediction.label)}[/]"
 
 
 def clock(seconds: float) -> str:

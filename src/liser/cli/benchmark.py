@@ -1,31 +1,29 @@
-"""`liser benchmark`: the protocol on a corpus, as a record and a page."""
+"""`liser benchmark`: compare systems on a corpus; writes a record and a page."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liser.cli.options import (
-    Detector,
     Encoder,
-    FaceSpec,
     FaceTeacher,
     Jobs,
     Json,
     Labels,
-    Layers,
     SettingsFile,
     SpeechTeacher,
     Store,
     StudentSize,
-    TableWhere,
     Updates,
 )
 from liser.errors import InputError
 
 if TYPE_CHECKING:
+    from liser.benchmark.backbones import BackboneSource
     from liser.config import Protocol
     from liser.corpora.base import Corpus
 
@@ -36,10 +34,10 @@ STANDARDS: dict[str, dict[str, Any]] = {"cremad": {"folds": 5, "valid_speakers":
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("benchmark")(benchmark)
+    app.command("benchmark")(benchmark_command)
 
 
-def benchmark(
+def benchmark_command(
     context: typer.Context,
     corpus: Annotated[str, typer.Argument(help="Kind of the corpus: {corpora}.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="The corpus's folder, or a manifest.")],
@@ -51,14 +49,16 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="CORPUS:DIR",
-            help="A further corpus to listen to, without its labels, when inheriting.",
+            help="With --encoder: another corpus to pretrain the backbone on, without its labels. "
+            "May be given again.",
         ),
     ] = None,
     store: Store = Path("targets"),
     runs: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Keeps every trained student's predictions. [runs/benchmark-CORPUS]"
+            metavar="DIR",
+            help="Folder of every trained student's predictions. [runs/benchmark-CORPUS]",
         ),
     ] = None,
     out: Annotated[
@@ -71,48 +71,37 @@ def benchmark(
     budgets: Annotated[
         str | None, typer.Option(metavar="0.1,1", help="Shares of the labels.")
     ] = None,
-    draws: Annotated[int | None, typer.Option(help="Draws of labels, and seeds.")] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Number of random draws of labels, each with its own seed.")
+    ] = None,
     speakers_per_fold: Annotated[
-        int | None, typer.Option(help="Speakers tested in a fold; 4 if --folds isn't given.")
+        int | None, typer.Option(help="Test speakers of a fold. [4, without --folds]")
     ] = None,
     folds: Annotated[int | None, typer.Option(help="Number of folds. [cremad: 5]")] = None,
     student: StudentSize = None,
     updates: Updates = None,
-    layers: Layers = None,
-    detector: Detector = None,
-    face_spec: FaceSpec = None,
-    table_where: TableWhere = None,
     jobs: Jobs = 2,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
     settings: SettingsFile = None,
     as_json: Json = False,
 ) -> None:
-    """Compare students with and without teachers, by folds of whole speakers and label budgets.
+    """Compare students with and without teachers, on folds of whole speakers, by label budget.
 
-    A run that was stopped goes on where it was.
+    A stopped run resumes when the command is given again.
 
     Example: `liser benchmark ravdess --data ravdess/ --speech-teacher openai/whisper-base
     --face-teacher openface_aus.parquet --report page.html`
     """
     from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.command import command_line
-    from liser.cli.options import (
-        ask_teachers,
-        check_student,
-        numbers,
-        open_corpus,
-        relative,
-        settings_from,
-        show,
-        teacher_options,
-    )
-    from liser.cli.output import console, print_json
-    from liser.config import Protocol
+    from liser.cli.corpora import open_corpus
+    from liser.cli.settings import numbers
+    from liser.cli.teachers import ask_teachers
 
     if not speech_teacher or not face_teacher:
         raise InputError("a benchmark compares teachers: give --speech-teacher and --face-teacher")
     if also and encoder is None:
-        raise InputError("--also names corpora to inherit with: give --encoder as well")
+        raise InputError("--also names corpora to pretrain on: give --encoder as well")
     flags = {
         "budgets": numbers(budgets, "--budgets", float),
         "draws": draws,
@@ -123,12 +112,7 @@ def benchmark(
         "distillation.training.updates": updates,
         "supervised.updates": updates,
     }
-    protocol = _ablated(
-        settings_from(Protocol, settings, flags, _standard(corpus, flags, settings))
-    )
-    for name in (protocol.distillation.student, protocol.supervised_student):
-        if name is not None:
-            check_student(name)
+    protocol = _protocol(corpus, flags, settings)
     record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
     check_outputs(
         context,
@@ -136,38 +120,54 @@ def benchmark(
         Output("--report", report, (".html", ".htm")),
     )
     loaded = open_corpus(data, corpus, labels)
-    folder = runs or Path("runs") / f"benchmark-{corpus}"
-    options = teacher_options(layers, detector, face_spec, table_where)
-    targets = ask_teachers(loaded, store, speech_teacher, face_teacher, options)
+    targets = ask_teachers(loaded, store, speech_teacher, face_teacher)
 
-    from liser.benchmark import protocol as stage
     from liser.benchmark.opensmile_svm import functionals
-    from liser.report.benchmark import headline, notes, table
-    from liser.report.write import write_results
+    from liser.benchmark.protocol import benchmark
     from liser.targets.store import TargetStore
 
-    command = command_line(context)
-    heard = functionals(loaded, TargetStore(store), protocol)
-    beginning = None
-    if encoder is not None:
-        from liser.benchmark.backbones import BackboneSource
-
-        beginning = BackboneSource(encoder, store, tuple(_other(one) for one in also or ()))
-    results = stage.benchmark(
+    results = benchmark(
         loaded,
         targets,
-        folder,
+        runs or Path("runs") / f"benchmark-{corpus}",
         protocol,
-        heard,
-        beginning=beginning,
+        functionals(loaded, TargetStore(store), protocol),
+        beginning=None if encoder is None else _backbone_source(encoder, store, also or ()),
         jobs=jobs,
-        command=command,
+        command=command_line(context),
     )
+    _write(results, data, record_file, report, as_json)
+
+
+def _protocol(corpus: str, flags: dict[str, Any], settings: Path | None) -> Protocol:
+    """Return the protocol of the flags, the settings file and the corpus; check its students."""
+    from liser.cli.settings import check_student, settings_from
+    from liser.config import Protocol
+
+    protocol = _ablated(
+        settings_from(Protocol, settings, flags, _standard(corpus, flags, settings))
+    )
+    for name in (protocol.distillation.student, protocol.supervised_student):
+        if name is not None:
+            check_student(name)
+    return protocol
+
+
+def _write(
+    results: dict[str, Any], data: Path, record: Path, page: Path | None, as_json: bool
+) -> None:
+    """Write the record and the page, and print the results."""
+    from liser.cli.corpora import relative
+    from liser.cli.output import console, print_json
+    from liser.cli.tables import show
+    from liser.report.benchmark import headline, notes, report, table
+    from liser.report.write import write_results
+
     for skip in results["skipped"]:
         skip["detail"] = relative(skip["detail"], data)
     for left_out in results["left_out"]:
         left_out["why"] = relative(left_out["why"], data)
-    write_results(results, record_file, report)
+    write_results(results, record, page, report)
     if as_json:
         print_json(results)
         return
@@ -175,12 +175,18 @@ def benchmark(
     console.print(headline(results), highlight=False, markup=False)
     for note in notes(results):
         console.print(note, highlight=False, markup=False)
-    pages = f"   Report: {report}" if report else ""
-    console.print(f"Record: {record_file}{pages}", highlight=False, markup=False)
+    pages = f"   Report: {page}" if page else ""
+    console.print(f"Record: {record}{pages}", highlight=False, markup=False)
 
 
-def _other(text: str) -> Corpus:
-    """Read ``cremad:DIR``, a corpus that is only listened to."""
+def _backbone_source(encoder: str, store: Path, also: Sequence[str]) -> BackboneSource:
+    from liser.benchmark.backbones import BackboneSource
+
+    return BackboneSource(encoder, store, tuple(map(_unlabelled, also)))
+
+
+def _unlabelled(text: str) -> Corpus:
+    """Open ``cremad:DIR``, a corpus of which no label is used."""
     from liser.corpora.registry import load_corpus
 
     kind, _, folder = text.partition(":")
@@ -190,18 +196,18 @@ def _other(text: str) -> Corpus:
 
 
 def _standard(corpus: str, flags: dict[str, Any], settings: Path | None) -> dict[str, Any]:
-    """Return the protocol by which a corpus is tested where nothing else is asked for."""
+    """Return the corpus's protocol where it differs from the defaults."""
     from liser.config import read_toml
 
     standard = STANDARDS.get(corpus, {})
-    said = set(read_toml(settings)) if settings else set()
-    if "speakers_per_fold" in said | {name for name, value in flags.items() if value is not None}:
+    given = set(read_toml(settings)) if settings else set()
+    if "speakers_per_fold" in given | {name for name, value in flags.items() if value is not None}:
         standard = {name: value for name, value in standard.items() if name != "folds"}
     return standard
 
 
 def _ablated(protocol: Protocol) -> Protocol:
-    """Let one teacher alone teach only where both do: at a budget of the protocol, near 10 %."""
+    """Keep ablations to budgets of the protocol: the ones asked for, or the one nearest 10 %."""
     common = tuple(b for b in protocol.ablation_budgets if b in protocol.budgets)
     if protocol.ablation_budgets and not common:
         common = (min(protocol.budgets, key=lambda b: abs(b - 0.1)),)

@@ -1,8 +1,9 @@
-"""What a verb is to write is checked before it does any work."""
+"""Checks of the files that a verb will write, before it does any work."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,19 +18,20 @@ if TYPE_CHECKING:
 
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _HEAD_BYTES = 4096
+_MOST_MARKS = 30  # colons and the like in a value that are looked at
 
 
 class Output(NamedTuple):
-    """A file that a flag names, None where it isn't given, and the suffixes that it may have."""
+    """A file that a flag names, None where the flag isn't given, and its allowed suffixes."""
 
     flag: str
     path: Path | None
     suffixes: Sequence[str]
-    stdout: bool = False  # whether it may go there
+    stdout: bool = False  # whether it may be standard output
 
 
 def goes_to_stdout(path: Path | None) -> bool:
-    """Tell whether an output is standard output: ``-`` or one of its names as a device."""
+    """Return whether an output is standard output: ``-``, or a device file of it."""
     return path is not None and str(path) in STDOUT
 
 
@@ -38,10 +40,14 @@ def check_outputs(
 ) -> None:
     """Refuse outputs that would destroy something, or can't be written.
 
-    An output has one of its suffixes, or none; a device or a pipe may be called anything. It is
-    none of the files that the other parameters name (or `also_read`), also by another path or
-    link, no table that a corpus in a folder among them is read from, no folder and nothing that
-    is write-protected. A file without a suffix that is there already must be text.
+    These are refused:
+
+    - a suffix that isn't one of the output's; no suffix is fine, and so is any name of a device or
+      a pipe
+    - a file that another parameter names, or `also_read`, also by another path or link
+    - a table that a corpus is read from, in a folder that a parameter names
+    - a folder, and a write-protected file
+    - an existing file without a suffix that isn't text
 
     Raises:
         InputError: with the flag, its value, and what to do.
@@ -68,7 +74,7 @@ def check_outputs(
         else:
             continue
         if (other := taken.setdefault(_identity(path), flag)) != flag:
-            raise InputError(f"{what} is the file of {other}, too: give each its own")
+            raise InputError(f"{what} is also the file of {other}: give each its own")
 
 
 def _check_stdout(what: str, flag: str | None, context: typer.Context) -> None:
@@ -79,16 +85,26 @@ def _check_stdout(what: str, flag: str | None, context: typer.Context) -> None:
 
 
 def _named(context: typer.Context, flags: set[str]) -> Iterator[Path]:
-    """Yield the files and folders that parameters other than these flags name."""
+    """Yield the existing files and folders that parameters other than these flags name."""
     for parameter in context.command.params:
         if flags & {*parameter.opts}:
             continue
         value = context.params.get(str(parameter.name))
         for one in value if isinstance(value, list | tuple) else [value]:
             if isinstance(one, str | Path):
-                # a teacher may be `votes:TABLE:COLUMN=VALUE`, and a detector `yunet:FILE`
-                words = [str(one), *str(one).split(":")]
-                yield from (Path(word) for word in words if word and _is(Path.exists, Path(word)))
+                yield from (path for path in _paths_in(str(one)) if _is(Path.exists, path))
+
+
+def _paths_in(value: str) -> Iterator[Path]:
+    """Yield whatever a value may name: a teacher's spec has paths between colons, keys and commas.
+
+    >>> [str(path) for path in _paths_in("a:b=c")]
+    ['a', 'a:b', 'a:b=c', 'b', 'b=c', 'c']
+    """
+    marks = [mark.start() for mark in re.finditer("[:=,]", value)][:_MOST_MARKS]
+    starts, ends = [0, *(mark + 1 for mark in marks)], [*marks, len(value)]
+    for number, start in enumerate(starts):
+        yield from (Path(value[start:end]) for end in ends[number:] if end > start)
 
 
 def _is(question: Callable[[Path], bool], path: Path) -> bool:
@@ -99,7 +115,7 @@ def _is(question: Callable[[Path], bool], path: Path) -> bool:
 
 
 def _identity(path: Path) -> Any:
-    """Return what two paths of one file have in common, whether it is there or not."""
+    """Return a value that all paths of one file share, whether the file exists or not."""
     with suppress(OSError, ValueError):
         found = path.stat()
         return found.st_dev, found.st_ino
@@ -109,7 +125,7 @@ def _identity(path: Path) -> Any:
 
 
 def _is_written_through(path: Path, what: str) -> bool:
-    """Tell whether a path is a device or a pipe; a folder is refused."""
+    """Return whether a path is a device or a pipe; a folder is refused."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -123,13 +139,11 @@ def _is_written_through(path: Path, what: str) -> bool:
 
 def _check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
     if path.suffix and path.suffix.lower() not in suffixes:
-        raise InputError(
-            f"{what} is not a {' or '.join(suffixes)} file: give the flag one name that ends so"
-        )
+        raise InputError(f"{what} is not a {' or '.join(suffixes)} file: give a name that ends so")
 
 
 def _check_tables(path: Path, folders: Sequence[Path], what: str) -> None:
-    """Refuse a table that a corpus's loader would look for in a folder that is read."""
+    """Refuse the name of a table that a corpus's loader reads in one of the folders."""
     from liser.corpora.registry import TABLES
 
     if path.name in TABLES and any(folder in path.resolve().parents for folder in folders):
@@ -137,12 +151,12 @@ def _check_tables(path: Path, folders: Sequence[Path], what: str) -> None:
 
 
 def _check_place(path: Path, what: str) -> None:
-    """Try to write a nameless file beside it, and leave nothing behind."""
+    """Try to write a temporary file beside it."""
     if path.exists():
         if not os.access(path, os.W_OK):
             raise InputError(f"{what} is write-protected: give another file")
         if not path.suffix and not _is_text(path):
-            raise InputError(f"{what} is there already and is no text: give another file")
+            raise InputError(f"{what} exists and isn't text: give another file")
     folder = path.resolve().parent
     try:
         while not folder.exists():
@@ -164,4 +178,4 @@ def _is_text(path: Path) -> bool:
 
 def _unwritable(what: str, error: Exception) -> InputError:
     reason = getattr(error, "strerror", None) or str(error)
-    return InputError(f"{what} can't be written ({reason}): give another place")
+    return InputError(f"{what} can't be written ({reason}): give another path")

@@ -1,4 +1,4 @@
-"""Lists of names in help texts, read from the dictionaries that the names are looked up in."""
+"""Names in help texts, taken from the dictionaries where the code looks them up."""
 
 import re
 from importlib import import_module
@@ -13,19 +13,19 @@ _REGISTRIES = {
     "degradations": ("liser.media.degrade", "DEGRADATIONS"),
     "nets": ("liser.teachers.expression", "KNOWN_NETS"),
     "specs": ("liser.teachers.expression", "SPECS"),
-    "speech_teachers": ("liser.teachers.registry", "SPEECH_FORMS"),
-    "face_teachers": ("liser.teachers.registry", "FACE_FORMS"),
+    "speech_teachers": ("liser.teachers.registry", "SPEECH_TEACHERS"),
+    "face_teachers": ("liser.teachers.registry", "FACE_TEACHERS"),
 }
 
 
 class Verb(TyperCommand):
-    """A command in whose help ``{corpora}`` and the like stand for the names that there are.
+    """A command whose help texts may hold marks such as ``{corpora}``, filled in by `filled`.
 
-    They are looked up only when somebody asks for help: the dictionaries take time to import.
+    They are filled in only when help is printed: the dictionaries take time to import.
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Fill in the names, then write the help."""
+        """Fill in the marks, then write the help."""
         for parameter in self.params:
             text = getattr(parameter, "help", None)
             if text:
@@ -34,7 +34,7 @@ class Verb(TyperCommand):
 
 
 def filled(text: str) -> str:
-    """Put names in place of their marks; forms of teachers are the values of their dictionaries.
+    """Replace each mark by the names of its dictionary, or by the forms of its teachers.
 
     >>> filled("One of {detectors}.")
     'One of yunet, lbp.'
@@ -43,6 +43,8 @@ def filled(text: str) -> str:
     def names(mark: re.Match[str]) -> str:
         module, name = _REGISTRIES[mark[1]]
         registry = getattr(import_module(module), name)
-        return ", ".join(registry.values() if name.endswith("FORMS") else registry)
+        if name.endswith("TEACHERS"):
+            return "; ".join(kind.form for kind in registry.values())
+        return ", ".join(registry)
 
     return re.sub(r"\{(\w+)\}", names, text)

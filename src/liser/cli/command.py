@@ -1,14 +1,18 @@
-"""The command that was given, as a record keeps it."""
+"""The command line as records store it."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 import typer
 
+_PATH_STARTS = re.compile(r"((?<=:)[A-Za-z_]\w*=|,[A-Za-z_]\w*=|:(?!\\))")
+"""What stands before a path in a teacher's spec: a colon, or the key of an option."""
+
 
 def command_line(context: typer.Context) -> str:
-    """Return the command as it was given, but without folders that only this machine has."""
+    """Return the command as it was given, its absolute paths shortened by `portable`."""
     words = ["liser", str(context.info_name)]
     for parameter in context.command.params:
         source = context.get_parameter_source(str(parameter.name))
@@ -26,14 +30,14 @@ def command_line(context: typer.Context) -> str:
 
 
 def portable(value: str) -> str:
-    """Keep of an absolute path its last two parts.
+    """Shorten absolute paths to their last two parts, those in a teacher's spec as well.
 
     >>> portable("/home/me/data/ravdess"), portable("../data/ravdess"), portable("hog")
     ('data/ravdess', '../data/ravdess', 'hog')
     >>> portable("votes:/home/me/votes.parquet:modality=face")
     'votes:me/votes.parquet:modality=face'
     """
-    return ":".join(
-        "/".join(Path(part).parts[-2:]) if Path(part).is_absolute() else part
-        for part in value.split(":")
+    parts = _PATH_STARTS.split(value)
+    return "".join(
+        "/".join(Path(part).parts[-2:]) if Path(part).is_absolute() else part for part in parts
     )

@@ -1,4 +1,4 @@
-"""`liser compress`: a smaller student as a bundle, and a table of what that cost."""
+"""`liser compress`: make a smaller student, as a bundle, and measure what that costs."""
 
 from __future__ import annotations
 
@@ -13,54 +13,58 @@ from liser.errors import InputError
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("compress")(compress)
+    app.command("compress")(compress_command)
 
 
-def compress(
+def compress_command(
     student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
     data: Annotated[
         list[Path],
         typer.Option(
             metavar="DATA",
-            help="A corpus's folder, or a manifest: speakers that it was trained on, to calibrate "
-            "on, and others, to score on. May be given again.",
+            help="A corpus's folder, or a manifest: the training speakers, to calibrate on, and "
+            "other speakers, to score on. May be given again.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
     labels: Labels = None,
     prune: Annotated[
         bool | None,
-        typer.Option("--prune/--no-prune", help="Leave out channels.", show_default="prune"),
+        typer.Option(
+            "--prune/--no-prune", help="Remove channels of the network.", show_default="prune"
+        ),
     ] = None,
     keep: Annotated[
-        float | None, typer.Option(help="Share of the parameters that pruning leaves; 0.7.")
+        float | None, typer.Option(help="Share of the parameters that pruning keeps. [0.7]")
     ] = None,
     int8: Annotated[
         bool | None,
-        typer.Option("--int8/--no-int8", help="Compute in 8 bits.", show_default="int8"),
+        typer.Option("--int8/--no-int8", help="Compute in 8-bit integers.", show_default="int8"),
     ] = None,
     updates: Updates = None,
     keep_student: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep the pruned student here as well.")
+        Path | None, typer.Option(metavar="DIR", help="Also save the pruned student here.")
     ] = None,
     kind: Kind = None,
     settings: SettingsFile = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Prune a student, teach it what it lost, and make it compute in 8-bit integers.
+    """Prune a student, train it again to recover, and quantise it to 8-bit integers.
 
-    The table says what each step saves and costs, on speakers that the student was not trained on.
-    A run that was stopped goes on where it was.
+    The table shows what each step saves and costs, on speakers that the student wasn't trained on.
+    A stopped run resumes when the command is given again.
 
     Example: `liser compress student/ --data recordings/ --keep 0.7 --out bundle/`
     """
-
-    from liser.cli.options import labelled, open_corpus, progress, settings_from, show
+    from liser.cli.corpora import open_corpus, with_labels
     from liser.cli.output import print_json
+    from liser.cli.settings import settings_from
+    from liser.cli.tables import show
     from liser.config import Compression
     from liser.corpora.joined import join
     from liser.text.escaping import markup
+    from liser.text.progress import show_progress
 
     for folder in (out, keep_student):
         if folder is not None and folder.resolve() == student.resolve():
@@ -69,44 +73,44 @@ def compress(
     flags = {"prune": prune, "keep": keep, "int8": int8, "recovery.updates": updates}
     chosen = settings_from(Compression, settings, flags, {})
     if keep_student is not None and not chosen.prune:
-        raise InputError("--keep-student keeps the pruned student, and --no-prune makes none")
+        raise InputError("--keep-student saves the pruned student, but --no-prune makes none")
     corpora = [open_corpus(path, kind) for path in data]
     corpus = corpora[0] if len(corpora) == 1 else join(corpora)
-    corpus = labelled(corpus, labels)
+    corpus = with_labels(corpus, labels)
 
-    from liser.compress import recipe
+    from liser.compress.recipe import compress
     from liser.students.student import load_student
 
-    with progress("listening", None) as update:
-        record = recipe.compress(
+    with show_progress() as add_task:
+        task = add_task("extracting features", None)
+        record = compress(
             load_student(student),
             corpus,
             out,
             chosen,
             seed=seed,
             keep_student=keep_student,
-            tell=lambda what, done, total: update(done, total, what),
+            tell=lambda what, done, total: task.update(done, total, what),
         )
     if as_json:
         print_json({"bundle": str(out), **record})
         return
     notes = (markup(f"note: {note}") for note in record["notes"])
-    show(_table(record), *notes, markup(f"kept in {out}"))
+    show(_table(record), *notes, markup(f"saved to {out}"))
 
 
 def _check_folders(out: Path, keep_student: Path | None) -> None:
-    """Refuse folders that hold something else, and say what is replaced."""
+    """Refuse folders that hold anything else, and print what is replaced."""
     from liser.cli.output import console
     from liser.folders import BUNDLE, STUDENT
 
     if keep_student is not None and keep_student.resolve() == out.resolve():
         raise InputError(f"--out and --keep-student are both {out}: give each a folder of its own")
     if keep_student is not None and (keep_student / "begun.json").exists():
-        raise InputError(f"{keep_student} holds a student that was trained: give another folder")
+        raise InputError(f"{keep_student} holds a student made by training: give another folder")
     for kind, folder in ((BUNDLE, out), (STUDENT, keep_student)):
         if folder is not None and kind.check(folder):
-            said = f"replaces the {kind.what} in {folder}"
-            console.print(said, highlight=False, markup=False)
+            console.print(f"replaces the {kind.what} in {folder}", highlight=False, markup=False)
 
 
 def _table(record: dict[str, Any]) -> Any:
@@ -132,7 +136,7 @@ def _table(record: dict[str, Any]) -> Any:
     clips, people = record["scored_clips"], len(record["scored_speakers"])
     table.caption = (
         f"MACs and time of a clip of {record['duration_s']:g} s on one thread; UAR of {clips} "
-        f"clips of {people} speakers that it was not trained on, its change with a 95 % interval"
+        f"clips of {people} speakers that it wasn't trained on; the change with a 95 % interval"
     )
     return table
 

@@ -1,37 +1,40 @@
-"""`liser demo`: the whole road on a synthetic corpus."""
+"""`liser demo`: the whole pipeline on a synthetic corpus."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from liser.cli.options import Jobs, Seed
+from liser.cli.options import Jobs, Json, Seed
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command()(demo)
+    app.command("demo")(demo_command)
 
 
-def demo(
-    out: Path = typer.Option(Path("liser-demo"), help="Folder for all that the demo makes."),
+def demo_command(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of everything that the demo makes.")
+    ] = Path("liser-demo"),
     seed: Seed = 0,
     jobs: Jobs = 2,
-    as_json: bool = typer.Option(False, "--json", help="Print the results record instead."),
+    as_json: Json = False,
 ) -> None:
-    """Generate **synthetic** talking faces, distil students from teachers, and report.
+    """Generate **synthetic** talking faces, distil students from teachers, and write a report.
 
-    Needs no data and no download; a run that was stopped goes on where it was.
+    The demo needs no data and no download. A stopped run resumes when the command is given again.
 
     Example: `liser demo --out liser-demo`
     """
-    from liser.benchmark.demo import demo as run
-    from liser.cli.options import show
+    from liser.benchmark.demo import demo
     from liser.cli.output import console, print_json
+    from liser.cli.tables import show
     from liser.report.benchmark import headline, table
     from liser.text.escaping import markup
 
-    console.print("A [b]synthetic[/] corpus: nothing below says anything about real speech.")
-    results = run(out, seed=seed, jobs=jobs)
+    console.print("The corpus is [b]synthetic[/]: the scores say nothing about real speech.")
+    results = demo(out, seed=seed, jobs=jobs)
     if as_json:
         print_json(results)
         return

@@ -1,4 +1,4 @@
-"""`liser distill`: unlabelled clips, teachers and a few labels in, a student out."""
+"""`liser distill`: train a student on unlabelled clips, teachers and a few labels."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import typer
 
 from liser.cli.options import (
     Data,
-    Detector,
-    FaceSpec,
     FaceTeacher,
     Json,
     Kind,
     Labels,
-    Layers,
     Seed,
     SettingsFile,
     SpeechTeacher,
     Store,
     StudentSize,
-    TableWhere,
     Updates,
+    ValidSpeakers,
 )
+from liser.errors import InputError
 
 if TYPE_CHECKING:
     from liser.corpora.base import Corpus
@@ -32,56 +30,47 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("distill")(distill)
+    app.command("distill")(distill_command)
 
 
-def distill(
+def distill_command(
     data: Data,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The student's folder.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the student.")],
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
     labels: Labels = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="0.1|5", help="Keep this share, or this number a class, of labels."),
+        typer.Option(
+            metavar="0.1|5", help="Use only this share of the labels, or this number per class."
+        ),
     ] = None,
     student: StudentSize = None,
     backbone: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="What `liser pretrain` made: the student starts from it."),
+        typer.Option(metavar="DIR", help="Start from the backbone that `liser pretrain` made."),
     ] = None,
     store: Store = Path("targets"),
     kind: Kind = None,
-    layers: Layers = None,
-    detector: Detector = None,
-    face_spec: FaceSpec = None,
-    table_where: TableWhere = None,
     updates: Updates = None,
-    valid_speakers: Annotated[
-        int, typer.Option(min=0, max=10_000, help="Speakers held out to calibrate on.")
-    ] = 2,
+    valid_speakers: ValidSpeakers = 2,
     settings: SettingsFile = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Distil teachers into a small student that hears audio only.
+    """Distil teachers into a small student of the audio alone.
 
-    The clips need no labels but a few: from the manifest, or from a table of their own. Without
-    teachers this is plain supervised training. A run that was stopped goes on where it was.
+    A few labels are enough: from the manifest, or from a table. Without teachers this is supervised
+    training. A stopped run resumes when the command is given again.
 
     Example: `liser distill recordings/ --labels few.csv --speech-teacher openai/whisper-base
     --face-teacher hog --out student/`
     """
-    from liser.cli.options import (
-        ask_teachers,
-        check_student,
-        open_corpus,
-        settings_from,
-        taught,
-        teacher_options,
-        training,
-    )
+    from liser.cli.corpora import open_corpus
     from liser.cli.output import print_json
+    from liser.cli.progress import training_progress
+    from liser.cli.settings import check_student, settings_from
+    from liser.cli.teachers import ask_teachers, teacher_records
     from liser.config import Distillation
     from liser.corpora.labelled import keep_labels
     from liser.folders import STUDENT
@@ -98,20 +87,17 @@ def distill(
     check_student(chosen.student)
     if start is not None:
         start.check(chosen.student, chosen.frontend)
-    kept = None if budget is None else _budget(budget)
+    share_or_count = None if budget is None else _budget(budget)
     corpus = open_corpus(data, kind, labels)
-    if kept is not None:
-        corpus = keep_labels(corpus, kept, seed)
-    _refuse_unlabelled(corpus)
-    options = teacher_options(layers, detector, face_spec, table_where)
-    targets = ask_teachers(corpus, store, speech_teacher, face_teacher, options)
+    if share_or_count is not None:
+        corpus = keep_labels(corpus, share_or_count, seed)
+    _check_labels(corpus)
+    targets = ask_teachers(corpus, store, speech_teacher, face_teacher)
 
-    from liser.distillation import (
-        distill as stage,  # torch comes with it: not before the input is checked
-    )
+    from liser.distillation.distill import distill  # imports torch: only after the checks
 
-    with training("distilling") as watch:
-        made = stage.distill(
+    with training_progress("distilling") as watch:
+        made = distill(
             corpus,
             targets,
             out,
@@ -121,7 +107,7 @@ def distill(
             valid_speakers=valid_speakers,
             progress=watch,
         )
-    record = _record(corpus, made, out) | {"teachers": taught(targets)}
+    record = _record(corpus, made, out) | {"teachers": teacher_records(targets)}
     if as_json:
         print_json(record)
     else:
@@ -129,21 +115,17 @@ def distill(
 
 
 def _budget(text: str) -> float | int:
-    """Read ``0.1`` as a share and ``5`` as a number for each class."""
-    from liser.errors import InputError
-
+    """Read ``0.1`` as a share of the labels and ``5`` as a number per class."""
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
         raise InputError(
-            f"--budget {text!r} is neither a share such as 0.1 nor a number a class such as 5"
+            f"--budget {text!r} is neither a share such as 0.1 nor a number per class such as 5"
         ) from None
 
 
-def _refuse_unlabelled(corpus: Corpus) -> None:
-    """Refuse before teachers look at every clip what training would refuse afterwards."""
-    from liser.errors import InputError
-
+def _check_labels(corpus: Corpus) -> None:
+    """Refuse a corpus without two labelled classes before the teachers start."""
     found = sorted({u.label for u in corpus.utterances if u.label is not None})
     if len(found) < 2:
         raise InputError(
@@ -173,35 +155,34 @@ def _record(corpus: Corpus, made: Student, out: Path) -> dict[str, Any]:
 def _print(record: dict[str, Any]) -> None:
     from collections import Counter
 
-    from liser.cli.options import facts, show, skips_table
+    from liser.cli.tables import facts_table, show, skips_table
     from liser.text.escaping import markup
 
-    held = record["valid_speakers"]
-    validation = "none held out"
-    if held and record["valid_uar"] is not None:
-        validation = f"UAR {record['valid_uar']:.3f} on {len(held)} speakers ({', '.join(held)})"
+    speakers = record["valid_speakers"]
+    validation = "no speakers held out"
+    if speakers and record["valid_uar"] is not None:
+        validation = (
+            f"UAR {record['valid_uar']:.3f} on {len(speakers)} speakers ({', '.join(speakers)})"
+        )
     teachers = [f"{t['modality']}: {t['teacher']}, {t['clips']} clips" for t in record["teachers"]]
-    unheard = Counter(s["reason"] for s in (*record["skipped"], *record["left_out"]))
+    unused = Counter(s["reason"] for s in (*record["skipped"], *record["left_out"]))
     show(
-        facts(
+        facts_table(
             {
-                "learnt from": f"{record['clips']} clips of {record['speakers']} speakers, "
+                "trained on": f"{record['clips']} clips of {record['speakers']} speakers, "
                 f"{record['labelled']} of them labelled",
                 "emotions": ", ".join(record["labels"]),
                 "teachers": "; ".join(teachers) or "none",
                 "validation": validation,
-                "left out": ", ".join(f"{n} {reason}" for reason, n in unheard.items()) or "none",
+                "left out": ", ".join(f"{n} {reason}" for reason, n in unused.items()) or "none",
                 "student": f"{record['architecture']}, {record['parameters']:,} parameters",
-                "kept in": record["student"],
+                "saved to": record["student"],
             }
         )
     )
     for note in record["valid_notes"]:
-        show(f"note: {markup(note)}; --valid-speakers says how many")
+        show(f"note: {markup(note)}; --valid-speakers sets their number")
     for t in record["teachers"]:
         if t["skipped"]:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
-    show(
-        f"Try it on speakers it has never heard: [bold]liser evaluate {markup(record['student'])}"
-        " DATA[/]"
-    )
+    show(f"Score it on other speakers: [bold]liser evaluate {markup(record['student'])} DATA[/]")

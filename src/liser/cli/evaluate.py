@@ -1,4 +1,4 @@
-"""`liser evaluate`: how good a student is on a corpus, and what it says of each clip."""
+"""`liser evaluate`: score a student or a bundle on a corpus, and write its predictions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from liser.cli.options import Data, Json, Kind, Labels, Seed, SettingsFile
+from liser.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("evaluate")(evaluate)
+    app.command("evaluate")(evaluate_command)
 
 
-def evaluate(
+def evaluate_command(
     context: typer.Context,
     student: Annotated[
         Path,
         typer.Argument(
             metavar="STUDENT",
-            help="Folder of a student or of a bundle; default: the model that comes along.",
+            help="Folder of a student or a bundle, or `default`: the bundled model.",
         ),
     ],
     data: Data,
@@ -40,40 +41,41 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="Write what it says of each clip; - for stdout."),
+        typer.Option(metavar="FILE.csv", help="Write the prediction of each clip; - for stdout."),
     ] = None,
     labels: Labels = None,
     allow_seen_speakers: Annotated[
-        bool, typer.Option("--allow-seen-speakers", help="Score speakers it was trained on, too.")
+        bool,
+        typer.Option("--allow-seen-speakers", help="Also score speakers that it was trained on."),
     ] = False,
     robustness: Annotated[
         str | None,
         typer.Option(
             metavar="all|NAME,NAME",
-            help="Score it on spoilt sound, too: all, or some of {degradations}.",
+            help="Also score it on degraded sound: all, or some of {degradations}.",
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="With --robustness: least probability that counts as an answer."),
+        typer.Option(help="With --robustness: answers with a lower probability don't count."),
     ] = None,
     kind: Kind = None,
     settings: SettingsFile = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Score a student on speakers that it has never heard, and say what it hears in each clip.
+    """Score a student on speakers that it wasn't trained on, and predict each clip.
 
-    Without labels there are predictions only.
+    Without labels there are only predictions.
 
     Example: `liser evaluate student/ other-speakers/ --report page.html --predictions clips.csv`
     """
     from liser.cli.check_outputs import Output, check_outputs
-    from liser.cli.options import open_corpus, progress, settings_from
+    from liser.cli.corpora import open_corpus
+    from liser.cli.settings import settings_from
     from liser.config import Settings
-    from liser.errors import InputError
 
-    settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
+    settings_from(Settings, settings, {}, {})  # this verb has no settings: only [command] may stand
     check_outputs(
         context,
         Output("--predictions", predictions, (".csv",), stdout=True),
@@ -86,29 +88,18 @@ def evaluate(
     if threshold is not None and robustness is None:
         raise InputError("--threshold belongs to --robustness: add --robustness all")
     conditions = None if robustness is None else _conditions(robustness, corpus)
-
-    from liser.evaluation import evaluate as stage
-
-    made = _loaded(student)
-    with progress("listening", len(corpus.utterances)) as update:
-        count = iter(range(1, len(corpus.utterances) + 1))
-        record = stage.evaluate(
-            made,
-            corpus,
-            allow_seen_speakers=allow_seen_speakers,
-            seed=seed,
-            advance=lambda: update(next(count), None, "listening"),
-        )
+    model = _loaded(student)
+    record = _scored(model, corpus, allow_seen_speakers, seed)
     if conditions is not None:
-        record["robustness"] = _spoilt(made, corpus, conditions, threshold, seed)
+        record["robustness"] = _robustness(model, corpus, conditions, threshold, seed)
     try:
         _write(record, predictions, report)
-    finally:  # a full disk costs nobody the scores
-        _tell(record, predictions, as_json)
+    finally:  # print the scores even if the disk is full
+        _print(record, predictions, as_json)
 
 
 def _loaded(folder: Path) -> Student | Recognizer:
-    """Load a student, or a bundle, which is heard as people hear it."""
+    """Load a student, or a bundle, which is scored through the runtime."""
     from liser.bundle import RECORD
     from liser.runtime.recognizer import bundle_folder, load
 
@@ -121,7 +112,7 @@ def _loaded(folder: Path) -> Student | Recognizer:
 
 
 def _conditions(names: str, corpus: Corpus) -> dict[str, Degradation]:
-    """Find the degradations, and refuse what can't be spoilt before the student listens."""
+    """Find the degradations; refuse a corpus without sound before any work."""
     from liser.evaluation.robustness import refuse_without_sound
     from liser.media.degrade import degradations
 
@@ -130,44 +121,56 @@ def _conditions(names: str, corpus: Corpus) -> dict[str, Degradation]:
     return chosen
 
 
-def _spoilt(
-    student: Student | Recognizer,
+def _scored(
+    model: Student | Recognizer, corpus: Corpus, allow_seen_speakers: bool, seed: int
+) -> dict[str, Any]:
+    from liser.evaluation.evaluate import evaluate
+    from liser.text.progress import show_progress
+
+    with show_progress(transient=True) as add_task:
+        task = add_task("predicting", len(corpus.utterances))
+        return evaluate(
+            model,
+            corpus,
+            allow_seen_speakers=allow_seen_speakers,
+            seed=seed,
+            advance=task.advance,
+        )
+
+
+def _robustness(
+    model: Student | Recognizer,
     corpus: Corpus,
     conditions: dict[str, Degradation],
     threshold: float | None,
     seed: int,
 ) -> dict[str, Any]:
-    from liser.cli.options import progress
     from liser.evaluation.robustness import robustness
+    from liser.text.progress import show_progress
 
-    what = f"{len(conditions)} ways to spoil the sound"
-    with progress(what, len(corpus.utterances)) as update:
-        count = iter(range(1, len(corpus.utterances) + 1))
+    with show_progress(transient=True) as add_task:
+        what = f"predicting degraded sound, {len(conditions)} conditions"
+        task = add_task(what, len(corpus.utterances))
         return robustness(
-            student,
-            corpus,
-            conditions,
-            threshold=threshold,
-            seed=seed,
-            advance=lambda: update(next(count), None, what),
+            model, corpus, conditions, threshold=threshold, seed=seed, advance=task.advance
         )
 
 
-def _write(record: dict[str, Any], predictions: Path | None, report: Path | None) -> None:
+def _write(record: dict[str, Any], predictions: Path | None, page: Path | None) -> None:
     from liser.cli.output import write_table
     from liser.evaluation.evaluate import predictions_csv
-    from liser.report import benchmark as page
+    from liser.report.benchmark import report
 
     if predictions is not None:
         write_table(predictions, predictions_csv(record["predictions"]))
-    if report is not None:
-        page.report(record, report)
+    if page is not None:
+        report(record, page)
 
 
-def _tell(record: dict[str, Any], predictions: Path | None, as_json: bool) -> None:
+def _print(record: dict[str, Any], predictions: Path | None, as_json: bool) -> None:
     from liser.cli.check_outputs import goes_to_stdout
-    from liser.cli.options import show
     from liser.cli.output import print_json
+    from liser.cli.tables import show
 
     if as_json:
         print_json(record)
@@ -176,48 +179,60 @@ def _tell(record: dict[str, Any], predictions: Path | None, as_json: bool) -> No
 
 
 def _tables(record: dict[str, Any]) -> Iterator[RenderableType]:
-    from collections import Counter
-
-    from rich.box import SIMPLE
-    from rich.table import Table
-
+    from liser.cli.tables import skips_table
     from liser.report.benchmark import table
+    from liser.report.robustness import robustness_table
     from liser.text.escaping import markup
 
     if record["rows"]:
         (row,) = record["rows"]
         yield table(record)
-        recalls = Table(title="backbone_interpolation", box=SIMPLE)
-        for label in record["labels"]:
-            recalls.add_column(markup(label), justify="right")
-        recalls.add_row(*("–" if r is None else f"{r:.2f}" for r in row["recalls"]))
-        yield recalls
+        yield _recalls(record["labels"], row["recalls"])
         if record.get("robustness"):
-            from liser.report.robustness import robustness_table
-
             yield robustness_table(record["robustness"])
         if row["by_sex"]:
             by_sex = ", ".join(f"{sex} {uar:.3f}" for sex, uar in row["by_sex"].items())
             yield f"UAR by sex: {by_sex}"
     else:
-        said = Counter(p["predicted"] for p in record["predictions"])
-        yield f"what it hears in {record['clips']} clips:"
-        heard = Table(box=SIMPLE)
-        heard.add_column("emotion")
-        heard.add_column("clips", justify="right")
-        for label, n in said.most_common():
-            heard.add_row(markup(label), str(n))
-        yield heard
+        yield f"predictions of {record['clips']} clips:"
+        yield _counts([p["predicted"] for p in record["predictions"]])
     for note in record["notes"]:
         yield f"note: {markup(note)}"
     if record["skipped"]:
-        from liser.cli.options import skips_table
-
         yield skips_table(_counted(record["skipped"]))
 
 
+def _recalls(labels: list[str], recalls: list[float | None]) -> RenderableType:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from liser.text.escaping import markup
+
+    table = Table(title="recall", box=SIMPLE)
+    for label in labels:
+        table.add_column(markup(label), justify="right")
+    table.add_row(*("–" if recall is None else f"{recall:.2f}" for recall in recalls))
+    return table
+
+
+def _counts(predictions: list[str]) -> RenderableType:
+    from collections import Counter
+
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from liser.text.escaping import markup
+
+    table = Table(box=SIMPLE)
+    table.add_column("emotion")
+    table.add_column("clips", justify="right")
+    for label, n in Counter(predictions).most_common():
+        table.add_row(markup(label), str(n))
+    return table
+
+
 def _counted(skipped: list[dict[str, str]]) -> list[dict[str, Any]]:
-    from liser.cli.options import skips
+    from liser.cli.tables import count_skips
     from liser.corpora.base import Skip
 
-    return skips([Skip(**skip) for skip in skipped])
+    return count_skips([Skip(**skip) for skip in skipped])

@@ -1,4 +1,4 @@
-"""`liser export`: a student as people use it, one file that needs no PyTorch."""
+"""`liser export`: write a student as one ONNX file, which runs without PyTorch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from liser.bundle import WINDOW_S
 from liser.cli.options import Json
+from liser.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("export")(export)
+    app.command("export")(export_command)
 
 
-def export(
+def export_command(
     student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
     threshold: Annotated[
@@ -27,26 +28,26 @@ def export(
         typer.Option(
             min=0.0,
             max=1.0,
-            help='Below it the answer is "uncertain". [as its validation speakers gave]',
+            help='Answers with a lower probability become "uncertain". '
+            "[chosen on the validation speakers]",
         ),
     ] = None,
     window_s: Annotated[
         float,
         typer.Option(
-            min=WINDOW_S[0], max=WINDOW_S[1], help="Longest stretch that is heard at once, seconds."
+            min=WINDOW_S[0], max=WINDOW_S[1], help="Longest segment of speech, in seconds."
         ),
     ] = 6.0,
     as_json: Json = False,
 ) -> None:
     """Write a student as a bundle: an ONNX graph from waveform to emotion, and its model card.
 
-    The graph is compared with the student on sounds of 0.1 to 30 s first.
+    The graph is first compared with the student on sounds of 0.1 to 30 s.
 
     Example: `liser export student/ --out bundle/`
     """
-    from liser.cli.options import show
     from liser.cli.output import console, print_json
-    from liser.errors import InputError
+    from liser.cli.tables import show
     from liser.export.onnx import export_student
     from liser.folders import BUNDLE
     from liser.students.student import load_student
@@ -56,7 +57,7 @@ def export(
     if BUNDLE.check(out):
         console.print(f"replaces the bundle in {out}", highlight=False, markup=False)
     loaded = load_student(student)
-    with console.status("tracing, and comparing with PyTorch"):
+    with console.status("tracing the graph, and comparing it with PyTorch"):
         bundle = export_student(loaded, out, window_s=window_s, threshold=threshold)
     size = bundle.graph.stat().st_size
     if as_json:
@@ -65,7 +66,7 @@ def export(
     show(_parity_table(bundle.parity))
     console.print(
         f"{out}: {bundle.parameters:,} parameters, {size / 1000:,.0f} kB, "
-        f"hears {bundle.sample_rate:,} Hz, knows {', '.join(bundle.labels)}",
+        f"{bundle.sample_rate:,} Hz, emotions: {', '.join(bundle.labels)}",
         highlight=False,
         markup=False,
     )
@@ -79,6 +80,6 @@ def _parity_table(parity: dict[str, Any]) -> Table:
     title = f"largest difference from PyTorch (allowed: {parity['tolerance']:g})"
     table = Table("length", "batch", "logits", "embedding", title=title, box=SIMPLE)
     for one in parity["differences"]:
-        lost = (f"{one[name]:.1e}" for name in ("logits", "embedding"))
-        table.add_row(f"{one['duration_s']:g} s", str(one["batch"]), *lost)
+        differences = (f"{one[name]:.1e}" for name in ("logits", "embedding"))
+        table.add_row(f"{one['duration_s']:g} s", str(one["batch"]), *differences)
     return table

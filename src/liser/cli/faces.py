@@ -1,4 +1,4 @@
-"""`liser faces`: what the video road finds in each clip."""
+"""`liser faces`: which face is found in each video, and its expression."""
 
 from __future__ import annotations
 
@@ -7,75 +7,89 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liser.cli.options import FaceSpec, Json
+from liser.cli.options import Json
 
 if TYPE_CHECKING:
     from liser.corpora.base import Skip
+    from liser.media.detectors import FaceDetector
+    from liser.teachers.expression import ExpressionNet
     from liser.teachers.face_summary import FaceSummary
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("faces")(summarise_faces)
+    app.command("faces")(faces_command)
 
 
-def summarise_faces(
+def faces_command(
     paths: Annotated[
         list[Path], typer.Argument(metavar="VIDEO…", help="Videos, or folders of them.")
     ],
     detector: Annotated[
         str,
         typer.Option(
-            metavar="NAME[:FILE]", help="Face detector: {detectors}; yunet:FILE for own weights."
+            metavar="NAME[:FILE]",
+            help="Face detector: {detectors}; yunet:FILE for weights of your own.",
         ),
     ] = "yunet",
     expression: Annotated[
         str | None,
-        typer.Option(metavar="WEIGHTS", help="Expression net: an .onnx file, or {nets}."),
+        typer.Option(
+            metavar="NET",
+            help="Expression net: {nets}, or FILE.onnx:spec=SPEC, a FILE.json or one of {specs}; "
+            "without a spec, the .json file beside the net.",
+        ),
     ] = None,
-    spec: FaceSpec = None,
     frames_per_second: Annotated[
-        float, typer.Option(min=0.01, max=240.0, help="Frames looked at, a second.")
+        float, typer.Option(min=0.01, max=240.0, help="Frames sampled per second.")
     ] = 5.0,
     save_crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write each clip's faces as one picture.")
+        Path | None, typer.Option(metavar="DIR", help="Save each clip's faces as one picture.")
     ] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
-    """Print what face was found in each clip, and what an expression net says of it.
+    """Find the face in each video, and name its expression by an expression net.
 
-    Example: `liser faces talks/ --expression net.onnx --spec face-api --save-crops crops/`
+    Example: `liser faces talks/ --expression net.onnx:spec=face-api --save-crops crops/`
     """
-    from liser.cli.options import progress
     from liser.corpora.base import Skip
     from liser.media.detectors import detector_of
     from liser.teachers.face import FaceReader
-    from liser.teachers.face_summary import check_crops, video_files
-    from liser.teachers.face_summary import summarise_faces as look
+    from liser.teachers.face_summary import check_crops, summarise_faces, video_files
+    from liser.text.progress import show_progress
 
     files = video_files(paths)  # before anything is downloaded
     if save_crops is not None:
         check_crops(save_crops)
     name, _, weights = detector.partition(":")
-    finder = detector_of(name, weights or None)
+    face_detector = detector_of(name, weights or None)
     net = None
     if expression is not None:
-        from liser.teachers.expression import ExpressionNet
-
-        net = ExpressionNet(expression, spec, finder, frames_per_second)
+        net = _expression_net(expression, face_detector, frames_per_second)
     found: list[FaceSummary] = []
     skipped: list[Skip] = []
-    with progress("looking for faces", len(files)) as update:
-        for clip in look(files, FaceReader(finder, frames_per_second), net, save_crops):
+    with show_progress(transient=True) as add_task:
+        task = add_task("finding faces", len(files))
+        reader = FaceReader(face_detector, frames_per_second)
+        for clip in summarise_faces(files, reader, net, save_crops):
             if isinstance(clip, Skip):
                 skipped.append(clip)
             else:
                 found.append(clip)
-            update(len(found) + len(skipped), len(files), "looking for faces")
-    if json:
+            task.advance()
+    if as_json:
         _print_json(found, skipped)
     else:
         _print(found, skipped)
+
+
+def _expression_net(net: str, detector: FaceDetector, frames_per_second: float) -> ExpressionNet:
+    from liser.teachers.expression import ExpressionNet
+    from liser.teachers.spec import read_options, split_options
+
+    weights, text = split_options(net)
+    options = read_options(text, ["spec"], f"--expression {weights}")
+    return ExpressionNet(weights, options.get("spec"), detector, frames_per_second)
 
 
 def _print_json(found: list[FaceSummary], skipped: list[Skip]) -> None:
@@ -91,7 +105,7 @@ def _print(found: list[FaceSummary], skipped: list[Skip]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from liser.cli.options import show, skips, skips_table
+    from liser.cli.tables import count_skips, show, skips_table
     from liser.media.faces import which
     from liser.text.escaping import markup
 
@@ -104,23 +118,26 @@ def _print(found: list[FaceSummary], skipped: list[Skip]) -> None:
     for heading in ("expression",) * with_net + ("intended",) * labelled:
         table.add_column(heading)
     for clip in found:
-        cells = [str(clip.frames), str(clip.found), f"{clip.score:.2f}", f"{clip.steadiness:.2f}"]
+        row = [str(clip.frames), str(clip.found), f"{clip.score:.2f}", f"{clip.steadiness:.2f}"]
         several = f": {which(clip.taken, clip.faces)}" if clip.faces > 1 else ""
-        cells.append(f"{clip.faces}{several}")
+        row.append(f"{clip.faces}{several}")
         if with_net and clip.posteriors and clip.emotion:
-            cells.append(f"{markup(clip.emotion)} {clip.posteriors[clip.emotion]:.2f}")
+            row.append(f"{markup(clip.emotion)} {clip.posteriors[clip.emotion]:.2f}")
         if labelled:
-            cells.append(clip.intended or "")
-        table.add_row(markup(clip.clip), *cells)
-    show(table, _sum_up(found, len(skipped)))
+            row.append(clip.intended or "")
+        table.add_row(markup(clip.clip), *row)
+    show(table, _summary(found, len(skipped)))
     if skipped:
-        show(skips_table(skips(skipped)))
+        show(skips_table(count_skips(skipped)))
 
 
-def _sum_up(found: list[FaceSummary], skipped: int) -> str:
-    """Say in a sentence how many clips and frames had a face, and how often the net agreed."""
-    frames, seen = sum(clip.frames for clip in found), sum(clip.found for clip in found)
-    text = f"{len(found)} of {len(found) + skipped} clips have a face, in {seen} of {frames} frames"
+def _summary(found: list[FaceSummary], skipped: int) -> str:
+    """Count the clips and frames with a face, and how often the expression is the intended one."""
+    frames, with_face = sum(clip.frames for clip in found), sum(clip.found for clip in found)
+    text = (
+        f"{len(found)} of {len(found) + skipped} clips have a face, in {with_face} of {frames} "
+        "frames"
+    )
     several = sum(clip.faces > 1 for clip in found)
     if several:
         text += (
@@ -129,7 +146,7 @@ def _sum_up(found: list[FaceSummary], skipped: int) -> str:
         )
     changing = sum(clip.changes > 0 for clip in found)
     if changing:
-        text += f"; {changing} in which another face was taken where the first was gone"
+        text += f"; in {changing} the face disappeared and another one was taken"
     judged = [c for c in found if c.posteriors and c.intended in c.posteriors]
     if judged:
         right = sum(clip.emotion == clip.intended for clip in judged)

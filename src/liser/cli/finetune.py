@@ -1,43 +1,53 @@
-"""`liser finetune`: adapt a student to new voices."""
+"""`liser finetune`: adapt a student to new speakers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from liser.cli.options import Data, Json, Kind, Labels, Seed, SettingsFile, Updates
+from liser.cli.options import (
+    Data,
+    Json,
+    Kind,
+    Labels,
+    Seed,
+    SettingsFile,
+    Updates,
+    ValidSpeakers,
+)
 from liser.errors import InputError
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("finetune")(finetune)
+    app.command("finetune")(finetune_command)
 
 
-def finetune(
+def finetune_command(
     student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new student.")],
     labels: Labels = None,
     kind: Kind = None,
     updates: Updates = None,
-    valid_speakers: Annotated[
-        int, typer.Option(min=0, max=10_000, help="Speakers held out to calibrate on.")
-    ] = 0,
+    valid_speakers: ValidSpeakers = 0,
     settings: SettingsFile = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Adapt a student to new voices from their labelled clips.
+    """Adapt a student to new speakers from their labelled clips.
 
-    A run that was stopped goes on where it was. The settings file holds names of `training`.
+    A stopped run resumes when the command is given again. The settings file holds the settings of
+    `training`.
 
     Example: `liser finetune student/ my-voices/ --labels few.csv --out tuned/`
     """
-    from liser.cli.options import facts, open_corpus, settings_from, show, training
+    from liser.cli.corpora import open_corpus
     from liser.cli.output import print_json
+    from liser.cli.progress import training_progress
+    from liser.cli.settings import settings_from
     from liser.config import Training
     from liser.folders import STUDENT
 
@@ -46,13 +56,13 @@ def finetune(
     STUDENT.check(out)
     corpus = open_corpus(data, kind, labels)
 
-    from liser.distillation import distill as stage
+    from liser.distillation.distill import FINETUNING, finetune
     from liser.students.student import load_student
 
-    base = stage.FINETUNING.model_dump(exclude_defaults=True)
+    base = FINETUNING.model_dump(exclude_defaults=True)
     chosen = settings_from(Training, settings, {"updates": updates}, base)
-    with training("fine-tuning") as watch:
-        tuned = stage.finetune(
+    with training_progress("fine-tuning") as watch:
+        tuned = finetune(
             load_student(student),
             corpus,
             out,
@@ -70,14 +80,20 @@ def finetune(
     }
     if as_json:
         print_json(record)
-        return
+    else:
+        _print(record)
+
+
+def _print(record: dict[str, Any]) -> None:
+    from liser.cli.tables import facts_table, show
+
     clips = f"{record['labelled']} labelled clips of {len(record['speakers'])} speakers"
-    rows = {"learnt from": clips, "kept in": str(out)}
+    rows = {"trained on": clips, "saved to": record["student"]}
     if record["valid_uar"] is not None:
         rows["validation"] = f"UAR {record['valid_uar']:.3f}"
     elif record["valid_notes"]:
         rows["validation"] = "; ".join(record["valid_notes"])
     if record["skipped"]:
         some = ", ".join(f"{s['id']} ({s['reason']})" for s in record["skipped"][:5])
-        rows["left out"] = f"{len(record['skipped'])} clips that can't be heard, such as {some}"
-    show(facts(rows))
+        rows["left out"] = f"{len(record['skipped'])} clips that can't be used, such as {some}"
+    show(facts_table(rows))

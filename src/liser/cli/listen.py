@@ -1,4 +1,4 @@
-"""`liser listen`: the microphone, live on the terminal."""
+"""`liser listen`: emotions of live speech from a microphone, in the terminal."""
 
 from __future__ import annotations
 
@@ -29,32 +29,35 @@ if TYPE_CHECKING:
     from liser.runtime import Prediction, Segment, Stream
 
 LATEST = 5
-_GLANCE_S = 0.5  # of sound between two looks at what is being said
+_REDRAW_S = 0.5  # sound between two partial predictions
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("listen")(listen)
+    app.command("listen")(listen_command)
 
 
-def listen(
+def listen_command(
     bundle: BundleFolder = None,
     device: Annotated[
         str | None, typer.Option(help="Microphone: its number, or part of its name.")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, max=1e6, help="Stop after so long.")
+        float | None, typer.Option(min=0.1, max=1e6, help="Stop after so many seconds.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Let a recording play the microphone.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Take the sound of a recording in place of the microphone."
+        ),
     ] = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
     as_json: Json = False,
 ) -> None:
-    """Listen to the microphone and say, while somebody speaks, which emotion is heard.
+    """Listen to the microphone and show the emotion while somebody speaks.
 
-    Ctrl-C ends it with a summary. Nothing is recorded. Needs the extra: pip install
+    Ctrl-C ends it with a summary. Nothing is recorded. It needs an extra: pip install
     'liser[listen]'.
 
     Example: `liser listen --seconds 60`
@@ -67,13 +70,13 @@ def listen(
         stream = recognizer.stream(rate)
         if file is not None and on_screen:
             blocks = _in_real_time(blocks, rate)
-        with _Screen(stream) if on_screen else nullcontext(_tell(as_json)) as told:
-            peak, broken = _hear(stream, blocks, seconds, told)
-    answer = stream.flush()
+        with _Screen(stream) if on_screen else nullcontext(_printer(as_json)) as show_segments:
+            peak, broken = _feed(stream, blocks, seconds, show_segments)
+    prediction = stream.flush()
     if as_json:
-        print_json(answer.to_dict())
+        print_json(prediction.to_dict())
     else:
-        _summary(answer, peak)
+        _print_summary(prediction, peak)
     if broken is not None:
         raise broken
 
@@ -88,16 +91,16 @@ def _source(file: Path | None, device: str | None) -> AbstractContextManager[tup
     return open_audio(file)
 
 
-def _hear(
+def _feed(
     stream: Stream,
     blocks: Iterator[Any],
     seconds: float | None,
-    told: Callable[[list[Segment]], None],
+    show_segments: Callable[[list[Segment]], None],
 ) -> tuple[float, MediaError | Stopped | None]:
-    """Feed the stream until it is over, or Ctrl-C.
+    """Feed the stream until the sound ends, or until Ctrl-C.
 
-    Returns the highest peak that came, and what broke the sound off, or the signal that did: it
-    costs nothing of what was heard before.
+    Returns the highest peak, and the error or signal that ended the sound early; the segments
+    before it stay.
     """
     from liser.cli.stop import Stopped
     from liser.errors import MediaError
@@ -107,41 +110,41 @@ def _hear(
         for block in blocks:
             if seconds is not None:
                 block = block[: round((seconds - stream.duration_s) * stream.sample_rate)]
-            told(stream.feed(block.clip(-1.0, 1.0)))
+            show_segments(stream.feed(block.clip(-1.0, 1.0)))
             peak = max(peak, float(abs(block).max(initial=0.0)))
             if seconds is not None and stream.duration_s >= seconds - 0.5 / stream.sample_rate:
                 break
     except (MediaError, Stopped) as error:
         return peak, error
     except KeyboardInterrupt:
-        pass  # the way in which people end it
+        pass  # the usual end
     return peak, None
 
 
 def _in_real_time(blocks: Iterator[Any], rate: int) -> Iterator[Any]:
-    began, heard = time.monotonic(), 0
+    began, samples = time.monotonic(), 0
     for block in blocks:
-        heard += len(block)
-        time.sleep(max(0.0, began + heard / rate - time.monotonic()))
+        samples += len(block)
+        time.sleep(max(0.0, began + samples / rate - time.monotonic()))
         yield block
 
 
-def _tell(as_json: bool) -> Callable[[list[Segment]], None]:
-    """Where nobody watches, say of each segment what it was, once it is finished."""
+def _printer(as_json: bool) -> Callable[[list[Segment]], None]:
+    """Return a function that prints finished segments, for output that is no terminal."""
     from liser.cli.bars import clock
     from liser.text.escaping import visible
 
-    def tell(segments: list[Segment]) -> None:
+    def print_segments(segments: list[Segment]) -> None:
         for segment in [] if as_json else segments:
             best = max(segment.probabilities.values())
             label = visible(segment.label)
             typer.echo(f"{clock(segment.start_s)} {clock(segment.end_s)} {label} {best:.2f}")
 
-    return tell
+    return print_segments
 
 
 class _Screen:
-    """Shows what is being said and the latest segments, while it is open."""
+    """Shows the current prediction and the latest segments while it is open."""
 
     def __init__(self, stream: Stream) -> None:
         from rich.live import Live
@@ -153,38 +156,38 @@ class _Screen:
 
     def __enter__(self) -> Callable[[list[Segment]], None]:
         self._live.__enter__()
-        return self._told
+        return self._update
 
     def __exit__(self, *error: Any) -> None:
         self._live.__exit__(*error)
 
-    def _told(self, segments: list[Segment]) -> None:
-        if segments or self._stream.duration_s - self._shown_s >= _GLANCE_S:
+    def _update(self, segments: list[Segment]) -> None:
+        if segments or self._stream.duration_s - self._shown_s >= _REDRAW_S:
             self._shown_s = self._stream.duration_s
             self._live.update(self._draw(), refresh=True)
 
     def _draw(self) -> RenderableType:
         from rich.console import Group
 
-        from liser.cli.bars import bars, clock, heard
+        from liser.cli.bars import bars, clock, label_markup
 
         now = self._stream.partial()
         rows: list[RenderableType] = [f"{clock(self._stream.duration_s)}  Ctrl-C to stop", ""]
-        rows += [heard(now), bars(now.probabilities)] if now else ["[dim]…[/]"]
+        rows += [label_markup(now), bars(now.probabilities)] if now else ["[dim]…[/]"]
         rows.append("")
         for segment in reversed(self._stream.segments[-LATEST:]):
-            rows.append(
-                f"[dim]{clock(segment.start_s)}–{clock(segment.end_s)}[/]  {heard(segment)}"
-            )
+            times = f"[dim]{clock(segment.start_s)}–{clock(segment.end_s)}[/]"
+            rows.append(f"{times}  {label_markup(segment)}")
         return Group(*rows)
 
 
-def _summary(answer: Prediction, peak: float) -> None:
-    from liser.cli.bars import bars, clock, heard
-    from liser.cli.options import show
+def _print_summary(prediction: Prediction, peak: float) -> None:
+    from liser.cli.bars import bars, clock, label_markup
+    from liser.cli.tables import show
 
-    show(f"{clock(answer.duration_s)} heard, {clock(answer.speech_s)} of it speech")
-    if answer.segments:
-        show(f"over all: {heard(answer)}", bars(answer.probabilities), segments_table(answer))
+    show(f"{clock(prediction.duration_s)} of sound, {clock(prediction.speech_s)} of it speech")
+    if prediction.segments:
+        show(f"overall: {label_markup(prediction)}", bars(prediction.probabilities))
+        show(segments_table(prediction))
     elif peak == 0.0:
-        show("nothing but zeros came: is the microphone muted, or is another device meant?")
+        show("the sound was all zeros: is the microphone muted, or is --device another one?")

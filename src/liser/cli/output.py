@@ -1,4 +1,4 @@
-"""Where the verbs write: people's messages to stderr, tables and JSON to stdout."""
+"""Where the verbs write: messages to stderr, tables and JSON to stdout."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ console = Terminal(stderr=True)
 
 
 def print_json(record: Any) -> None:
-    """Write one JSON document to stdout, for machines."""
+    """Write one JSON document to stdout."""
     sys.stdout.write(json_text(record, sys.stdout.encoding) + "\n")
 
 
 def write_table(path: Path, content: bytes) -> None:
-    """Write a CSV file, or its bytes to stdout, whatever the encoding there."""
+    """Write a CSV file, or its bytes to stdout, whose encoding doesn't matter."""
     if goes_to_stdout(path):
         sys.stdout.flush()
         sys.stdout.buffer.write(content)

@@ -1,4 +1,4 @@
-"""`liser predict`: which emotion is heard in recordings, and when."""
+"""`liser predict`: the emotions in recordings, over time."""
 
 from __future__ import annotations
 
@@ -22,62 +22,59 @@ STDIN = "-"
 
 BundleFolder = Annotated[
     Path | None,
-    typer.Option(
-        "--bundle", metavar="DIR", help="A model; default, or left out: the one that comes along."
-    ),
+    typer.Option("--bundle", metavar="DIR", help="Folder of a model. [default: the bundled model]"),
 ]
 AllSound = Annotated[
     bool,
-    typer.Option("--all-sound", help="Take all sound for speech, also what doesn't sound like it."),
+    typer.Option("--all-sound", help="Treat all sound as speech: no voice activity detection."),
 ]
-
 OneSpeaker = Annotated[
     bool,
     typer.Option(
         "--one-speaker",
-        help="All is said by one speaker, in mixed emotions: get used to the voice.",
+        help="One speaker talks in all files, in mixed emotions: adapt to the voice.",
     ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("predict")(predict)
+    app.command("predict")(predict_command)
 
 
-def predict(
+def predict_command(
     context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILES…", help="Sound and video files, folders of them, or - for stdin."
+            metavar="FILES…", help="Audio and video files, folders of them, or - for stdin."
         ),
     ],
     bundle: BundleFolder = None,
     csv: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="Write recordings and segments; - for stdout."),
+        typer.Option(
+            metavar="FILE.csv", help="Write a table of recordings and segments; - for stdout."
+        ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw what is heard when.")
+        Path | None, typer.Option(metavar="FILE.png", help="Plot the emotions over time.")
     ] = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
-    threads: Annotated[
-        int, typer.Option(min=1, max=256, help="Threads that the model may use.")
-    ] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the model.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Say which emotion is heard in recordings, whole and piece by piece.
+    """Predict the emotion of recordings: of each one as a whole, and of each segment.
 
-    Folders are searched at every level. Files that can't be used are named and left out.
+    Folders are searched at every level. Files that can't be used are skipped and named.
 
-    Example: `liser predict talk.mp4 interviews/ --csv heard.csv --plot timeline.png`
+    Example: `liser predict talk.mp4 --csv emotions.csv --plot timeline.png`
     """
     from liser.cli.check_outputs import Output, check_outputs, goes_to_stdout
-    from liser.cli.options import show
     from liser.cli.output import console, print_json
     from liser.cli.stop import stopped_by
+    from liser.cli.tables import show
     from liser.runtime.timeline import FORMATS, check_plot
 
     found, skipped, left_out = _find(files)
@@ -90,10 +87,10 @@ def predict(
     if plot is not None:
         check_plot(plot, len(found))
     recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
-    predictions, stopped = _listen(recognizer, found, skipped)
+    predictions, stopped = _predict_all(recognizer, found, skipped)
     try:
         _write(csv, plot, predictions, recognizer.labels)
-    finally:  # a full disk costs nobody the answers
+    finally:  # print the answers even if the disk is full
         if as_json:
             print_json(_record(recognizer, predictions, skipped, left_out))
         else:
@@ -101,8 +98,8 @@ def predict(
             show(*parts, beside=goes_to_stdout(csv))
     if stopped is not None:
         cause, status = stopped_by(stopped)
-        heard = f"{len(predictions)} of {len(found)} recordings were listened to"
-        console.print(f"stopped by {cause}: {heard}", highlight=False)
+        done = f"{len(predictions)} of {len(found)} recordings have an answer"
+        console.print(f"stopped by {cause}: {done}", highlight=False)
         raise typer.Exit(status)
     if not predictions:
         raise typer.Exit(2)
@@ -111,7 +108,7 @@ def predict(
 def open_recognizer(
     bundle: Path | None, threads: int, all_sound: bool, one_speaker: bool
 ) -> Recognizer:
-    """Load a bundle as the flags say."""
+    """Load a bundle, with the detector and the adaptation that the flags ask for."""
     from liser.runtime import load
     from liser.runtime.vad import all_sound_is_speech
 
@@ -136,15 +133,16 @@ def _write(
 
 
 def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
-    """Look into folders: what to hear, each file once; what can't be heard; what is no media.
+    """Search folders for recordings, each file once; also return skips and what isn't media.
 
-    A folder without media is skipped as a bad file is.
+    A folder without media is a skip, as a bad file is.
     """
     from dataclasses import replace
 
-    from liser.corpora.base import Skip, readable
+    from liser.corpora.base import Skip
     from liser.corpora.files import is_folder, look_through, once
     from liser.errors import NotFoundError
+    from liser.text.escaping import readable
 
     named: list[str] = []
     skipped: list[Skip] = []
@@ -163,27 +161,29 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
             skips += [replace(s, id=readable(Path(name)) + "/" + s.id) for s in own]
         if not found.media:
             skipped.append(Skip(readable(name), "no media", "the folder holds no media file"))
-    heard, again = once(named)
-    return heard, skipped, [*left_out, *again]
+    files, again = once(named)
+    return files, skipped, [*left_out, *again]
 
 
-def _listen(
+def _predict_all(
     recognizer: Recognizer, names: Sequence[str], skipped: list[Skip]
 ) -> tuple[list[tuple[str, Prediction]], KeyboardInterrupt | None]:
-    """Ask about each file; what can't be used goes to `skipped`.
+    """Predict each file, and add those that can't be used to `skipped`.
 
-    So does what Ctrl-C or a signal came before, which is returned too.
+    Ctrl-C or a signal skips the rest and is returned.
     """
-    from liser.cli.options import progress
     from liser.cli.stop import stopped_by
-    from liser.corpora.base import Skip, readable
+    from liser.corpora.base import Skip
     from liser.errors import InputError
+    from liser.text.escaping import readable
+    from liser.text.progress import show_progress
 
     predictions: list[tuple[str, Prediction]] = []
     stopped = None
-    with progress("listening", len(names)) as update:
+    with show_progress(transient=True) as add_task:
+        task = add_task("predicting", len(names))
         for number, name in enumerate(names):
-            update(number, None, readable(Path(name).name))
+            task.update(number, what=readable(Path(name).name))
             try:
                 predictions.append((name, recognizer.predict(_source(name))))
             except InputError as error:
@@ -195,7 +195,6 @@ def _listen(
                 why = f"{stopped_by(error)[0]} came first"
                 skipped += [Skip(readable(left), "stopped", why) for left in names[number:]]
                 break
-        update(len(predictions) + len(skipped), None, "listened")
     return predictions, stopped
 
 
@@ -215,7 +214,7 @@ def _record(
     skipped: Sequence[Skip],
     left_out: Sequence[Skip],
 ) -> dict[str, Any]:
-    from liser.corpora.base import readable
+    from liser.text.escaping import readable
 
     return {
         "bundle": recognizer.bundle.name,
@@ -234,7 +233,7 @@ def _tables(
     skipped: Sequence[Skip],
     left_out: Sequence[Skip],
 ) -> Iterator[RenderableType]:
-    from liser.cli.options import left_out_note
+    from liser.cli.corpora import left_out_note
     from liser.text.escaping import markup
 
     if predictions:
@@ -243,7 +242,7 @@ def _tables(
         yield segments_table(predictions[0][1])
     if any(answer.label == "uncertain" for _, answer in predictions):
         least = recognizer.bundle.threshold
-        yield f"uncertain: no emotion reaches the model's least probability, {least:.2f}"
+        yield f"uncertain: no emotion reaches the model's threshold, a probability of {least:.2f}"
     for name, answer in predictions:
         for note in answer.notes:
             yield f"{_shown(name)}: {markup(note)}"
@@ -257,17 +256,18 @@ def _table(predictions: Sequence[tuple[str, Prediction]]) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from liser.cli.bars import bars, clock, heard
+    from liser.cli.bars import bars, clock, label_markup
 
     table = Table(box=SIMPLE)
-    for column in ("recording", "heard", "probabilities"):
+    for column in ("recording", "emotion", "probabilities"):
         table.add_column(column, overflow="fold")
     table.add_column("speech", justify="right")
     table.add_column("length", justify="right")
     best = None if len(predictions) == 1 else 3
     for name, answer in predictions:
         lengths = (clock(answer.speech_s), clock(answer.duration_s))
-        table.add_row(_shown(name), heard(answer), bars(answer.probabilities, best), *lengths)
+        probabilities = bars(answer.probabilities, best)
+        table.add_row(_shown(name), label_markup(answer), probabilities, *lengths)
     return table
 
 
@@ -278,7 +278,7 @@ def _shown(name: str) -> str:
 
 
 def _skipped_table(skipped: Sequence[Skip]) -> Table:
-    """Name every file that was left out, and say why."""
+    """Name every skipped file and why it was skipped."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -293,18 +293,18 @@ def _skipped_table(skipped: Sequence[Skip]) -> Table:
 
 
 def segments_table(prediction: Prediction) -> Table:
-    """Lay out a recording's segments in order of time."""
+    """Lay out a recording's segments in temporal order."""
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from liser.cli.bars import bars, clock, heard
+    from liser.cli.bars import bars, clock, label_markup
 
     table = Table(box=SIMPLE)
     for column in ("from", "to"):
         table.add_column(column, justify="right")
-    table.add_column("heard")
+    table.add_column("emotion")
     table.add_column("probabilities")
     for segment in prediction.segments:
         times = (clock(segment.start_s), clock(segment.end_s))
-        table.add_row(*times, heard(segment), bars(segment.probabilities, 2))
+        table.add_row(*times, label_markup(segment), bars(segment.probabilities, 2))
     return table

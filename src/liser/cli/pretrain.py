@@ -1,9 +1,8 @@
-"""`liser pretrain`: let a student-to-be inherit from a speech representation model."""
+"""`liser pretrain`: make a backbone from a Whisper encoder and unlabelled recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,22 +12,24 @@ from liser.cli.options import Json, Kind, Seed, SettingsFile, Store, StudentSize
 from liser.errors import InputError
 
 if TYPE_CHECKING:
-    from liser.corpora.base import Skip
+    from liser.config import PretrainingRecipe
+    from liser.corpora.base import Corpus, Skip
+    from liser.students.backbone import Backbone
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("pretrain")(pretrain)
+    app.command("pretrain")(pretrain_command)
 
 
-def pretrain(
+def pretrain_command(
     data: Annotated[
         list[Path], typer.Argument(metavar="DATA…", help="Corpora: folders or manifests.")
     ],
     encoder: Annotated[
         str, typer.Option(metavar="MODEL", help="A Whisper model: hub id or local folder.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The backbone's folder.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the backbone.")],
     kind: Kind = None,
     student: StudentSize = None,
     store: Store = Path("targets"),
@@ -37,97 +38,106 @@ def pretrain(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Let a student inherit a Whisper encoder's first layers; no label is used.
+    """Transfer the first layers of a Whisper encoder into a backbone; no label is used.
 
-    The result, a backbone, is where `liser distill --backbone DIR` starts. A run that was stopped goes
-    on where it was. The settings file holds names of `pretraining`, and a table `frontend`.
+    `liser distill --backbone DIR` starts from it. A stopped run resumes when the command is given
+    again. The settings file holds the settings of `pretraining`, and a table `frontend`.
 
     Example: `liser pretrain recordings/ --encoder openai/whisper-base --out backbone/`
     """
-    from liser.cli.options import check_student, open_corpus, progress, settings_from
+    from liser.cli.corpora import open_corpus
+    from liser.cli.settings import check_student, settings_from
     from liser.config import PretrainingRecipe
     from liser.folders import BACKBONE
 
     recipe = settings_from(PretrainingRecipe, settings, {"updates": updates}, {})
-    chosen, frontend = recipe.pretraining, recipe.frontend
     architecture = student or "base"
     check_student(architecture)
     BACKBONE.check(out)
     if (out / "backbone.json").exists():
         raise InputError(f"{out} holds a backbone already: choose another folder, or delete it")
     corpora = [open_corpus(folder, kind) for folder in data]
+    backbone, skipped = _make(corpora, encoder, store, architecture, recipe, seed, out)
 
-    from liser.pretraining import train as stage
-    from liser.pretraining.frame_store import FrameStore
-    from liser.pretraining.segments import precompute_frames, segment_sources, segments_of
-    from liser.pretraining.whisper import Whisper
     from liser.students.backbone import save_backbone
 
-    stage.build_for_transfer(architecture, frontend.mels)  # or refused before any work
+    save_backbone(backbone, out)
+    (out / "checkpoint.pt").unlink(missing_ok=True)
+    record = {"backbone": str(out), "student": architecture, **backbone.provenance}
+    _print(record, skipped, as_json)
+
+
+def _make(
+    corpora: Sequence[Corpus],
+    encoder: str,
+    store: Path,
+    architecture: str,
+    recipe: PretrainingRecipe,
+    seed: int,
+    out: Path,
+) -> tuple[Backbone, list[Skip]]:
+    """Extract the encoder's frames and train the backbone; also return the skipped clips."""
+    from liser.pretraining.frame_store import FrameStore
+    from liser.pretraining.segments import precompute_frames, segment_sources, segments_of
+    from liser.pretraining.train import build_for_transfer, pretrain
+    from liser.pretraining.whisper import Whisper
+    from liser.text.progress import show_progress
+
+    settings, frontend = recipe.pretraining, recipe.frontend
+    build_for_transfer(architecture, frontend.mels)  # a student without such layers is refused
     whisper, frames = Whisper(encoder), FrameStore(store)
-    total = sum(len(corpus.utterances) for corpus in corpora)
-    with progress("hearing the clips", total) as update:
-        heard_one = _counter(update, total, "hearing the clips")
-        heard = segment_sources(corpora, chosen.encoder_frontend(frontend), lambda _: heard_one)
-        sound = [one for source in heard for one in segments_of(source)]
-        precompute_frames(
-            sound, whisper, frames, _counter(update, len(sound), f"{whisper.name} listens")
+    clips = sum(len(corpus.utterances) for corpus in corpora)
+    with show_progress() as add_task:
+        extracting = add_task("extracting features", clips)
+        sources = segment_sources(
+            corpora, settings.encoder_frontend(frontend), lambda _: extracting.advance
         )
-        backbone = stage.pretrain(
-            heard,
+        segments = [segment for source in sources for segment in segments_of(source)]
+        encoding = add_task(f"frames of {whisper.name}", len(segments))
+        precompute_frames(segments, whisper, frames, encoding.advance)
+        training = add_task("training the backbone", None)
+        backbone = pretrain(
+            sources,
             whisper,
             frames,
             architecture,
-            chosen,
+            settings,
             seed=seed,
             checkpoint=out / "checkpoint.pt",
-            progress=lambda done, total, explained: update(
-                done, total, f"inheriting, {explained:.0%} of {whisper.name} explained"
+            progress=lambda done, total, explained: training.update(
+                done, total, f"training, {explained:.0%} of {whisper.name} explained"
             ),
         )
-    save_backbone(backbone, out)
-    (out / "checkpoint.pt").unlink(missing_ok=True)
-    skipped = [s for source in heard for s in source.features.skipped]
-    _tell({"backbone": str(out), "student": architecture, **backbone.provenance}, skipped, as_json)
+    return backbone, [skip for source in sources for skip in source.features.skipped]
 
 
-def _counter(
-    update: Callable[[int, int | None, str], None], total: int, what: str
-) -> Callable[[], None]:
-    """Return what to call after each clip, so that the bar counts it."""
-    done = count(1)
-    return lambda: update(next(done), total, what)
-
-
-def _heard(clips: Mapping[str, int], of_sound: Mapping[str, int]) -> str:
-    """Say of how many clips the encoder heard the sound, and of how many the student's log-mel."""
-    close = sum(of_sound.values())
-    parts = ((close, "the sound"), (sum(clips.values()) - close, "the student's log-mel"))
-    return ", ".join(f"{what} of {count} clips" for count, what in parts if count)
-
-
-def _tell(record: dict[str, Any], skipped: Sequence[Skip], as_json: bool) -> None:
-    from liser.cli.options import facts, show, skips, skips_table
+def _print(record: dict[str, Any], skipped: Sequence[Skip], as_json: bool) -> None:
     from liser.cli.output import print_json
+    from liser.cli.tables import count_skips, facts_table, show, skips_table
 
-    record["skipped"] = skips(skipped)
+    record["skipped"] = count_skips(skipped)
     if as_json:
         print_json(record)
         return
-    short = sum(record["too_short"].values())
+    clips = ", ".join(f"{n} clips of {name}" for name, n in record["clips"].items())
+    too_short = sum(record["too_short"].values())
     show(
-        facts(
+        facts_table(
             {
-                "inherited from": f"{record['encoder']}, {record['explained']:.0%} of what it says "
-                "of disturbed clips",
-                "listened to": ", ".join(
-                    f"{n} clips of {name}" for name, n in record["clips"].items()
-                )
-                + (f"; {short} are too short" if short else ""),
-                "the encoder heard": _heard(record["clips"], record["of_sound"]),
-                "kept in": record["backbone"],
+                "encoder": f"{record['encoder']}; the backbone explains "
+                f"{record['explained']:.0%} of its frames of augmented clips",
+                "trained on": clips + (f"; {too_short} are too short" if too_short else ""),
+                "encoder's input": _inputs(record["clips"], record["of_sound"]),
+                "saved to": record["backbone"],
             }
         )
     )
     if skipped:
         show(skips_table(record["skipped"]))
+
+
+def _inputs(clips: Mapping[str, int], of_sound: Mapping[str, int]) -> str:
+    """Count the clips that the encoder got as sound, and those as the student's log-mel."""
+    sound = sum(of_sound.values())
+    counts = {"sound": sound, "the student's log-mel": sum(clips.values()) - sound}
+    return ", ".join(f"{what} of {n} clips" for what, n in counts.items() if n)

@@ -1,7 +1,7 @@
-"""How a command is stopped: by Ctrl-C, by SIGTERM as machines and schedulers do, by SIGHUP.
+"""How a command is stopped: by Ctrl-C, by SIGTERM (as schedulers do), or by SIGHUP.
 
-All three end it alike: what is running is unwound, workers end, a sentence says so, and the exit
-status is 128 and the signal's number.
+All three end it alike: running work is unwound, workers end, a message says so, and the exit status
+is 128 plus the signal's number.
 """
 
 import os
@@ -16,7 +16,7 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(s
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has stopped the command: whatever Ctrl-C does, it does too."""
+    """A signal has stopped the command; it is handled as Ctrl-C is."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -24,7 +24,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def stopped_by(error: KeyboardInterrupt) -> tuple[str, int]:
-    """Return what stopped a command, for people, and the exit status.
+    """Return the name of what stopped a command, and the exit status.
 
     >>> stopped_by(KeyboardInterrupt()), stopped_by(Stopped(15))
     (('Ctrl-C', 130), ('SIGTERM', 143))
@@ -36,17 +36,17 @@ def stopped_by(error: KeyboardInterrupt) -> tuple[str, int]:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Raise `Stopped` where a signal comes; one that is ignored, as under ``nohup``, stays so."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    """Raise `Stopped` on a signal; one that is ignored, as under ``nohup``, stays ignored."""
+    if threading.current_thread() is not threading.main_thread():  # only it handles signals
         yield
         return
     terminals = [fd for fd in (1, 2) if os.isatty(fd)]
 
     def stop(number: int, _: FrameType | None) -> None:
-        for other in ours:  # a second SIGTERM doesn't wait, a second SIGHUP says nothing new
+        for other in ours:  # a second SIGTERM kills at once, a second SIGHUP is ignored
             signal.signal(other, signal.SIG_DFL if other == signal.SIGTERM else signal.SIG_IGN)
         for fd in terminals:
-            if not os.isatty(fd):  # the terminal has gone, and writing to it would fail
+            if not os.isatty(fd):  # the terminal is gone: writing to it would fail
                 os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
         raise Stopped(number)
 

@@ -1,4 +1,4 @@
-"""`liser teach`: let teachers look at a corpus, and keep what they say."""
+"""`liser teach`: compute the teachers' outputs for a corpus, and store them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ import typer
 
 from liser.cli.options import (
     Data,
-    Detector,
-    FaceSpec,
     FaceTeacher,
     Json,
     Kind,
-    Layers,
     SettingsFile,
     SpeechTeacher,
     Store,
-    TableWhere,
 )
 from liser.errors import InputError
 
@@ -29,45 +25,42 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("teach")(teach)
+    app.command("teach")(teach_command)
 
 
-def teach(
+def teach_command(
     data: Data,
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
     store: Store = Path("targets"),
     kind: Kind = None,
-    layers: Layers = None,
-    detector: Detector = None,
-    face_spec: FaceSpec = None,
-    table_where: TableWhere = None,
     settings: SettingsFile = None,
     as_json: Json = False,
 ) -> None:
-    """Let teachers look at every clip once, and keep what they say in a target store.
+    """Ask teachers about every clip of a corpus, once, and store their outputs.
 
-    A run that was stopped goes on where it was; a second one only reads.
+    A stopped run resumes when the command is given again. A second run only reads the store.
 
     Example: `liser teach recordings/ --speech-teacher openai/whisper-base --face-teacher hog`
     """
-    from liser.cli.options import ask_teachers, open_corpus, settings_from, taught, teacher_options
+    from liser.cli.corpora import open_corpus
     from liser.cli.output import print_json
+    from liser.cli.settings import settings_from
+    from liser.cli.teachers import ask_teachers, teacher_records
     from liser.config import Settings
 
     if not speech_teacher and not face_teacher:
-        raise InputError("nobody is to teach: give --speech-teacher, --face-teacher, or both")
-    settings_from(Settings, settings, {}, {})  # nothing but [command] can be meant for this verb
+        raise InputError("there is no teacher: give --speech-teacher, --face-teacher, or both")
+    settings_from(Settings, settings, {}, {})  # this verb has no settings: only [command] may stand
     corpus = open_corpus(data, kind)
-    options = teacher_options(layers, detector, face_spec, table_where)
-    targets = ask_teachers(corpus, store, speech_teacher, face_teacher, options)
+    targets = ask_teachers(corpus, store, speech_teacher, face_teacher)
     record = {
         "corpus": corpus.name,
         "clips": len(corpus.utterances),
         "left_out": len(corpus.skipped),
         "not_media": [{"file": s.id, "reason": s.reason} for s in corpus.left_out],
         "store": str(store),
-        "teachers": taught(targets),
+        "teachers": teacher_records(targets),
     }
     if as_json:
         print_json(record)
@@ -79,7 +72,8 @@ def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from liser.cli.options import left_out_note, show, skips_table
+    from liser.cli.corpora import left_out_note
+    from liser.cli.tables import show, skips_table
     from liser.text.escaping import markup
 
     table = Table(title=markup(f"{record['corpus']}: {record['clips']} clips"), box=SIMPLE)
@@ -95,9 +89,9 @@ def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:
         if t["skipped"]:
             show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
         if t["notes"]:
-            show(skips_table(t["notes"], f"noted by {t['teacher']}", "note"))
+            show(skips_table(t["notes"], f"notes by {t['teacher']}", "note"))
     if record["left_out"]:
-        show(f"{record['left_out']} files are no clip of the corpus: see `liser corpus`")
+        show(f"{record['left_out']} files are no clips of the corpus: see `liser corpus`")
     if left_out:
         show(left_out_note(left_out))
-    show(f"kept in {markup(record['store'])}")
+    show(f"saved to {markup(record['store'])}")

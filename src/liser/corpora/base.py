@@ -1,7 +1,6 @@
 """The records that every corpus gives: utterances, what was skipped, and what the labels mean."""
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -10,9 +9,9 @@ from typing import Literal
 
 from liser.config import Frontend
 from liser.errors import InputError, LiserError, MediaError
+from liser.text.escaping import readable
 
 _log = logging.getLogger(__name__)
-_ESCAPED = re.compile("[\udc80-\udcff]")  # how Python holds a byte of a name that isn't UTF-8
 
 LabelKind = Literal["intended", "perceived", "given"]
 """What a label is against: the emotion an actor was asked for (intended), the one that a crowd
@@ -96,18 +95,6 @@ class Skip:
     def may_pass(self) -> bool:
         """Whether the same bytes may be usable the next time."""
         return self.reason in ("missing file", "unreadable", "too large", "unforeseen error")
-
-
-def readable(name: object) -> str:
-    """Return a path or message as text that any file, table and terminal takes.
-
-    Bytes of a file's name that aren't UTF-8 are written as ``\\xe9``.
-
-    >>> readable(Path(b"caf\\xe9.wav".decode("utf-8", "surrogateescape")))
-    'caf\\\\xe9.wav'
-    """
-    text = _ESCAPED.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", str(name))
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

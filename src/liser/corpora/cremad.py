@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from liser.config import Frontend
-from liser.corpora.base import Corpus, Skip, StoredLogMel, Utterance, readable
+from liser.corpora.base import Corpus, Skip, StoredLogMel, Utterance
 from liser.corpora.files import Take, best, find_media, group_takes, look_through, sound_of
 from liser.corpora.tables import Row, read_rows, text
 from liser.errors import InputError, NotFoundError
 from liser.labels import CREMAD, canonical
+from liser.text.escaping import readable
 
 Labels = Literal["intended", "perceived"]
 Votes = Literal["voice", "face", "audiovisual"]

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from liser.corpora.base import Skip, readable
+from liser.corpora.base import Skip
 from liser.corpora.sniff import Kind, kind_of_content
 from liser.errors import NotFoundError
+from liser.text.escaping import readable
 
 # In order of preference: lossless first, for where a take exists in several formats.
 AUDIO_SUFFIXES = (

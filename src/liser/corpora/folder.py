@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from liser.corpora.base import Corpus, Skip, Utterance, readable
+from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.files import (
     MediaFile,
     Take,
@@ -34,6 +34,7 @@ from liser.corpora.tables import (
 )
 from liser.errors import InputError, NotFoundError
 from liser.labels import RAVDESS, canonical, renamed
+from liser.text.escaping import readable
 
 COLUMNS = ("path", "label", "speaker", "start", "end", "id", "sex")
 # Names that people give these columns; passing over them in silence would lose labels or speakers.

@@ -6,10 +6,11 @@ numbers: modality, vocal channel, emotion, intensity, statement, repetition, act
 
 from pathlib import Path
 
-from liser.corpora.base import Corpus, Skip, Utterance, readable
+from liser.corpora.base import Corpus, Skip, Utterance
 from liser.corpora.files import MediaFile, Take, best, find_media, group_takes, sound_of
 from liser.errors import NotFoundError
 from liser.labels import RAVDESS
+from liser.text.escaping import readable
 
 _AUDIO_VISUAL, _VIDEO_ONLY, _AUDIO_ONLY = "01", "02", "03"
 _SONG = "02"

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from liser.corpora import cremad, folder, ravdess, synthetic
-from liser.corpora.base import Corpus, readable
+from liser.corpora.base import Corpus
 from liser.corpora.files import exists, find_media, is_folder
 from liser.corpora.tables import TABLE_SUFFIXES
 from liser.errors import InputError, NotFoundError
+from liser.text.escaping import readable
 
 CORPORA: dict[str, Callable[..., Corpus]] = {
     "ravdess": ravdess.load,

@@ -1,1 +1,1 @@
-"""What the teachers say of each clip: computed once, stored, fused."""
+"""Targets: the teachers' outputs of each clip, computed once, stored and fused."""

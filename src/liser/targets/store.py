@@ -1,9 +1,9 @@
 """Teacher outputs on disk: sharded SQLite files that survive a kill at any moment.
 
-A store is a folder: `media.sqlite` remembers the hashes of media files, and each teacher has a
-folder `<name>-<fingerprint>` of up to 16 shards, one for each first hex digit of a key. Shards are
-plain rollback-journal databases, which (unlike a write-ahead log) also work on a network share.
-Every row carries a checksum over its key and its values; one that doesn't fit counts as missing.
+A store is a folder. `media.sqlite` caches the hashes of media files. Each teacher has a folder
+`<name>-<fingerprint>` of up to 16 shards, one for each first hex digit of a key. Shards use a
+rollback journal: a write-ahead log fails on network shares. Every row has a checksum over its key
+and its values; a row with a wrong one counts as missing.
 """
 
 import errno
@@ -27,9 +27,9 @@ from liser.errors import InputError, StorageError
 from liser.teachers.base import Modality, Target
 
 SCHEMA_VERSION = 2
-_ASKED_AT_ONCE = 500  # keys in a query; old builds of SQLite allow 999
-_REMEMBERED_AT_ONCE = 256  # hashes of media files in a transaction
-BUSY_S = 60.0  # how long to wait for another process that writes to the same shard
+_KEYS_A_QUERY = 500  # old builds of SQLite allow 999
+_HASHES_A_TRANSACTION = 256
+BUSY_S = 60.0  # longest wait for another process that writes to the same shard
 
 Outcome = Target | Skip
 
@@ -59,12 +59,12 @@ class TargetStore:
     def keys(
         self, corpus_name: str, modality: Modality
     ) -> Iterator[Callable[[Utterance], str | Skip]]:
-        """Give a function from an utterance to its key, 64 hex digits.
+        """Yield a function from an utterance to its key, 64 hex digits.
 
-        The key is a hash of the bytes of the file that the modality needs and of the stretch
-        of it that is used; where there is no such file, of the corpus's name and the clip's id.
-        A file that can't be read gives a `Skip`. Hashes are remembered by path, size and time
-        of change, if the folder may be written to.
+        The key is a hash of the file's bytes, for the file that the modality needs, and of the
+        start and end that are used. Without such a file it is a hash of the corpus's name and the
+        clip's id. A file that can't be read gives a `Skip`. File hashes are cached by path, size
+        and time of change, if the folder is writable.
         """
         with _MediaHashes(self.folder) as media:
 
@@ -82,16 +82,16 @@ class TargetStore:
 
             yield key_of
 
-    def shelf(self, teacher_name: str, fingerprint: str) -> "Shelf":
+    def of_teacher(self, teacher_name: str, fingerprint: str) -> "StoredTargets":
         """Open one teacher's outputs."""
         plain = re.sub(r"[^A-Za-z0-9._=-]+", "_", teacher_name)
-        return Shelf(self.folder / f"{plain}-{fingerprint}")
+        return StoredTargets(self.folder / f"{plain}-{fingerprint}")
 
 
-class Shelf:
+class StoredTargets:
     """One teacher's outputs by key; a context manager that closes its files.
 
-    `damaged` counts rows that were read and are not what was written.
+    `damaged` counts the rows read whose checksum is wrong.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +99,7 @@ class Shelf:
         self.damaged = 0
         self._writing: dict[str, sqlite3.Connection] = {}
 
-    def __enter__(self) -> "Shelf":
+    def __enter__(self) -> "StoredTargets":
         return self
 
     def __exit__(
@@ -112,7 +112,7 @@ class Shelf:
             connection.close()
 
     def read(self, keys: set[str]) -> dict[str, Outcome]:
-        """Return what is stored whole under these keys; a `Skip` bears no id here."""
+        """Return the undamaged outcomes of these keys; a `Skip` has no id here."""
         found: dict[str, Outcome] = {}
         for digit in sorted({key[0] for key in keys}):
             path = self._path(digit)
@@ -120,8 +120,8 @@ class Shelf:
                 continue
             with _explained(path), closing(_open(path, _TARGET_TABLE)) as shard:
                 own = [key for key in keys if key[0] == digit]
-                for start in range(0, len(own), _ASKED_AT_ONCE):
-                    some = own[start : start + _ASKED_AT_ONCE]
+                for start in range(0, len(own), _KEYS_A_QUERY):
+                    some = own[start : start + _KEYS_A_QUERY]
                     marks = ", ".join("?" * len(some))
                     query = f"SELECT * FROM target WHERE key IN ({marks})"
                     for key, *row, checksum in shard.execute(query, some):
@@ -132,7 +132,7 @@ class Shelf:
         return found
 
     def write(self, key: str, outcome: Outcome) -> None:
-        """Store one outcome, in one transaction: afterwards it survives a kill."""
+        """Store one outcome in one transaction; afterwards it survives a kill."""
         path = self._path(key[0])
         with _explained(path):
             if key[0] not in self._writing:
@@ -149,12 +149,12 @@ class Shelf:
 
 
 class _MediaHashes:
-    """SHA-256 of files, remembered by path, size and time of change; a context manager."""
+    """SHA-256 of files, cached by path, size and time of change; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "media.sqlite"
-        # by path in bytes: names that aren't UTF-8 are names too
-        self._known: dict[bytes, tuple[int, int, str]] = {}
+        # keys are paths in bytes: a name need not be UTF-8
+        self._cached: dict[bytes, tuple[int, int, str]] = {}
         self._new: dict[bytes, tuple[int, int, str]] = {}
 
     def __enter__(self) -> "_MediaHashes":
@@ -163,8 +163,8 @@ class _MediaHashes:
                 rows = list(database.execute("SELECT * FROM media"))
             for name, size, time, digest, checksum in rows:
                 if checksum == _checksum(name, size, time, digest):
-                    self._known[name] = (size, time, digest)
-            if damaged := len(rows) - len(self._known):
+                    self._cached[name] = (size, time, digest)
+            if damaged := len(rows) - len(self._cached):
                 _log.warning(
                     "%s: %d hashes were damaged: those files are hashed again", self._path, damaged
                 )
@@ -174,16 +174,16 @@ class _MediaHashes:
         """Return the hex hash of the file's bytes; raises OSError where it can't be read."""
         path = path.resolve()
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
-            raise OSError(errno.EINVAL, "a pipe, device or folder is no media file")
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe may never end
+            raise OSError(errno.EINVAL, "not a media file, but a pipe, device or folder")
         name = os.fsencode(path)
-        size, time, digest = self._known.get(name, (-1, -1, ""))
+        size, time, digest = self._cached.get(name, (-1, -1, ""))
         if (size, time) != (status.st_size, status.st_mtime_ns):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self._known[name] = self._new[name] = (status.st_size, status.st_mtime_ns, digest)
-            if len(self._new) >= _REMEMBERED_AT_ONCE:
-                self._remember()
+            self._cached[name] = self._new[name] = (status.st_size, status.st_mtime_ns, digest)
+            if len(self._new) >= _HASHES_A_TRANSACTION:
+                self._write()
         return digest
 
     def __exit__(
@@ -192,10 +192,10 @@ class _MediaHashes:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._remember()
+        self._write()
 
-    def _remember(self) -> None:
-        """Write new hashes; a store that one may only read still serves, without memory."""
+    def _write(self) -> None:
+        """Write new hashes; a read-only store works without them."""
         folder = self._path.parent
         if not self._new or (folder.exists() and not os.access(folder, os.W_OK)):
             return
@@ -210,13 +210,13 @@ class _MediaHashes:
 
 
 def _open(path: Path, table: str) -> sqlite3.Connection:
-    """Open a database of this version, making file and table where there are none."""
+    """Open a database of this version; make file and table where they are missing."""
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = FULL")  # so that a power cut loses nothing
         if _version(connection, path) is None:
             connection.execute("BEGIN IMMEDIATE")
-            if _version(connection, path) is None:  # another process may have been quicker
+            if _version(connection, path) is None:  # another process may have made it
                 connection.execute(table)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
@@ -227,7 +227,7 @@ def _open(path: Path, table: str) -> sqlite3.Connection:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int | None:
-    """Return the schema version, None for an empty file; raises `InputError` for another one."""
+    """Return the schema version, None for an empty file; `InputError` for another version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == SCHEMA_VERSION:
         return SCHEMA_VERSION
@@ -243,7 +243,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int | None:
 def _packed(outcome: Outcome) -> tuple[object, ...]:
     """Return an outcome as a row without its key and its checksum."""
     if isinstance(outcome, Skip):
-        # it may name a file whose name isn't UTF-8, as texts in a database are
+        # a file's name in it need not be UTF-8, but SQLite's texts are
         detail = outcome.detail.encode("utf-8", "backslashreplace").decode()
         return (outcome.reason, detail, None, None, None, None)
     embedding = np.ascontiguousarray(outcome.embedding, "<f4").tobytes()
@@ -255,7 +255,7 @@ def _packed(outcome: Outcome) -> tuple[object, ...]:
 
 
 def _checksum(*values: object) -> bytes:
-    """Hash a row's values, and of which type each is."""
+    """Hash a row's values and their types."""
     digest = hashlib.sha256()
     for value in values:
         content = value if isinstance(value, bytes) else repr(value).encode()
@@ -286,24 +286,24 @@ def _hash(*parts: str | float | None) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-_DAMAGED = "this file is damaged: delete it, and what it held is computed again"
+_DAMAGED = "the file is damaged: delete it, and its targets are computed again"
 _ADVICE = {
     "SQLITE_NOTADB": _DAMAGED,
     "SQLITE_CORRUPT": _DAMAGED,
-    "SQLITE_FULL": "the disk is full: make room and run again, nothing stored is lost",
-    "SQLITE_IOERR": "the disk refuses: see that it isn't full or failing, and run again",
-    "SQLITE_READONLY": "the store may only be read: choose another folder",
-    "SQLITE_CANTOPEN": "the file can't be opened or made: check the folder's permissions",
-    "SQLITE_BUSY": "another process holds this file: wait for it to end, and run again",
+    "SQLITE_FULL": "the disk is full: make room and run again; nothing stored is lost",
+    "SQLITE_IOERR": "the disk failed: check that it isn't full or broken, and run again",
+    "SQLITE_READONLY": "the store is read-only: choose another folder",
+    "SQLITE_CANTOPEN": "the file can't be opened or created: check the folder's permissions",
+    "SQLITE_BUSY": "another process uses this file: wait for it to end, and run again",
 }
 
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what the database or the disk says into a `StorageError` that names the file."""
+    """Turn an error of the database or the disk into a `StorageError` that names the file."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # it may quote damaged text
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # UnicodeDecodeError: damaged text
         name = getattr(error, "sqlite_errorname", "")
         advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), _DAMAGED)
         raise StorageError(f"{path}: {error}: {advice}") from error

@@ -1,1 +1,1 @@
-"""Teachers: large models (or tables of what they said) that look at a clip once."""
+"""Teachers: large models, or tables of their outputs, that observe each clip once."""

@@ -1,4 +1,4 @@
-"""What a teacher is: something that looks at utterances and says what it saw or heard."""
+"""What a teacher is: a model or table that gives an embedding, and perhaps logits, of a clip."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ Modality = Literal["speech", "face"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a teacher says of one clip.
+    """A teacher's output for one clip.
 
-    `embedding` is (dim,) float32: its representation, pooled over the clip. `logits` is
-    (classes,) float32 in the order of the teacher's `labels`, None where the teacher names no
-    emotions. `confidence` in 0…1 is how much of the clip the teacher could see or hear (a face
-    detector's mean score, say), for weighting. `notes` are sentences on the clip that its user
-    should read, such as that it shows several faces.
+    - `embedding` (dim,), float32: pooled over the clip.
+    - `logits` (classes,), float32, in the order of the teacher's `labels`; None if the teacher
+      names no emotions.
+    - `confidence`, 0…1: how much of the clip the teacher could use, such as a face detector's mean
+      score. It weights the clip.
+    - `notes`: sentences about the clip for the user, such as that it shows several faces.
     """
 
     embedding: NDArray[np.float32]
@@ -30,10 +31,10 @@ class Target:
 
 
 class Teacher(Protocol):
-    """A representation model, or a table of what one said.
+    """A representation model, or a table of the outputs of one.
 
-    `fingerprint` is a short hex hash of everything that decides its outputs: weights, layers,
-    pooling, decoding and detection settings. Outputs are cached under it.
+    `fingerprint` is a short hex hash of all that determines the outputs: weights, layers, pooling,
+    decoding and detection settings. The target store keeps outputs under it.
     """
 
     name: str
@@ -42,13 +43,13 @@ class Teacher(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Short hex hash of all that decides the outputs."""
+        """Short hex hash of all that determines the outputs."""
         ...
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
-        """Yield each utterance (in any order) with its target, or with why there is none.
+        """Yield each utterance with its target, or with a skip, in any order.
 
-        Results are yielded as soon as they are known, so that a killed run loses only what was
-        in hand. A clip that cannot be used is a `Skip`, never an exception.
+        Results are yielded as soon as they are known: a killed run loses only the clips in hand. A
+        clip that can't be used is a `Skip`, never an exception.
         """
         ...

@@ -1,4 +1,4 @@
-"""Facial expression networks in ONNX as face teachers, each described by a small spec."""
+"""Facial expression networks in ONNX as face teachers, each with a small spec."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -32,12 +32,13 @@ def _canonical_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class ExpressionSpec(BaseModel):
-    """What an expression network takes and gives; a JSON file beside the .onnx may hold it.
+    """Input and outputs of an expression network; a JSON file beside the .onnx may hold it.
 
-    Pixels 0…255 are put into `colour_order`, divided by `divide_by`, reduced by `mean` and divided
-    by `std` (one value, or one a channel in that order). `margin` and `shift` say how the net wants
-    its faces cut (see `liser.media.faces.face_track`). `embedding` and `logits` name outputs of
-    (batch, …); without an embedding output the logits are the representation.
+    - Pixels 0…255 are put into `colour_order`, divided by `divide_by`, reduced by `mean` and
+      divided by `std`: one value, or one a channel in that order.
+    - `margin` and `shift` set how faces are cropped (`liser.media.faces.face_track`).
+    - `embedding` and `logits` name outputs of (batch, …). Without an embedding output, the logits
+      are the embedding.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,10 +58,10 @@ class ExpressionSpec(BaseModel):
 
 
 SPECS = {
-    # face-api.js, faceExpressionNet (Mühler 2018, MIT), in its ONNX form; it subtracts its own
-    # mean colour. It wants faces cut from brow to chin, tighter than YuNet's boxes. Its authors'
-    # two ways of aligning a face, expressed in YuNet's boxes by the landmarks of RAVDESS's actors
-    # 1 and 5, are about (-0.06, 0.05) and (-0.08, 0.16); this lies between.
+    # face-api.js, faceExpressionNet (Mühler 2018, MIT), as ONNX; it subtracts its own mean colour.
+    # It needs faces cropped from brow to chin, tighter than YuNet's boxes. Its authors align faces
+    # in two ways. By the landmarks of RAVDESS's actors 1 and 5, they correspond to (margin, shift)
+    # of about (-0.06, 0.05) and (-0.08, 0.16) on YuNet's boxes; this lies between.
     "face-api": ExpressionSpec(
         input_size=112,
         labels=("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised"),
@@ -70,16 +71,16 @@ SPECS = {
         shift=0.1,
     ),
 }
-"""Specs of known networks, by the name that `--spec` takes."""
+"""Specs of known networks, by the name that the option `spec` takes."""
 
 KNOWN_NETS = {"face-api-expression": "face-api"}
-"""Nets whose weights have a name of their own, and the specs that they have."""
+"""Known names of weights, with the name of their spec."""
 
 
 def load_spec(spec: ExpressionSpec | str | Path | None, weights: Path) -> ExpressionSpec:
-    """Return a spec: itself, by a name of `SPECS`, from a JSON file, or the one beside `weights`.
+    """Return a spec: itself, one of `SPECS` by name, a JSON file's, or the one beside `weights`.
 
-    Raises `InputError` where there is none, or one with missing, unknown or impossible settings.
+    Raises `InputError` if there is none, or if it has missing, unknown or impossible settings.
     """
     if isinstance(spec, ExpressionSpec):
         return spec
@@ -88,8 +89,8 @@ def load_spec(spec: ExpressionSpec | str | Path | None, weights: Path) -> Expres
     path = weights.with_suffix(".json") if spec is None else Path(spec).expanduser()
     if not path.is_file():
         raise InputError(
-            f"{weights} needs a spec that says what it takes and gives: a JSON file "
-            f"({path} is not there) or a known one ({', '.join(SPECS)})"
+            f"{weights} needs a spec of its input and outputs: a JSON file ({path} is not there) "
+            f"or a known one ({', '.join(SPECS)})"
         )
     try:
         return ExpressionSpec.model_validate_json(read_text(path))
@@ -102,12 +103,12 @@ def load_spec(spec: ExpressionSpec | str | Path | None, weights: Path) -> Expres
 
 
 class ExpressionNet:
-    """An ONNX network that reads an expression in each frame, pooled over the clip.
+    """An ONNX network that classifies the expression in each frame, pooled over the clip.
 
-    The embedding is the mean and standard deviation over frames of [embedding, posteriors], the
-    logits are the log of the mean posterior, all weighted by the detector's score; the confidence
-    is the mean score over all sampled frames. `spec` may be left out for weights with a known name,
-    or with a JSON file beside them; see `load_spec`.
+    The embedding is the mean and standard deviation over frames of [embedding, posteriors]. The
+    logits are the log of the mean posterior. Both are weighted by the detector's score, and the
+    confidence is its mean over all sampled frames. `spec` may be None for weights with a known
+    name or with a JSON file beside them; see `load_spec`.
 
     Raises `NotFoundError` for missing weights, and `InputError` for weights that ONNX Runtime
     can't load, or a spec that doesn't fit them.
@@ -144,11 +145,11 @@ class ExpressionNet:
         return fingerprint("expression", self.weights, spec, *self.reader.settings)
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
-        """Yield each utterance with what its face showed, or with why there is nothing."""
+        """Yield each utterance with the target of its face track, or with a skip."""
         return observe_each(utterances, lambda utterance: self.target(self.reader.read(utterance)))
 
     def target(self, track: FaceTrack) -> Target:
-        """Read one face track."""
+        """Return the pooled target of one face track."""
         logits, embeddings = self.read_crops(track.crops)
         if not np.isfinite(logits).all():
             raise MediaError("not finite", f"{self.name} gave NaN or infinity")
@@ -171,7 +172,7 @@ class ExpressionNet:
         return logits, embeddings if self.spec.embedding else logits
 
     def _check(self) -> None:
-        """Hold the spec against the network, by names first and then by one black picture."""
+        """Check the spec against the network: its names, then the shapes for one black picture."""
         known = [output.name for output in self._session.get_outputs()]
         for output in self._outputs:
             if output not in known:
@@ -193,7 +194,7 @@ class ExpressionNet:
 
 
 def _prepare(crops: Image, spec: ExpressionSpec) -> NDArray[np.float32]:
-    """Turn uint8 RGB crops into what the network takes."""
+    """Turn uint8 RGB crops into the network's input."""
     pixels = crops.astype(np.float32)
     if spec.colour_order == "bgr":
         pixels = pixels[..., ::-1]
@@ -223,7 +224,7 @@ def _session(weights: Path, threads: int) -> Any:
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
-    """Return what ONNX Runtime raises; its classes share no base of their own."""
+    """Return the exceptions of ONNX Runtime, which have no common base."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     kinds = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf)

@@ -1,4 +1,4 @@
-"""What all face teachers share: the road from a clip to face crops, and pooling over frames."""
+"""What all face teachers share: from a clip to face crops, and pooling over frames."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from liser.media.video import read_frames
 from liser.posteriors import softmax
 from liser.teachers.base import Modality, Target
 
-POOLING_VERSION = 1  # part of every fingerprint; to be raised when pooling or tracking changes
+POOLING_VERSION = 1  # part of every fingerprint; raise it when pooling or tracking changes
 _FLOOR = 1e-6  # the least posterior, so that every logit is finite
 
 Features = NDArray[np.float32]
@@ -25,7 +25,7 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FaceReader:
-    """How face crops are made of a clip; see `liser.media.faces.face_track`."""
+    """Cuts face crops out of a clip; see `liser.media.faces.face_track`."""
 
     detector: FaceDetector
     frames_per_second: float = 5.0
@@ -35,12 +35,12 @@ class FaceReader:
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """All that decides the crops: JSON-able values and the paths of weight files."""
+        """All that determines the crops: JSON-able values and paths of weight files."""
         crops = (self.frames_per_second, self.size, self.margin, self.shift)
         return (*self.detector.settings, *crops, POOLING_VERSION)
 
     def read(self, utterance: Utterance) -> FaceTrack:
-        """Follow the face through an utterance's video; raises `MediaError`."""
+        """Track the face through an utterance's video; raises `MediaError`."""
         if utterance.video is None:
             raise MediaError("no video", "the utterance has no video file")
         frames = read_frames(
@@ -52,7 +52,7 @@ class FaceReader:
 def observe_each(
     utterances: Sequence[Utterance], target_of: Callable[[Utterance], Target]
 ) -> Iterator[tuple[Utterance, Target | Skip]]:
-    """Yield each utterance with its target, or with the skip that an error makes of it."""
+    """Yield each utterance with its target, or with the skip of an error."""
     for utterance in utterances:
         outcome: Target | Skip
         try:
@@ -68,15 +68,16 @@ def pool(
     logits: Features | None = None,
     notes: tuple[str, ...] = (),
 ) -> Target:
-    """Pool frames into one target, weighted by how sure the detector was of each.
+    """Pool frames into one target, weighted by the detector's score of each.
 
     `weights` is (frames,) 0…1, `embeddings` (frames, dim), `logits` (frames, classes) or None.
-    The target's embedding is the weighted mean and standard deviation of the embeddings, followed,
-    where there are logits, by those of the posteriors softmax(logits); its logits are the log of
-    the weighted mean posterior; its confidence is the mean weight over all frames. `notes` are
-    handed on.
 
-    Raises `MediaError` "not finite" where the network gave NaN or infinity.
+    - The embedding is the weighted mean and standard deviation of the embeddings. With logits,
+      those of the posteriors softmax(logits) follow.
+    - The logits are the log of the weighted mean posterior.
+    - The confidence is the mean weight over all frames.
+
+    Raises `MediaError` "not finite" if the network gave NaN or infinity.
     """
     features = [embeddings]
     if logits is not None:
@@ -100,7 +101,7 @@ def _mean_std(weights: Features, values: Features) -> tuple[Features, Features]:
 
 
 class HogFace:
-    """Histograms of oriented gradients of the face, and its motion; needs no download.
+    """Histograms of oriented gradients of the face, and its motion; no download.
 
     The embedding is the mean and standard deviation over frames of [HOG of the grey crop, mean
     absolute grey difference to the frame before on an 8 × 8 grid]. Names no emotions.
@@ -131,11 +132,11 @@ class HogFace:
         return fingerprint(self.name, *self.reader.settings, self.grid, self.orientations)
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
-        """Yield each utterance with its pooled gradients and motion, or with why there are none."""
+        """Yield each utterance with its pooled gradients and motion, or with a skip."""
         return observe_each(utterances, lambda utterance: self.target(self.reader.read(utterance)))
 
     def target(self, track: FaceTrack) -> Target:
-        """Describe one face track."""
+        """Return the pooled gradients and motion of one face track."""
         cv2 = import_cv2()
         grey = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in track.crops]
         cell = self.reader.size // self.grid

@@ -1,4 +1,4 @@
-"""What the video road sees in each clip: whether a face was found, and what it seems to show."""
+"""Face detection of videos, summed up: which face was found, and its expression."""
 
 import struct
 import zlib
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from liser.corpora import ravdess
-from liser.corpora.base import Skip, Utterance, readable
+from liser.corpora.base import Skip, Utterance
 from liser.corpora.files import MediaFile, exists, find_media, is_folder, once
 from liser.corpora.sniff import kind_of_content
 from liser.errors import NotFoundError
@@ -21,6 +21,7 @@ from liser.posteriors import softmax
 from liser.storage import write_bytes
 from liser.teachers.expression import ExpressionNet
 from liser.teachers.face import FaceReader
+from liser.text.escaping import readable
 
 _SHEET_COLUMNS = 10
 _PNG_START = 33  # bytes of a PNG's signature and its first chunk
@@ -29,14 +30,16 @@ _SIGNED = b"tEXtSoftware\0liser"
 
 @dataclass(frozen=True, slots=True)
 class FaceSummary:
-    """What was found in one clip.
+    """The face found in one clip.
 
-    `frames` were sampled, in `found` of them the face was found; `score` is the detector's mean
-    over all of them, `steadiness` the mean overlap of each box with the next (1: it doesn't move).
-    `summarise_faces` are seen at once (`liser.media.faces.at_once`), and number `taken` of them from the left
-    was taken; `changes` times another one had to be.
-    `posteriors` are the expression net's, by emotion, None without a net. `intended` is the
-    emotion that a RAVDESS file name tells, else None.
+    - `frames`: number of sampled frames; `found`: of those with the face.
+    - `score`: the detector's mean score over all of them.
+    - `steadiness`: the mean overlap of each box with the next; 1 for a still face.
+    - `faces`: how many are in the picture at once (`liser.media.faces.at_once`).
+    - `taken`: the number of the chosen one, from the left.
+    - `changes`: how often another face had to be chosen.
+    - `posteriors`: the expression net's, by emotion; None without a net.
+    - `intended`: the emotion in a RAVDESS file name, else None.
     """
 
     clip: str
@@ -59,14 +62,14 @@ class FaceSummary:
 def video_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Return the files, and all videos in the folders, at any depth; each file once.
 
-    Raises `NotFoundError` for a path that isn't there, and for a folder without a video.
+    Raises `NotFoundError` for a missing path, and for a folder without a video.
     """
     found: list[str] = []
     for path in paths:
         if is_folder(path):
             videos = [file.path for file in find_media(path).media if _has_picture(file)]
             if not videos:
-                raise NotFoundError(f"{readable(path)!r} holds sound, but no video")
+                raise NotFoundError(f"{readable(path)!r} holds no video, only sound")
             found += map(str, videos)
         elif exists(path):
             found.append(str(path))
@@ -76,10 +79,10 @@ def video_files(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def _has_picture(file: MediaFile) -> bool:
-    """Tell by the content where the suffix says sound: an .ogg or .m4a may be a video."""
+    """Return whether a file has video; the suffix isn't enough: an .ogg or .m4a may have one."""
     try:
         return file.kind == "video" or kind_of_content(file.path) == "video"
-    except Exception:  # it is told why when it is looked at by its name
+    except Exception:  # it gets its skip when it is read
         return False
 
 
@@ -89,12 +92,12 @@ def summarise_faces(
     expression: ExpressionNet | None = None,
     crops: Path | None = None,
 ) -> Iterator[FaceSummary | Skip]:
-    """Yield, for each file, what face was found in it, or why there is none.
+    """Yield the summary of each file's face, or a skip.
 
-    With an `expression` net its own reader cuts the faces, so that what is shown is what it sees.
-    With `crops`, all crops of a clip are written there as one sheet, ``NAME.png``.
+    An `expression` net crops the faces by its own reader. `crops` is a folder for the crops of each
+    clip, on one sheet, ``NAME.png``.
 
-    Raises `StorageError` where sheets cannot be written, and as `check_crops`.
+    Raises `StorageError` if a sheet can't be written, and as `check_crops`.
     """
     if crops is not None:
         check_crops(crops)
@@ -129,7 +132,7 @@ def summarise_faces(
 
 
 def check_crops(folder: Path) -> None:
-    """Refuse a folder with anything but sheets of an earlier run; raises `InputError`."""
+    """Refuse a folder that holds anything but sheets of an earlier run; raises `InputError`."""
     check_holds_only(folder, "sheet of faces", _is_sheet)
 
 
@@ -141,7 +144,7 @@ def _is_sheet(path: Path) -> bool:
 
 
 def _names(file: Path) -> Iterator[str]:
-    """Give a clip its file's name, or one that tells it from others of that name."""
+    """Yield names for a clip: its file's, then longer ones for files of the same name."""
     yield file.stem
     yield f"{file.parent.name}-{file.stem}"
     number = 2
@@ -165,7 +168,7 @@ def _write_sheet(path: Path, crops: Image) -> None:
 
 
 def _signed(png: bytes) -> bytes:
-    """Put into a PNG who made it, so that a later run may replace it."""
+    """Mark a PNG as ours, so that a later run may replace it."""
     length, checksum = len(_SIGNED) - 4, zlib.crc32(_SIGNED)
     chunk = struct.pack(">I", length) + _SIGNED + struct.pack(">I", checksum)
     return png[:_PNG_START] + chunk + png[_PNG_START:]

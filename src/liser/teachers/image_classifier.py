@@ -31,12 +31,12 @@ _LAYOUT = "config.json, preprocessor_config.json and model.safetensors (or pytor
 class HuggingFaceFaceClassifier:
     """An image classifier from the Hugging Face hub that names the emotion of a face.
 
-    `model` is a hub id or a local folder. Labels are the model's own `id2label`, spelled
-    canonically. The embedding of a frame is the last hidden state, averaged over its tokens or
-    places; pooling over frames is that of `liser.teachers.face.pool`. Crops are cut at 224 pixels
-    with `margin`, then handed to the model's own image processor.
+    `model` is a hub id or a local folder. Labels are the model's own `id2label`, in canonical
+    spelling. The embedding of a frame is the last hidden state, averaged over its tokens or
+    positions; `liser.teachers.face.pool` pools over frames. Crops have 224 pixels and a `margin`;
+    the model's own image processor prepares them.
 
-    Raises `NotFoundError` where there is no such folder or hub id, or no way to download it, and
+    Raises `NotFoundError` for an unknown folder or hub id, or one that can't be downloaded, and
     `InputError` for a model that isn't an image classifier, or has two names for one emotion.
     """
 
@@ -82,11 +82,11 @@ class HuggingFaceFaceClassifier:
         return fingerprint("huggingface-face", *weights, *plain, *self.reader.settings)
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
-        """Yield each utterance with what its face showed, or with why there is nothing."""
+        """Yield each utterance with the target of its face track, or with a skip."""
         return observe_each(utterances, lambda utterance: self.target(self.reader.read(utterance)))
 
     def target(self, track: FaceTrack) -> Target:
-        """Read one face track."""
+        """Return the pooled target of one face track."""
         logits, embeddings = self.read_crops(track.crops)
         return pool(track.scores, embeddings, logits, track.notes)
 
@@ -110,13 +110,13 @@ class HuggingFaceFaceClassifier:
 
 
 def _without_versions(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what names the place or the library's version, and changes no output."""
+    """Leave out paths and versions, which change no output."""
     dropped = ("_name_or_path", "transformers_version", "_commit_hash")
     return {key: str(value) for key, value in settings.items() if key not in dropped}
 
 
 def _load(kind: Any, source: str, revision: str | None) -> Any:
-    """Load from the folder or the hub's cache, else from the hub."""
+    """Load from the folder or the hub's cache, or else from the hub."""
     try:
         with no_loading_bar():
             try:
@@ -132,5 +132,5 @@ def _load(kind: Any, source: str, revision: str | None) -> Any:
             f"hub id. Offline: run `hf download {source} --local-dir FOLDER` where there is a "
             "connection, copy FOLDER here, and give its path"
         ) from error
-    except (ValueError, KeyError) as error:  # an architecture of another kind, or none
+    except (ValueError, KeyError) as error:  # another architecture, or none
         raise InputError(f"{source} is not an image classifier: {error}") from error

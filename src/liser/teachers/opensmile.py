@@ -1,4 +1,4 @@
-"""openSMILE functionals as a speech teacher that needs no download.
+"""openSMILE functionals as a speech teacher; no download.
 
 openSMILE and its Python package are by audEERING (Eyben et al., 2010), free for research and
 personal use; commercial products need a licence from audEERING.
@@ -27,8 +27,8 @@ class OpenSmileSpeech:
     """Functionals of one openSMILE feature set over the whole clip, such as eGeMAPS's 88.
 
     `feature_set` is a member of `opensmile.FeatureSet`. The embedding is float32 of
-    (functionals,), in openSMILE's own units: scale it before use. Clips shorter than the feature
-    set needs (60 ms for most) are skipped.
+    (functionals,), in openSMILE's own units: scale it before use. Clips that are too short for the
+    feature set (60 ms for most) are skipped.
 
     Raises `InputError` for an unknown feature set. Source: Eyben et al., "The Geneva Minimalistic
     Acoustic Parameter Set (GeMAPS)", IEEE Trans. Affective Computing, 2016.
@@ -58,7 +58,7 @@ class OpenSmileSpeech:
         )
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
-        """Yield each utterance with its functionals, or with why there are none."""
+        """Yield each utterance with its functionals, or with a skip."""
         for utterance in utterances:
             outcome: Target | Skip
             try:
@@ -72,7 +72,7 @@ class OpenSmileSpeech:
             raise MediaError("no audio", "the utterance has no audio file")
         wave = load_audio(utterance.audio, self.sample_rate, utterance.start_s, utterance.end_s)
         with warnings.catch_warnings():
-            # the NaN that the warning announces is what makes the clip a skip below
+            # the NaN that it announces makes the clip a skip below
             warnings.filterwarnings("ignore", message="Segment too short")
             frame = self._smile.process_signal(wave, self.sample_rate)
         functionals = frame.to_numpy(dtype=np.float32)[0]

@@ -1,4 +1,4 @@
-"""One progress bar at a time: ours, not that of the library that loads the weights."""
+"""Hide the loading bars of transformers, so that ours is the only one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_loading_bar() -> Iterator[None]:
-    """Keep the library's bar for reading weights off disk from breaking into ours."""
+    """Hide the library's bar for loading weights."""
     from transformers.utils import logging as hf_logging
 
     enabled = hf_logging.is_progress_bar_enabled()

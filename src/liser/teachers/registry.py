@@ -1,8 +1,7 @@
-"""The teachers by name, and the short forms by which the command line asks for one.
+"""The teachers by name, and the specs by which a user asks for one.
 
-A spec is ``NAME`` or ``NAME:ARGUMENT`` with a name of `SPEECH_TEACHERS` or `FACE_TEACHERS`, such
-as ``opensmile:ComParE_2016`` or ``votes:votes.parquet:modality=face``, or an argument alone where
-its form tells which teacher it is for.
+A spec is ``NAME``, ``KIND:NAME`` or ``KIND``, with options behind it (`liser.teachers.spec`). Kinds
+are the keys of `SPEECH_TEACHERS` and `FACE_TEACHERS`; without one, the form of the name decides.
 """
 
 from __future__ import annotations
@@ -16,223 +15,201 @@ from typing import TYPE_CHECKING
 from liser.corpora.tables import TABLE_SUFFIXES
 from liser.errors import InputError
 from liser.teachers.base import Modality, Teacher
+from liser.teachers.spec import read_options, split_options
 
 if TYPE_CHECKING:
     from liser.media.detectors import FaceDetector
 
-
-@dataclass(frozen=True, slots=True)
-class TeacherOptions:
-    """What a spec leaves open; None where the teacher's own default will do.
-
-    `layers`: of a Hugging Face speech encoder. `detector`: of faces, a name or ``yunet:FILE``.
-    `spec`: of an expression net, a known one's name or a JSON file (default: the one beside the
-    weights). `where`: the rows of a table that teach, ``COLUMN=VALUE``, of every table whose
-    argument doesn't end in ``:COLUMN=VALUE`` itself.
-    """
-
-    layers: tuple[int, ...] | None = None
-    detector: str | None = None
-    spec: str | None = None
-    where: str | None = None
-
-
-Build = Callable[[str, TeacherOptions], Teacher]
-
-
-def _opensmile(argument: str, _: TeacherOptions) -> Teacher:
-    from liser.teachers.opensmile import OpenSmileSpeech
-
-    return OpenSmileSpeech(argument) if argument else OpenSmileSpeech()
-
-
-def _speech_encoder(argument: str, options: TeacherOptions) -> Teacher:
-    from liser.teachers.speech import HuggingFaceSpeech
-
-    if options.layers is None:
-        return HuggingFaceSpeech(argument)
-    return HuggingFaceSpeech(argument, options.layers)
-
-
-def _table(modality: Modality, posteriors: bool = False) -> Build:
-    def build(argument: str, options: TeacherOptions) -> Teacher:
-        from liser.teachers.table import TableTeacher
-
-        path, where = _rows_of(argument)
-        return TableTeacher(path, modality, where=where or options.where, posteriors=posteriors)
-
-    return build
-
-
-def _rows_of(argument: str) -> tuple[str, str | None]:
-    """Part a table's file from the rows that are meant.
-
-    >>> _rows_of("votes.parquet:modality=face"), _rows_of("a=b/units.csv")
-    (('votes.parquet', 'modality=face'), ('a=b/units.csv', None))
-    """
-    path, _, where = argument.rpartition(":")
-    return (path, where) if Path(path).suffix.lower() in TABLE_SUFFIXES else (argument, None)
-
-
-def _detector(options: TeacherOptions) -> FaceDetector:
-    from liser.media.detectors import detector_of
-
-    name, _, weights = (options.detector or "yunet").partition(":")
-    return detector_of(name, weights or None)
-
-
-def _hog(_: str, options: TeacherOptions) -> Teacher:
-    from liser.teachers.face import HogFace
-
-    return HogFace(_detector(options))
-
-
-def _expression_net(argument: str, options: TeacherOptions) -> Teacher:
-    from liser.teachers.expression import ExpressionNet
-
-    # the one net whose weights have a name of their own; others are files with a spec beside them
-    known = "face-api" if argument == "face-api-expression" else None
-    return ExpressionNet(argument, options.spec or known, _detector(options))
-
-
-def _image_classifier(argument: str, options: TeacherOptions) -> Teacher:
-    from liser.teachers.image_classifier import HuggingFaceFaceClassifier
-
-    return HuggingFaceFaceClassifier(argument, _detector(options))
-
-
-def _openface(argument: str, _: TeacherOptions) -> Teacher:
-    from liser.teachers.openface import OpenFaceTeacher
-
-    return OpenFaceTeacher(argument)
-
-
-SPEECH_TEACHERS: dict[str, Build] = {
-    "opensmile": _opensmile,
-    "huggingface": _speech_encoder,
-    "table": _table("speech"),
-    "votes": _table("speech", posteriors=True),
-}
-FACE_TEACHERS: dict[str, Build] = {
-    "hog": _hog,
-    "expression": _expression_net,
-    "huggingface": _image_classifier,
-    "openface": _openface,
-    "table": _table("face"),
-    "votes": _table("face", posteriors=True),
-}
-
-_TABLE_FORMS = {
-    "table": "a .parquet or .csv table of embeddings",
-    "votes": "votes:TABLE or votes:TABLE:COLUMN=VALUE",
-}
-SPEECH_FORMS = {
-    "opensmile": "opensmile or opensmile:FEATURE_SET",
-    "huggingface": "a Hugging Face id such as openai/whisper-base or a folder with a config.json",
-    **_TABLE_FORMS,
-}
-FACE_FORMS = {
-    "hog": "hog",
-    "expression": "face-api-expression or the .onnx file of an expression net",
-    "huggingface": "the Hugging Face id or the folder of an image classifier",
-    "openface": "a folder of OpenFace's CSV files",
-    **_TABLE_FORMS,
-}
-"""For people: how each teacher is asked for."""
-
-_FORMS: dict[Modality, dict[str, str]] = {"speech": SPEECH_FORMS, "face": FACE_FORMS}
-_TABLES = (".parquet", ".pq", ".csv")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-_TAKES: dict[str, set[tuple[Modality, str]]] = {
-    "layers": {("speech", "huggingface")},
-    "detector": {("face", "hog"), ("face", "expression"), ("face", "huggingface")},
-    "spec": {("face", "expression")},
-    "where": {(m, kind) for m in ("speech", "face") for kind in ("table", "votes")},
-}
-"""Which teachers take each of `TeacherOptions`."""
+@dataclass(frozen=True, slots=True)
+class TeacherKind:
+    """One kind of teacher: how to ask for it, and how to make it.
 
-
-def speech_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
-    """Make the speech teacher that a spec asks for; its weights are loaded when it first hears.
-
-    Forms: ``opensmile``, ``opensmile:eGeMAPSv02``; a hub id or a local folder with a
-    ``config.json`` (`HuggingFaceSpeech`); a ``.parquet`` or ``.csv`` of embeddings, or
-    ``votes:`` and one of class posteriors or counts (`TableTeacher`), each with
-    ``:COLUMN=VALUE`` behind it where only some rows are meant.
-
-    Raises `InputError` for a spec of no such form or an option that the teacher doesn't take, and
-    whatever the teacher raises.
+    - `form`: what a user writes, for help and errors.
+    - `make`: makes the teacher of a name, given its options by key; a table gets `where` instead.
+    - `options`: the keys of `liser.teachers.spec.OPTIONS` that it takes.
+    - `named`: whether a name stands behind ``KIND:`` (None: it may).
+    - `filtered`: whether its one option is a filter, ``COLUMN=VALUE`` with any column.
+    - `is_meant`: whether a spec without a kind, given as text and as a path, means this one.
     """
-    return teachers([spec], [], options or TeacherOptions())[0]
+
+    form: str
+    make: Callable[..., Teacher]
+    options: tuple[str, ...] = ()
+    named: bool | None = True
+    filtered: bool = False
+    is_meant: Callable[[str, Path], bool] = lambda name, path: False
 
 
-def face_teacher(spec: str, options: TeacherOptions | None = None) -> Teacher:
-    """Make the face teacher that a spec asks for.
+def _opensmile(feature_set: str) -> Teacher:
+    from liser.teachers.opensmile import OpenSmileSpeech
 
-    Forms: ``hog`` (`HogFace`); the known name ``face-api-expression`` or an ``.onnx`` file
-    (`ExpressionNet`); a hub id or a local folder with a ``config.json``
-    (`HuggingFaceFaceClassifier`); a folder of OpenFace's CSV files (`OpenFaceTeacher`); a
-    table as in `speech_teacher`.
+    return OpenSmileSpeech(feature_set) if feature_set else OpenSmileSpeech()
+
+
+def _speech_encoder(model: str, **options: tuple[int, ...] | str) -> Teacher:
+    from liser.teachers.speech import HuggingFaceSpeech
+
+    return HuggingFaceSpeech(model, **options)  # type: ignore[arg-type]
+
+
+def _table(modality: Modality, posteriors: bool = False) -> Callable[..., Teacher]:
+    def make(path: str, where: str | None = None) -> Teacher:
+        from liser.teachers.table import TableTeacher
+
+        return TableTeacher(path, modality, where=where, posteriors=posteriors)
+
+    return make
+
+
+def _face_detector(detector: str) -> FaceDetector:
+    from liser.media.detectors import detector_of
+
+    name, _, weights = detector.partition(":")
+    return detector_of(name, weights or None)
+
+
+def _hog(_: str, detector: str = "yunet") -> Teacher:
+    from liser.teachers.face import HogFace
+
+    return HogFace(_face_detector(detector))
+
+
+def _expression_net(weights: str, spec: str | None = None, detector: str = "yunet") -> Teacher:
+    from liser.teachers.expression import ExpressionNet
+
+    return ExpressionNet(weights, spec, _face_detector(detector))
+
+
+def _image_classifier(model: str, detector: str = "yunet", revision: str | None = None) -> Teacher:
+    from liser.teachers.image_classifier import HuggingFaceFaceClassifier
+
+    return HuggingFaceFaceClassifier(model, _face_detector(detector), revision=revision)
+
+
+def _openface(folder: str) -> Teacher:
+    from liser.teachers.openface import OpenFaceTeacher
+
+    return OpenFaceTeacher(folder)
+
+
+def _is_table(_: str, path: Path) -> bool:
+    return path.suffix.lower() in TABLE_SUFFIXES
+
+
+def _is_expression_net(name: str, path: Path) -> bool:
+    return path.suffix.lower() == ".onnx" or name == "face-api-expression"
+
+
+def _is_model(name: str, path: Path) -> bool:
+    """Recognise a folder in Hugging Face layout, or what may be an id of its hub."""
+    return (path / "config.json").is_file() or (
+        not path.exists() and _HUB_ID.fullmatch(name) is not None
+    )
+
+
+def _is_openface_output(_: str, path: Path) -> bool:
+    return path.is_dir() and any(path.rglob("*.csv"))
+
+
+_TABLE_FORM = "TABLE, a .parquet or .csv file of embeddings, or TABLE:COLUMN=VALUE for some rows"
+_VOTES_FORM = "votes:TABLE or votes:TABLE:COLUMN=VALUE, of emotion posteriors or counts"
+
+SPEECH_TEACHERS: dict[str, TeacherKind] = {
+    "opensmile": TeacherKind("opensmile or opensmile:FEATURE_SET", _opensmile, named=None),
+    "table": TeacherKind(_TABLE_FORM, _table("speech"), filtered=True, is_meant=_is_table),
+    "votes": TeacherKind(_VOTES_FORM, _table("speech", posteriors=True), filtered=True),
+    "huggingface": TeacherKind(
+        "the Hugging Face id, or the folder with a config.json, of a speech encoder, such as "
+        "openai/whisper-base or openai/whisper-base:layers=2,3",
+        _speech_encoder,
+        options=("layers", "revision"),
+        is_meant=_is_model,
+    ),
+}
+FACE_TEACHERS: dict[str, TeacherKind] = {
+    "hog": TeacherKind("hog or hog:detector=lbp", _hog, options=("detector",), named=False),
+    "table": TeacherKind(_TABLE_FORM, _table("face"), filtered=True, is_meant=_is_table),
+    "votes": TeacherKind(_VOTES_FORM, _table("face", posteriors=True), filtered=True),
+    "expression": TeacherKind(
+        "face-api-expression or the .onnx file of an expression net, or FILE.onnx:spec=face-api",
+        _expression_net,
+        options=("spec", "detector"),
+        is_meant=_is_expression_net,
+    ),
+    "huggingface": TeacherKind(
+        "the Hugging Face id or the folder of an image classifier",
+        _image_classifier,
+        options=("detector", "revision"),
+        is_meant=_is_model,
+    ),
+    "openface": TeacherKind(
+        "a folder of OpenFace's CSV files", _openface, is_meant=_is_openface_output
+    ),
+}
+"""Without a kind, a spec means the first one whose `is_meant` says so."""
+
+_KINDS: dict[Modality, dict[str, TeacherKind]] = {"speech": SPEECH_TEACHERS, "face": FACE_TEACHERS}
+
+
+def speech_teacher(spec: str) -> Teacher:
+    """Make the speech teacher of a spec; its weights are loaded at the first `observe`.
+
+    - ``opensmile`` or ``opensmile:eGeMAPSv02`` (`OpenSmileSpeech`)
+    - a hub id, or a local folder with a ``config.json``, with the options ``layers`` and
+      ``revision`` (`HuggingFaceSpeech`)
+    - a ``.parquet`` or ``.csv`` of embeddings, or ``votes:`` and a table of class posteriors or
+      counts; ``:COLUMN=VALUE`` behind it picks rows (`TableTeacher`)
+
+    Raises `InputError` for any other spec or option, and whatever the teacher raises.
+    """
+    return _make(spec, "speech")
+
+
+def face_teacher(spec: str) -> Teacher:
+    """Make the face teacher of a spec.
+
+    - ``hog``, with the option ``detector`` (`HogFace`)
+    - ``face-api-expression`` or an ``.onnx`` file, with the options ``spec`` and ``detector``
+      (`ExpressionNet`)
+    - a hub id, or a local folder with a ``config.json``, with the options ``detector`` and
+      ``revision`` (`HuggingFaceFaceClassifier`)
+    - a folder of OpenFace's CSV files (`OpenFaceTeacher`)
+    - a table, as in `speech_teacher`
 
     Raises as `speech_teacher`.
     """
-    return teachers([], [spec], options or TeacherOptions())[0]
+    return _make(spec, "face")
 
 
-def teachers(speech: Sequence[str], face: Sequence[str], options: TeacherOptions) -> list[Teacher]:
-    """Make those teachers that are asked for, speech first; each takes the options meant for it.
-
-    Raises `InputError` for an option that none of them takes, and as `speech_teacher`.
-    """
-    asked: list[tuple[Modality, str, str]] = [
-        *(("speech", *_parsed(spec, "speech")) for spec in speech),
-        *(("face", *_parsed(spec, "face")) for spec in face),
-    ]
-    for option, takers in _TAKES.items():
-        value = getattr(options, option)
-        if value is not None and not takers & {(modality, name) for modality, name, _ in asked}:
-            whose = " and ".join(sorted(f"the {m} teacher {name!r}" for m, name in takers))
-            raise InputError(f"{option} {value!r} is for {whose}, and none such is asked for")
-    return [_BUILDS[modality][name](argument, options) for modality, name, argument in asked]
+def teachers(speech: Sequence[str], face: Sequence[str]) -> list[Teacher]:
+    """Make the teachers of these specs, speech first; raises as `speech_teacher`."""
+    return [*map(speech_teacher, speech), *map(face_teacher, face)]
 
 
-_BUILDS: dict[Modality, dict[str, Build]] = {"speech": SPEECH_TEACHERS, "face": FACE_TEACHERS}
+def _make(spec: str, modality: Modality) -> Teacher:
+    text, options = split_options(spec)
+    kind, name = _kind_and_name(text, modality)
+    chosen = _KINDS[modality][kind]
+    if chosen.named is not None and bool(name) != chosen.named:
+        raise InputError(f"the {modality} teacher {spec!r} is not like {chosen.form}")
+    if chosen.filtered:
+        return chosen.make(name, where=options or None)
+    teacher = f"the {modality} teacher {text!r}"
+    return chosen.make(name, **read_options(options, chosen.options, teacher))
 
 
-def _parsed(spec: str, modality: Modality) -> tuple[str, str]:
-    """Return a teacher's name and its argument."""
-    name, _, argument = spec.partition(":")
-    if name in _BUILDS[modality]:
-        return name, argument
-    guesses = _guess_speech if modality == "speech" else _guess_face
-    guess = guesses(spec, Path(_rows_of(spec)[0]).expanduser()) if spec else None
-    if guess is None:
-        *most, last = _FORMS[modality].values()
-        forms = f"{', '.join(most)}, or {last}"
-        raise InputError(f"{spec!r} names no {modality} teacher: give {forms}")
-    return guess, spec
-
-
-def _guess_speech(spec: str, path: Path) -> str | None:
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return "table"
-    return "huggingface" if _is_model(spec, path) else None
-
-
-def _guess_face(spec: str, path: Path) -> str | None:
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return "table"
-    if path.suffix.lower() == ".onnx" or spec == "face-api-expression":
-        return "expression"
-    if _is_model(spec, path):
-        return "huggingface"
-    return "openface" if path.is_dir() and any(path.rglob("*.csv")) else None
-
-
-def _is_model(spec: str, path: Path) -> bool:
-    """Tell a folder in Hugging Face layout, or what may be an id of its hub."""
-    return (path / "config.json").is_file() or (
-        not path.exists() and _HUB_ID.fullmatch(spec) is not None
-    )
+def _kind_and_name(text: str, modality: Modality) -> tuple[str, str]:
+    """Return a teacher's kind and the name behind it: a feature set, model, file or folder."""
+    kinds = _KINDS[modality]
+    kind, _, name = text.partition(":")
+    if kind in kinds:
+        return kind, name
+    path = Path(text).expanduser()
+    meant = (kind for kind, one in kinds.items() if one.is_meant(text, path))
+    if not text or (found := next(meant, None)) is None:
+        *most, last = (one.form for one in kinds.values())
+        raise InputError(f"{text!r} names no {modality} teacher: give {'; '.join(most)}; or {last}")
+    return found, text

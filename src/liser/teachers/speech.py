@@ -1,8 +1,7 @@
 """Hugging Face speech encoders as teachers: Whisper, WavLM, HuBERT, wav2vec2, data2vec and kin.
 
-Clips are batched with clips of exactly their own length (to the encoder frame), never padded. A
-batch then gives what each clip gives alone, for every family of models and whatever it thinks of
-attention masks, and no padding is computed.
+A batch holds clips of exactly one length, to the encoder frame, and no padding. It then gives the
+same as each clip alone, for every family of models, whether it uses attention masks or not.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,25 +31,28 @@ except ImportError as error:
 POOLINGS = {"mean": ("mean",), "std": ("std",), "mean+std": ("mean", "std")}
 """The statistics over a clip's frames that each pooling concatenates."""
 
-_FRAME_S = 0.02  # every supported encoder steps by 20 ms; a clip's end short of a frame is cut
+_FRAME_S = 0.02  # every supported encoder steps by 20 ms; the rest of a clip is cut
 _SHORTEST_S = 0.1
 _WINDOW_S = 30.0  # Whisper has positions for no more, and attention grows with the square
-_HOLD_S = 3600.0  # decoded audio (230 MB at 16 kHz) that may wait for clips of the same length
+_MOST_WAITING_S = 3600.0  # decoded audio that waits for clips of its length: 230 MB at 16 kHz
 
 
 class HuggingFaceSpeech:
     """A pretrained speech encoder whose chosen layers, pooled over the clip, are the embedding.
 
-    `model` is a hub id or a local folder in Hugging Face layout. `layers` index the encoder's
-    hidden states: 0 is what enters the first transformer layer, k the output of layer k, -1 the
-    last. The embedding is float32 of (layers × statistics × width): for each layer in turn, each
-    statistic of `pooling` (a key of `POOLINGS`) over all frames. Whisper runs without its decoder
-    and without padding to 30 s. Clips longer than 30 s are cut into equal windows and pooled over
-    all of them. `batch_size` is 1 on a CPU (a killed run loses the clip in hand only) and 16 on a
-    GPU; it changes the speed, not the result. Weights are loaded at the first `observe`.
+    - `model`: a hub id, or a local folder in Hugging Face layout.
+    - `layers`: indices of hidden states. 0 is the input of the first transformer layer, k the
+      output of layer k, -1 the last.
+    - `pooling`: a key of `POOLINGS`, the statistics over all frames.
+    - `batch_size`: 1 on a CPU, where a killed run then loses one clip, and 16 on a GPU. It changes
+      the speed, not the result.
 
-    Raises `NotFoundError` where there is no such folder or hub id, or no way to download it, and
-    `InputError` for a model, layer, pooling or device that cannot be used.
+    The embedding is float32 of (layers × statistics × width), layer by layer. Whisper runs without
+    its decoder and without padding to 30 s. Longer clips are cut into equal windows and pooled over
+    all of them. Weights are loaded at the first `observe`.
+
+    Raises `NotFoundError` for an unknown folder or hub id, or one that can't be downloaded, and
+    `InputError` for a model, layer, pooling or device that can't be used.
     """
 
     modality: Modality = "speech"
@@ -92,9 +94,9 @@ class HuggingFaceSpeech:
         )
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
-        """Yield each utterance with its embedding, or with why there is none."""
-        held: dict[int, list[tuple[Utterance, NDArray[np.float32]]]] = {}
-        held_s = 0.0
+        """Yield each utterance with its embedding, or with a skip."""
+        waiting: dict[int, list[tuple[Utterance, NDArray[np.float32]]]] = {}  # by length
+        waiting_s = 0.0
         for utterance in utterances:
             try:
                 windows = self._windows(utterance)
@@ -102,16 +104,16 @@ class HuggingFaceSpeech:
                 yield utterance, Skip.of(utterance.id, error)
                 continue
             length = windows.shape[1]
-            held.setdefault(length, []).append((utterance, windows))
-            held_s += windows.size / self.sample_rate
-            if len(held[length]) < self.batch_size:
-                if held_s < _HOLD_S:
+            waiting.setdefault(length, []).append((utterance, windows))
+            waiting_s += windows.size / self.sample_rate
+            if len(waiting[length]) < self.batch_size:
+                if waiting_s < _MOST_WAITING_S:
                     continue
-                length = max(held, key=lambda n: len(held[n]))
-            batch = held.pop(length)
-            held_s -= sum(windows.size for _, windows in batch) / self.sample_rate
+                length = max(waiting, key=lambda n: len(waiting[n]))
+            batch = waiting.pop(length)
+            waiting_s -= sum(windows.size for _, windows in batch) / self.sample_rate
             yield from self._targets(batch)
-        for batch in held.values():
+        for batch in waiting.values():
             yield from self._targets(batch)
 
     def _windows(self, utterance: Utterance) -> NDArray[np.float32]:
@@ -189,8 +191,8 @@ class HuggingFaceSpeech:
         if self._config.model_type == "whisper":
             model = model.get_encoder()
         else:
-            # Layers above the deepest chosen one do nothing for the embedding. One is kept: the
-            # last hidden state passes a further norm, which the chosen one must not.
+            # Layers above the deepest chosen one don't matter, but one must stay: the last hidden
+            # state passes a further norm, which the chosen one must not.
             layers = getattr(getattr(model, "encoder", None), "layers", None)
             if layers is not None:
                 del layers[max(self.layers) + 1 :]
@@ -214,15 +216,15 @@ class HuggingFaceSpeech:
             return kind.from_pretrained(source, revision=self._commit)
         except OSError as error:
             raise NotFoundError(_how_to_place(self.model, self._folder, error)) from error
-        except Exception as error:  # transformers, safetensors and json each raise their own
+        except Exception as error:  # transformers, safetensors and json raise their own
             raise InputError(f"{self.model} is not a usable speech encoder: {error}") from error
 
 
 def _whisper_states(encoder: Any, log_mel: torch.Tensor) -> list[torch.Tensor]:
     """Run Whisper's encoder on (batch, mels, frames) of any even length up to 30 s.
 
-    The library's own forward insists on 30 s; here the positions end where the clip does.
-    Returns the hidden states as the library counts them, the last one normalised.
+    The library's own forward needs 30 s; here the positions end with the clip. Returns the hidden
+    states in the library's order, the last one normalised.
     """
     state = torch.nn.functional.gelu(encoder.conv1(log_mel))
     state = torch.nn.functional.gelu(encoder.conv2(state)).transpose(1, 2)
@@ -248,7 +250,7 @@ def _device(name: str | None) -> torch.device:
 
 
 def _local_folder(model: str | Path) -> Path | None:
-    """Return the folder that `model` names, or None where it reads as a hub id."""
+    """Return the folder that `model` names, or None for a hub id."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -278,7 +280,7 @@ def _how_to_place(model: str, folder: Path | None, error: Exception) -> str:
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
-    """Return the files that decide a local model's output, weights first."""
+    """Return the files that determine a local model's output, weights first."""
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not weights:
         raise NotFoundError(f"{folder} holds no weights: {_LAYOUT}")
@@ -287,9 +289,9 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _commit(model: str, revision: str | None) -> str:
-    """Return the commit that a hub's branch or tag means, of the cache if it is there.
+    """Return the commit of a hub's branch or tag, from the cache if it is there.
 
-    A branch may move between two downloads; all files are then loaded at this one commit.
+    A branch may move between two downloads: all files are loaded at this one commit.
     """
     try:
         try:

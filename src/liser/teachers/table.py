@@ -1,7 +1,7 @@
 """Precomputed embeddings or class posteriors, keyed by clip, as a teacher.
 
-Whatever another program wrote to Parquet or CSV teaches as it is: action units averaged over a
-clip, embeddings of a model that is not at hand, votes of human raters.
+The outputs of any program will do, in Parquet or CSV: action units averaged over a clip, embeddings
+of a model that isn't available here, votes of human raters.
 """
 
 import math
@@ -41,24 +41,23 @@ SMOOTHING = 0.01  # share of each class in smoothed posteriors, so that no logit
 
 
 class TableTeacher:
-    """Rows of a Parquet or CSV table, found by the names under which an utterance goes.
+    """Rows of a Parquet or CSV table, found by the names of an utterance.
 
-    `key` is the column with the clips' names (default: the first of
-    `liser.corpora.tables.NAME_COLUMNS`, if possible one that holds text); what may stand in it is
-    told by `liser.corpora.naming`. The embedding is the table's one list column, else all its
-    numeric columns in order; `columns` picks others. `where`, such as ``"modality=face"``, keeps
-    the rows with that value.
+    - `key`: the column with the clips' names, as `liser.corpora.naming` matches them. Default: the
+      first of `liser.corpora.tables.NAME_COLUMNS`, if possible one that holds text.
+    - `columns`: the columns of the embedding. Default: the one list column, or else all numeric
+      columns in order.
+    - `where`: a filter of rows, such as ``"modality=face"``.
+    - `posteriors`: the columns are class posteriors or counts, named after emotions. The embedding
+      is p, the logits are log(p) smoothed by `SMOOTHING`, in the order of `labels` (default: the
+      columns' order), with canonical names.
 
-    With `posteriors`, the columns are class posteriors or counts under emotion names: the
-    embedding is p, the logits are log(p) smoothed by `SMOOTHING`, in the order of `labels`
-    (default: the columns' order), names canonical.
-
-    A clip that the table does not have, a row whose name fits several of the clips that are asked
-    about, and a row that is not finite, is a skip. Raises `NotFoundError` for a missing file and
-    `InputError` for a table that cannot be read as told, or that has two rows of one name.
+    These are skips: a clip without a row, a row whose name fits several of the clips, and a row
+    that isn't finite. Raises `NotFoundError` for a missing file and `InputError` for a table that
+    can't be read so, or that has two rows of one name.
     """
 
-    precomputed: Literal[True] = True  # the table is its own store; see liser.targets.targets
+    precomputed: Literal[True] = True  # the table is its own store; see liser.targets.teach
     labels: tuple[str, ...] | None = None
 
     def __init__(
@@ -96,21 +95,21 @@ class TableTeacher:
         return fingerprint("table", self.path, *self._settings)
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
-        """Yield each utterance with its row, or with why there is none."""
+        """Yield each utterance with its row, or with a skip."""
         found = match(self._rows, utterances)
-        unsure: dict[str, str] = {}
+        ambiguous: dict[str, str] = {}
         for name, clips in found.ambiguous.items():
             detail = f"{name!r} in {self.path.name} may be {' or '.join(clips[:3])}; give the id"
-            unsure |= dict.fromkeys(clips, detail)
+            ambiguous |= dict.fromkeys(clips, detail)
         for utterance in utterances:
             names = found.rows.get(utterance.id, ())
-            if not names and utterance.id in unsure:
-                yield utterance, Skip(utterance.id, "ambiguous name", unsure[utterance.id])
+            if not names and utterance.id in ambiguous:
+                yield utterance, Skip(utterance.id, "ambiguous name", ambiguous[utterance.id])
             else:
                 yield utterance, self._look_up(utterance.id, names)
 
     def _look_up(self, clip: str, names: Sequence[str]) -> Target | Skip:
-        """Return what the first of a clip's rows says; `names` are the rows' own."""
+        """Return the target of the first of a clip's rows; `names` are the rows' names."""
         if not names:
             return Skip(clip, "not in table", f"{self.path.name} has no row for {clip}")
         if len(names) > 1 and plain(names[0]) == plain(names[1]):
@@ -157,7 +156,7 @@ def _from_text(path: Path, key: str | None) -> Any:
 
 
 def _numbers(cells: Sequence[str | None]) -> NDArray[np.float64] | None:
-    """Return a column's numbers, NaN where one is missing; None for a column of words."""
+    """Return a column's numbers, NaN for missing ones; None for a column of words."""
     values = np.full(len(cells), np.nan)
     for row, cell in enumerate(cells):
         try:
@@ -170,7 +169,7 @@ def _numbers(cells: Sequence[str | None]) -> NDArray[np.float64] | None:
 
 
 def _named(table: Any, wanted: str, path: Path) -> str:
-    """Return the table's name of a column, in any case; raises `InputError` without one."""
+    """Return the table's spelling of a column's name; raises `InputError` without one."""
     if wanted in table.column_names:
         return wanted
     column = column_of(table.column_names, [wanted.strip().lower()])
@@ -202,8 +201,8 @@ def _rows_where(table: Any, where: str, path: Path) -> Any:
     found = [text(cell) for cell in table[column].to_pylist()]
     chosen = table.filter(pa.array([cell == text(value) for cell in found], pa.bool_()))
     if chosen.num_rows == 0:
-        seen = _some(sorted({str(cell) for cell in found}))
-        raise InputError(f"{path} has no row where {where}; {column} is one of {seen}")
+        values = _some(sorted({str(cell) for cell in found}))
+        raise InputError(f"{path} has no row where {where}; {column} is one of {values}")
     return chosen
 
 
@@ -217,7 +216,9 @@ def _index(table: Any, key: str, path: Path) -> dict[str, int]:
         if name is None:
             raise InputError(f"{path}: row {row} has no {key}")
         if name in rows:
-            raise InputError(f"{path} has two rows for {name!r}: keep one, or choose rows by where")
+            raise InputError(
+                f"{path} has two rows for {name!r}: keep one, or pick rows by TABLE:COLUMN=VALUE"
+            )
         rows[name] = row
     return rows
 
@@ -229,7 +230,7 @@ def _check_columns(table: Any, columns: Sequence[str], path: Path) -> None:
 
 
 def _value_columns(table: Any, key: str) -> list[str]:
-    """Return the one list column, else the numeric columns but for those that name clips."""
+    """Return the one list column, or else the numeric columns that don't name clips."""
     lists = [f.name for f in table.schema if _is_list(f.type)]
     names = {key, *(c for c in table.column_names if c.strip().lower() in NAME_COLUMNS)}
     return lists or [f.name for f in table.schema if f.name not in names and _is_number(f.type)]
@@ -238,7 +239,7 @@ def _value_columns(table: Any, key: str) -> list[str]:
 def _class_columns(
     table: Any, key: str, columns: Sequence[str] | None, labels: Sequence[str] | None, path: Path
 ) -> tuple[Any, tuple[str, ...]]:
-    """Return the table with canonical class names, and the classes in order."""
+    """Return the table with canonical class names, and the ordered classes."""
     columns = list(columns or _value_columns(table, key))
     _check_columns(table, columns, path)
     classes = [canonical(column) for column in columns]
@@ -252,7 +253,7 @@ def _class_columns(
 
 
 def _matrix(table: Any, columns: Sequence[str], path: Path) -> NDArray[np.float32]:
-    """Return (rows, dim) float32 of these columns; what is missing is NaN."""
+    """Return (rows, dim) float32 of these columns; missing values are NaN."""
     _check_columns(table, columns, path)
     types = [table.schema.field(column).type for column in columns]
     if len(columns) == 1 and _is_list(types[0]):
@@ -271,7 +272,7 @@ def _matrix(table: Any, columns: Sequence[str], path: Path) -> NDArray[np.float3
 def _list_matrix(column: Any, name: str, path: Path) -> NDArray[np.float32]:
     lengths = set(pc.unique(pc.list_value_length(column)).to_pylist()) - {None}
     if len(lengths) != 1:
-        raise InputError(f"{path}: {name} has lists of {_some(sorted(lengths))} values, not of one")
+        raise InputError(f"{path}: {name} has lists of several lengths: {_some(sorted(lengths))}")
     present = column.is_valid().to_numpy().astype(bool)
     matrix = np.full((len(column), lengths.pop()), np.nan, dtype=np.float32)
     values = pc.list_flatten(column.drop_null()).to_numpy().astype(np.float32)
@@ -280,7 +281,7 @@ def _list_matrix(column: Any, name: str, path: Path) -> NDArray[np.float32]:
 
 
 def _posteriors(counts: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
-    """Normalise rows to sum 1; a row without any vote becomes NaN, and so a skip."""
+    """Normalise rows to sum 1; a row of zeros becomes NaN, and so a skip."""
     if (counts < 0).any():
         row = int(np.argwhere((counts < 0).any(axis=1))[0, 0])
         raise InputError(f"{path}: row {row} is negative, so these are not posteriors or counts")

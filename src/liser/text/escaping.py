@@ -14,10 +14,23 @@ _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _HIDDEN_IN_LINES = re.compile(_HIDDEN.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+_SURROGATES = re.compile("[\ud800-\udfff]")  # so Python keeps the bytes of a name that isn't UTF-8
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 _LINE_START = re.compile(r"^(\s*)([-+#=]|\d+(?=[.)](?:\s|$)))")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]")
+
+
+def readable(name: object) -> str:
+    r"""Write a path or message as text that any file, table and terminal takes.
+
+    Bytes of a file's name that aren't UTF-8 become ``\xe9``. Control characters stay: `visible`
+    writes them out, too.
+
+    >>> print(readable("caf\udce9.wav"))
+    caf\xe9.wav
+    """
+    return _SURROGATES.sub(_written_out, str(name))
 
 
 def visible(text: str, keep_lines: bool = False) -> str:
@@ -27,10 +40,11 @@ def visible(text: str, keep_lines: bool = False) -> str:
     a\x1b[31mb\n\u202egnp.wav \xe9
     """
     hidden = _HIDDEN_IN_LINES if keep_lines else _HIDDEN
-    return hidden.sub(lambda found: _written_out(found[0]), text)
+    return hidden.sub(_written_out, text)
 
 
-def _written_out(character: str) -> str:
+def _written_out(found: re.Match[str]) -> str:
+    character = found[0]
     if "\udc80" <= character <= "\udcff":  # a byte that could not be decoded (PEP 383)
         return f"\\x{ord(character) - 0xDC00:02x}"
     return ascii(character)[1:-1]

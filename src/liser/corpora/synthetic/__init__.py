@@ -146,20 +146,14 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
         from joblib import cpu_count
     except ImportError as error:
         raise MissingExtraError("joblib", "train") from error
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    from liser.text.terminal import Terminal
+    from liser.text.progress import show_progress
 
     # Processes take a second or two to start: not worth it for a handful of clips.
     workers = jobs or min(cpu_count(), max(1, len(clips) // 16))
-    console = Terminal(stderr=True)
-    hidden = not console.is_terminal if progress is None else not progress
-    columns = (TextColumn("synthetic clips"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-    with Progress(*columns, console=console, disable=hidden) as bar:
-        task = bar.add_task("synthetic clips", total=len(clips))
+    with show_progress(progress) as add_task:
+        task = add_task("synthetic clips", len(clips))
         for _ in run_in_processes((partial(_make, folder, clip) for clip in clips), workers):
-            bar.advance(task)
+            task.advance()
 
 
 def _claim(folder: Path, seed: int) -> None:

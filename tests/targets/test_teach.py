@@ -1,4 +1,4 @@
-"""Teaching once: nothing is computed twice, nothing is lost, and whatever is wrong is named."""
+"""Targets are computed once: nothing is computed twice or lost, and every fault is named."""
 
 import os
 import signal
@@ -20,14 +20,14 @@ from hypothesis.extra import numpy as hnp
 
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, LiserError, StorageError
-from liser.targets.store import _checksum
-from liser.targets.targets import TargetStore, teach
+from liser.targets.store import TargetStore, _checksum
+from liser.targets.teach import teach
 from liser.teachers.base import Modality, Target
 
 
 @dataclass
 class LengthTeacher:
-    """Says how long each file is, and remembers what it was asked."""
+    """Gives the length of each file, and records which clips it was asked about."""
 
     fingerprint: str = "0123456789abcdef"
     name: str = "length"
@@ -38,9 +38,9 @@ class LengthTeacher:
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
         for utterance in reversed(utterances):  # any order will do
             self.asked.append(utterance.id)
-            yield utterance, self.look(utterance)
+            yield utterance, self.answer(utterance)
 
-    def look(self, utterance: Utterance) -> Target | Skip:
+    def answer(self, utterance: Utterance) -> Target | Skip:
         if utterance.audio is None:
             return Skip(utterance.id, "no audio", "no file")
         size = len(utterance.audio.read_bytes())
@@ -139,9 +139,9 @@ def test_a_pipe_is_a_skip_and_never_read(tmp_path: Path) -> None:
     assert targets.valid.tolist() == [True, False] and targets.skipped[0].id == "pipe"
 
 
-def test_clips_without_media_are_kept_by_corpus_and_name(tmp_path: Path) -> None:
+def test_clips_without_media_are_stored_by_corpus_and_name(tmp_path: Path) -> None:
     class Named(LengthTeacher):
-        def look(self, utterance: Utterance) -> Target:
+        def answer(self, utterance: Utterance) -> Target:
             return Target(np.ones(3, np.float32), np.zeros(2, np.float32))
 
     store, teacher = TargetStore(tmp_path / "store"), Named()
@@ -164,7 +164,7 @@ def test_precomputed_teachers_are_asked_and_not_stored(tmp_path: Path) -> None:
 
 def test_values_that_are_not_finite_are_skips(tmp_path: Path) -> None:
     class Overflowing(LengthTeacher):
-        def look(self, utterance: Utterance) -> Target:
+        def answer(self, utterance: Utterance) -> Target:
             value = np.nan if utterance.id == "clip0" else 1.0
             return Target(np.full(3, value, np.float32), np.zeros(2, np.float32))
 
@@ -187,7 +187,7 @@ def test_a_teacher_that_gives_no_answer_or_a_wrong_one_is_named(tmp_path: Path) 
         teach(corpus, LengthTeacher(labels=("short",)), TargetStore(tmp_path / "b"))
 
 
-def test_nothing_to_teach_says_why(tmp_path: Path) -> None:
+def test_an_error_says_why_nothing_could_teach(tmp_path: Path) -> None:
     store = TargetStore(tmp_path / "store")
     corpus = _corpus(tmp_path, [1, 2, 3])
     (tmp_path / "0.bin").unlink()
@@ -270,12 +270,12 @@ def test_damaged_hashes_are_made_again(tmp_path: Path, caplog: pytest.LogCapture
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_names_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_stored(tmp_path: Path) -> None:
     class Refuses(LengthTeacher):
-        def look(self, utterance: Utterance) -> Target | Skip:
+        def answer(self, utterance: Utterance) -> Target | Skip:
             if utterance.id == "odd":
                 return Skip(utterance.id, "no face", str(utterance.audio))
-            return super().look(utterance)
+            return super().answer(utterance)
 
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.bin"))
     odd.write_bytes(b"odd")
@@ -315,9 +315,9 @@ def test_what_is_written_is_what_is_read(
     tmp_path: Path,
 ) -> None:
     key = "a" * 64
-    with TargetStore(tmp_path / "store").shelf("any", "0" * 16) as shelf:
-        shelf.write(key, Target(embedding, logits, confidence, notes))
-        found = shelf.read({key, "b" * 64})
+    with TargetStore(tmp_path / "store").of_teacher("any", "0" * 16) as stored:
+        stored.write(key, Target(embedding, logits, confidence, notes))
+        found = stored.read({key, "b" * 64})
     assert found.keys() == {key}
     target = found[key]
     assert isinstance(target, Target)
@@ -335,10 +335,10 @@ def test_thousands_of_rows_open_at_once(tmp_path: Path) -> None:
     with store.keys("big", "speech") as key_of:
         keys = sorted(str(key_of(clip)) for clip in clips)
     blob = bytes(4 * 2048)
-    with store.shelf("length", LengthTeacher.fingerprint) as shelf:
+    with store.of_teacher("length", LengthTeacher.fingerprint) as stored:
         for key in keys:
-            if not (shelf.folder / f"{key[0]}.sqlite").exists():
-                shelf.write(key, Skip("", "made", ""))
+            if not (stored.folder / f"{key[0]}.sqlite").exists():
+                stored.write(key, Skip("", "made", ""))
     for path in _shards(store):  # one transaction a shard, to write them quickly
         made = [(key, None, None, blob, bytes(8), 1.0, "[]") for key in keys if key[0] == path.stem]
         rows = [(*row, _checksum(*row)) for row in made]
@@ -355,7 +355,8 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from liser.corpora.base import Corpus, Utterance
-from liser.targets.targets import TargetStore, teach
+from liser.targets.store import TargetStore
+from liser.targets.teach import teach
 from liser.teachers.base import Target
 
 folder = Path(sys.argv[1])
@@ -391,7 +392,7 @@ def test_a_killed_run_recomputes_the_clip_in_hand_only(tmp_path: Path) -> None:
         run.communicate()
     last = subprocess.run([*script, "0"], capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
-    assert "12/12" in last.stderr
+    assert "12 of 12" in last.stderr
     calls = asked.read_text().split()
     assert set(calls) == {str(i) for i in range(12)}
     assert len(calls) <= 12 + 2  # one for each kill
@@ -430,10 +431,10 @@ def test_a_real_teacher_is_asked_once(tmp_path: Path) -> None:
 
 def test_what_may_pass_is_not_stored_and_asked_again(tmp_path: Path) -> None:
     class Flaky(LengthTeacher):
-        def look(self, utterance: Utterance) -> Target | Skip:
+        def answer(self, utterance: Utterance) -> Target | Skip:
             if utterance.id == "clip1" and len(self.asked) < 3:
                 return Skip.of(utterance.id, RuntimeError("out of luck"))
-            return super().look(utterance)
+            return super().answer(utterance)
 
     corpus, store, teacher = _corpus(tmp_path, [30, 50]), TargetStore(tmp_path / "s"), Flaky()
     first = teach(corpus, teacher, store)
@@ -447,18 +448,18 @@ def test_a_file_whose_name_is_not_utf8_is_taught_and_hashed_once(tmp_path: Path)
     odd.write_bytes(b"x" * 30)
     corpus = Corpus("made", (), "given", (Utterance(r"caf\xe9", audio=odd),))
     for computed in (1, 0):
-        told = teach(corpus, LengthTeacher(), TargetStore(tmp_path / "s"))
-        assert told.valid.all() and told.computed == computed
+        targets = teach(corpus, LengthTeacher(), TargetStore(tmp_path / "s"))
+        assert targets.valid.all() and targets.computed == computed
 
 
 def test_a_name_that_no_file_can_have_is_a_skip(tmp_path: Path) -> None:
     corpus = _corpus(tmp_path, [30])
     nul = Utterance("nul", audio=tmp_path / "a\0b.wav")
     long = Utterance("long", audio=tmp_path / ("x" * 300))
-    told = teach(
+    targets = teach(
         replace(corpus, utterances=(*corpus.utterances, nul, long)),
         LengthTeacher(),
         TargetStore(tmp_path / "s"),
     )
-    assert told.valid.tolist() == [True, False, False]
-    assert {s.id for s in told.skipped} == {"nul", "long"}
+    assert targets.valid.tolist() == [True, False, False]
+    assert {s.id for s in targets.skipped} == {"nul", "long"}
