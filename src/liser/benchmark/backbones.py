@@ -181,7 +181,7 @@ def _listen(
     """Let the encoder listen to all clips once, before processes that share them need them."""
     encoder, frames = Whisper(beginning.model), FrameStore(beginning.frames)
     sound = [one for source in heard for one in segments_of(source)]
-    missing = [one for one in sound if not frames.contains(encoder, *one.sound)]
+    missing = [one for one in sound if not frames.contains(encoder, *one.encoder_input)]
     task = bar.add_task(
         markup(f"{encoder.name} listens"), total=len(sound), completed=len(sound) - len(missing)
     )
