@@ -163,7 +163,7 @@ def test_what_cannot_be_done_is_refused_first(
     monkeypatch.setattr("liser.students.features.extract_features", never)
     Path("wrong.toml").write_text("epochs = 3\n")
     for change, words in (
-        (("--student", "tiny"), "a 'tiny' student can't inherit: choose 'small' or 'base'"),
+        (("--student", "tiny"), "transferred to a 'tiny' student: choose 'small' or 'base'"),
         (("--student", "huge"), "no student is called 'huge'"),
         (("--encoder", recordings), "config.json"),
         (("--updates", 0), "updates = 0"),

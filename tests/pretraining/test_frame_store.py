@@ -1,4 +1,4 @@
-"""Frames of a clip: computed once for what is heard, and never read back wrong."""
+"""Frames of a clip: computed once, and never read back wrong."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +18,7 @@ FRONTEND = Frontend(mels=16)
 
 
 class Counted:
-    """In place of an encoder: says something of each clip, and counts."""
+    """In place of an encoder: gives frames of each clip, and counts."""
 
     def __init__(self, fingerprint: str = "f" * 16) -> None:
         self.name, self.fingerprint, self.asked = "counted", fingerprint, 0
@@ -36,7 +36,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_a_clip_is_listened_to_once(tmp_path: Path) -> None:
+def test_a_clips_frames_are_computed_once(tmp_path: Path) -> None:
     encoder = Counted()
     assert not FrameStore(tmp_path).contains(encoder, clip(), FRONTEND)
     first = FrameStore(tmp_path).get(encoder, clip(), FRONTEND)
@@ -49,7 +49,7 @@ def test_a_clip_is_listened_to_once(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 1
 
 
-def test_all_that_decides_what_is_said_is_in_the_name(tmp_path: Path) -> None:
+def test_all_that_decides_the_frames_is_in_the_name(tmp_path: Path) -> None:
     store, encoder = FrameStore(tmp_path), Counted()
     store.get(encoder, clip(), FRONTEND)
     for other, sound, frontend in (
@@ -83,8 +83,8 @@ def test_a_damaged_file_is_made_again(
 
 def test_what_is_kept_can_be_read_by_numpy(tmp_path: Path) -> None:
     store, encoder = FrameStore(tmp_path), Counted()
-    said = store.get(encoder, clip(), FRONTEND)
-    np.testing.assert_array_equal(np.load(store.path(encoder, clip(), FRONTEND)), said)
+    frames = store.get(encoder, clip(), FRONTEND)
+    np.testing.assert_array_equal(np.load(store.path(encoder, clip(), FRONTEND)), frames)
 
 
 def test_an_encoders_refusal_is_not_taken_for_a_damaged_file(tmp_path: Path) -> None:
@@ -102,17 +102,17 @@ def test_two_may_write_the_same_clip_at_once(tmp_path: Path) -> None:
 
     class Waits(Counted):
         def frames(self, logmel: torch.Tensor, frontend: Frontend) -> np.ndarray:
-            said = super().frames(logmel, frontend)
+            frames = super().frames(logmel, frontend)
             together.wait()
-            return said
+            return frames
 
     encoder = Waits()
     with ThreadPoolExecutor(4) as pool:
         asks = [pool.submit(FrameStore(tmp_path).get, encoder, clip(), FRONTEND) for _ in range(4)]
-        said = [ask.result() for ask in asks]
+        results = [ask.result() for ask in asks]
     assert encoder.asked == 4
     assert len(files(tmp_path)) == 1, "a part file is left"
-    for own in said:
+    for own in results:
         np.testing.assert_array_equal(own, FrameStore(tmp_path).get(encoder, clip(), FRONTEND))
 
 

@@ -1,4 +1,4 @@
-"""What an encoder hears: the sound itself where there is one, at the times of the student's."""
+"""Segments: the encoder gets the audio where there is some, at the times of the student's frames."""
 
 import wave
 from dataclasses import replace
@@ -59,80 +59,84 @@ def middles(logmel: torch.Tensor, hop_ms: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("first", [0, 12])
-def test_student_and_encoder_hear_the_same_from_the_same_moment_on(
+def test_student_and_encoder_get_the_same_from_the_same_moment_on(
     spoken: Corpus, first: int
 ) -> None:
-    (heard,) = segment_sources([spoken], FRONTEND)
-    for whole in segments_of(heard):
+    (source,) = segment_sources([spoken], FRONTEND)
+    for whole in segments_of(source):
         one = replace(whole, first=first)
-        sound, ear = one.sound
-        assert ear == WHISPER_FRONTEND
-        assert len(sound) == pytest.approx(len(one.logmel) * 4.644, abs=1)
-        seen, listened = (
-            middles(one.logmel, FRONTEND.hop_ms),
-            middles(sound, WHISPER_FRONTEND.hop_ms),
-        )
-        assert len(seen) == len(listened) == 2 - (first > 0)
-        np.testing.assert_allclose(seen - 0.023, listened - 0.005, atol=0.03)
+        audio, frontend = one.encoder_input
+        assert frontend == WHISPER_FRONTEND
+        assert len(audio) == pytest.approx(len(one.logmel) * 4.644, abs=1)
+        ours = middles(one.logmel, FRONTEND.hop_ms)
+        theirs = middles(audio, WHISPER_FRONTEND.hop_ms)
+        assert len(ours) == len(theirs) == 2 - (first > 0)
+        np.testing.assert_allclose(ours - 0.023, theirs - 0.005, atol=0.03)
 
 
 def test_trimmed_silence_is_counted(spoken: Corpus) -> None:
-    clips = segment_sources([spoken], FRONTEND)[0].clips
-    late, early = clips.starts_s
+    starts_s = segment_sources([spoken], FRONTEND)[0].features.starts_s
+    assert starts_s is not None
+    late, early = starts_s
     assert 0.6 < late < 0.8
     assert early == 0
 
 
-def test_what_students_hear_is_not_heard_again_unless_it_was_otherwise(spoken: Corpus) -> None:
-    known = segment_sources([spoken], FRONTEND)[0].clips
-    (heard,) = segment_sources([spoken], FRONTEND, first=known)
-    assert heard.clips is known
+def test_known_features_are_used_if_the_front_end_is_theirs(spoken: Corpus) -> None:
+    known = segment_sources([spoken], FRONTEND)[0].features
+    (source,) = segment_sources([spoken], FRONTEND, first_features=known)
+    assert source.features is known
     finer = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
-    (again,) = segment_sources([spoken], finer, first=known)
-    assert again.clips.frontend == finer
+    (again,) = segment_sources([spoken], finer, first_features=known)
+    assert again.features.frontend == finer
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Utterance:
-    path = tmp_path / "kept.npy"
+def stored(tmp_path: Path) -> Utterance:
+    path = tmp_path / "stored.npy"
     np.save(path, np.random.default_rng(0).integers(0, 255, (1, 128, 130), np.uint8))
-    stored = StoredLogMel(path, 0, Frontend(mels=128, high_hz=None), 80.0)
-    return Utterance("kept", logmel=stored)
+    logmel = StoredLogMel(path, 0, Frontend(mels=128, high_hz=None), 80.0)
+    return Utterance("stored", logmel=logmel)
 
 
-def test_where_only_log_mels_are_kept_those_are_heard(spoken: Corpus, kept: Utterance) -> None:
+def test_where_there_is_only_a_log_mel_the_encoder_gets_that(
+    spoken: Corpus, stored: Utterance
+) -> None:
     ticks: list[str] = []
-    silent, close = segment_sources(
-        [corpus_of(kept), spoken],
+    without, other = segment_sources(
+        [corpus_of(stored), spoken],
         FRONTEND,
         lambda c: lambda: ticks.append(c.utterances[0].id),
     )
-    assert silent.audio_features is close.audio_features is None
-    assert ticks == ["kept", "late", "late"]
-    for one in (*segments_of(silent), *segments_of(close)):
-        sound, ear = one.sound
-        assert ear == FRONTEND
-        assert torch.equal(sound, one.logmel)
+    assert without.audio_features is other.audio_features is None
+    assert ticks == ["stored", "late", "late"]
+    for one in (*segments_of(without), *segments_of(other)):
+        logmel, frontend = one.encoder_input
+        assert frontend == FRONTEND
+        assert torch.equal(logmel, one.logmel)
 
 
-def test_the_first_corpus_decides_how_the_encoder_hears(spoken: Corpus, kept: Utterance) -> None:
-    first, second = segment_sources([spoken, corpus_of(kept)], FRONTEND)
-    assert [one.sound[1] for one in segments_of(first)] == [WHISPER_FRONTEND, WHISPER_FRONTEND]
-    assert [one.sound[1] for one in segments_of(second)] == [FRONTEND]
-    (mixed,) = segment_sources([corpus_of(kept, *spoken.utterances)], FRONTEND)
-    assert [one.sound[1] for one in segments_of(mixed)] == [FRONTEND] * 3
+def test_the_first_corpus_decides_what_the_encoder_gets(spoken: Corpus, stored: Utterance) -> None:
+    first, second = segment_sources([spoken, corpus_of(stored)], FRONTEND)
+    assert [one.encoder_input[1] for one in segments_of(first)] == [
+        WHISPER_FRONTEND,
+        WHISPER_FRONTEND,
+    ]
+    assert [one.encoder_input[1] for one in segments_of(second)] == [FRONTEND]
+    (mixed,) = segment_sources([corpus_of(stored, *spoken.utterances)], FRONTEND)
+    assert [one.encoder_input[1] for one in segments_of(mixed)] == [FRONTEND] * 3
 
 
-def test_sound_that_ends_too_soon_is_followed_by_silence(spoken: Corpus) -> None:
-    (heard,) = segment_sources([spoken], FRONTEND)
-    close = heard.audio_features
-    assert close is not None
-    short = replace(close, frames=np.minimum(close.frames, 200))
-    found = segments_of(SegmentSource(heard.clips, heard.rows, "short", short))
-    sound, _ = found[1].sound
-    assert len(sound) > 250
-    assert (sound[200:] == -1).all()
-    assert (sound[:5] > -1).any()
+def test_audio_that_ends_too_soon_is_followed_by_silence(spoken: Corpus) -> None:
+    (source,) = segment_sources([spoken], FRONTEND)
+    audio = source.audio_features
+    assert audio is not None
+    short = replace(audio, frames=np.minimum(audio.frames, 200))
+    found = segments_of(SegmentSource(source.features, source.rows, "short", short))
+    logmel, _ = found[1].encoder_input
+    assert len(logmel) > 250
+    assert (logmel[200:] == -1).all()
+    assert (logmel[:5] > -1).any()
 
 
 @pytest.mark.parametrize("hop_ms", [12.5, 15.0, 25.0])
@@ -140,25 +144,25 @@ def test_sound_that_ends_too_soon_is_followed_by_silence(spoken: Corpus) -> None
 def test_half_a_minute_is_never_more(spoken: Corpus, hop_ms: float, offset_s: float) -> None:
     """Whole frames of both front ends begin and end at different times; 30 s stay 30 s."""
     hop = FRONTEND.model_copy(update={"sample_rate": 16_000, "hop_ms": hop_ms, "high_hz": None})
-    (heard,) = segment_sources([spoken], hop)
+    (source,) = segment_sources([spoken], hop)
     long = replace(
-        heard.clips,
+        source.features,
         logmel=np.zeros((2, 5000, hop.mels), np.float16),
         frames=np.array([round(60 / hop.hop_s)] * 2),
         starts_s=np.full(2, offset_s),
     )
-    found = segments_of(replace(heard, clips=long))
+    found = segments_of(replace(source, features=long))
     assert len(found) == 4
-    assert {len(one.sound[0]) for one in found} == {3000}
+    assert {len(one.encoder_input[0]) for one in found} == {3000}
 
 
 def test_files_that_cannot_be_read_leave_the_log_mels(
-    spoken: Corpus, kept: Utterance, tmp_path: Path
+    spoken: Corpus, stored: Utterance, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_text("no sound")
     _, second = segment_sources(
-        [spoken, corpus_of(kept, Utterance("broken", audio=broken))], FRONTEND
+        [spoken, corpus_of(stored, Utterance("broken", audio=broken))], FRONTEND
     )
-    assert [s.id for s in second.clips.skipped] == ["broken"]
-    assert [one.has_sound for one in segments_of(second)] == [False]
+    assert [s.id for s in second.features.skipped] == ["broken"]
+    assert [one.has_audio for one in segments_of(second)] == [False]

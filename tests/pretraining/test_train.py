@@ -1,4 +1,4 @@
-"""Pretraining: it learns, ends the same after a kill, and hears what it is given and no more."""
+"""Pretraining: it learns, ends the same after a kill, and uses what it is given and no more."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,10 +38,10 @@ SETTINGS = Pretraining(
 
 
 def clips_of(waves: list[np.ndarray], frontend: Frontend = FRONTEND) -> LogMelFeatures:
-    heard = [LogMel(frontend)(torch.from_numpy(w)[None])[0].half().numpy() for w in waves]
-    frames = np.array([len(clip) for clip in heard])
-    logmel = np.full((len(heard), frames.max(), frontend.mels), -1.0, np.float16)
-    for row, clip in enumerate(heard):
+    clips = [LogMel(frontend)(torch.from_numpy(w)[None])[0].half().numpy() for w in waves]
+    frames = np.array([len(clip) for clip in clips])
+    logmel = np.full((len(clips), frames.max(), frontend.mels), -1.0, np.float16)
+    for row, clip in enumerate(clips):
         logmel[row, : len(clip)] = clip
     return LogMelFeatures(logmel, frames, frontend, ())
 
@@ -75,11 +75,11 @@ def make(
     """Pretrain on ten of the clips, in rounds of ten updates."""
     monkeypatch.setattr(module, "ROUND", 10)
 
-    def run(settings: Pretraining = SETTINGS, heard: Any = None, **more: Any) -> Backbone:
-        own = [SegmentSource(clips, np.arange(10), "made")] if heard is None else heard
+    def run(settings: Pretraining = SETTINGS, sources: Any = None, **more: Any) -> Backbone:
+        own = [SegmentSource(clips, np.arange(10), "made")] if sources is None else sources
         others = {"encoder": encoder, "frames": store, "student": heir, **more}
-        asked = [others.pop(name) for name in ("encoder", "frames", "student")]
-        return pretrain(own, *asked, settings, **others)
+        given = [others.pop(name) for name in ("encoder", "frames", "student")]
+        return pretrain(own, *given, settings, **others)
 
     return run
 
@@ -90,21 +90,21 @@ def same(a: Backbone, b: Backbone) -> bool:
     )
 
 
-def test_more_and_more_is_told_of_what_the_encoder_says(make: Make) -> None:
-    told: list[tuple[int, int, float]] = []
+def test_more_and_more_of_the_encoders_frames_is_explained(make: Make) -> None:
+    calls: list[tuple[int, int, float]] = []
     long = SETTINGS.model_copy(update={"updates": 120})
-    backbone = make(long, progress=lambda *said: told.append(said))
-    assert [t[:2] for t in told] == [(i, 12) for i in range(1, 13)]
-    assert told[-1][2] > told[0][2] + 0.2
-    assert backbone.provenance["explained"] == round(told[-1][2], 3) > 0.2
+    backbone = make(long, progress=lambda *call: calls.append(call))
+    assert [call[:2] for call in calls] == [(i, 12) for i in range(1, 13)]
+    assert calls[-1][2] > calls[0][2] + 0.2
+    assert backbone.provenance["explained"] == round(calls[-1][2], 3) > 0.2
 
 
-def test_it_starts_from_what_was_inherited(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_starts_from_transferred_weights(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = SETTINGS.model_copy(update={"updates": 1, "learning_rate": 1e-9})
-    inherited = make(one)
+    transferred = make(one)
     monkeypatch.setattr(module, "transfer_weights", lambda *_: [])
     fresh = make(one)
-    assert not same(inherited, fresh)
+    assert not same(transferred, fresh)
     names = dict(build_student("heir", 2, 40).named_parameters())
     torch.manual_seed(0)
     plain = transferred_weights(build_student("heir", 2, 40))
@@ -156,8 +156,8 @@ def test_a_checkpoint_of_another_run_is_refused(
     change: dict[str, dict[str, Any]] = {
         "settings": {"settings": SETTINGS.model_copy(update={"learning_rate": 1e-3})},
         "seed": {"seed": 1},
-        "clips": {"heard": [SegmentSource(clips, np.arange(2, 12), "made")]},
-        "sound": {"heard": [SegmentSource(louder, np.arange(10), "made")]},
+        "clips": {"sources": [SegmentSource(clips, np.arange(2, 12), "made")]},
+        "sound": {"sources": [SegmentSource(louder, np.arange(10), "made")]},
         "encoder": {"encoder": other},
         "kind": {},
     }
@@ -169,18 +169,18 @@ def test_a_checkpoint_of_another_run_is_refused(
     assert checkpoint.read_bytes() == before
 
 
-def test_only_the_given_rows_are_listened_to(
+def test_only_the_given_rows_are_used(
     make: Make, clips: LogMelFeatures, encoder: Whisper, tmp_path: Path
 ) -> None:
     logmel = clips.logmel.copy()
     logmel[10:] = np.nan
     odd = SegmentSource(replace(clips, logmel=logmel), np.arange(10), "made")
     own = FrameStore(tmp_path)
-    assert same(make(), make(heard=[odd], frames=own))
-    kept = {path.name for path in tmp_path.rglob("*.npy")}
+    assert same(make(), make(sources=[odd], frames=own))
+    stored = {path.name for path in tmp_path.rglob("*.npy")}
     rows = segments_of(odd)
-    assert kept == {own.path(encoder, one.logmel, FRONTEND).name for one in rows}
-    assert len(kept) == 10
+    assert stored == {own.path(encoder, one.logmel, FRONTEND).name for one in rows}
+    assert len(stored) == 10
 
 
 def test_a_clips_padding_is_never_learnt(make: Make, clips: LogMelFeatures) -> None:
@@ -188,33 +188,36 @@ def test_a_clips_padding_is_never_learnt(make: Make, clips: LogMelFeatures) -> N
     for row, frames in enumerate(clips.frames):
         logmel[row, frames:] = np.nan
     assert same(
-        make(), make(heard=[SegmentSource(replace(clips, logmel=logmel), np.arange(10), "made")])
+        make(), make(sources=[SegmentSource(replace(clips, logmel=logmel), np.arange(10), "made")])
     )
 
 
-def test_several_corpora_are_one_sound(make: Make, clips: LogMelFeatures) -> None:
+def test_several_corpora_are_trained_on_as_one(make: Make, clips: LogMelFeatures) -> None:
     parts = [SegmentSource(clips, np.arange(4), "a"), SegmentSource(clips, np.arange(4, 10), "b")]
-    two = make(heard=parts)
+    two = make(sources=parts)
     assert same(two, make())
     assert two.provenance["clips"] == {"a": 4, "b": 6}
-    again = make(heard=[replace(part, name="one") for part in parts])
+    again = make(sources=[replace(part, name="one") for part in parts])
     assert again.provenance["clips"] == {"one": 10}
 
 
-def test_where_it_comes_from_is_kept(make: Make, encoder: Whisper, clips: LogMelFeatures) -> None:
+def test_its_provenance_is_kept(make: Make, encoder: Whisper, clips: LogMelFeatures) -> None:
     short = replace(clips, frames=np.where(np.arange(12) == 3, 15, clips.frames))
-    backbone = make(heard=[SegmentSource(short, np.arange(10), "made")])
+    backbone = make(sources=[SegmentSource(short, np.arange(10), "made")])
     assert (backbone.student, backbone.frontend) == ("heir", FRONTEND)
-    said = backbone.provenance
-    assert (said["encoder"], said["encoder_fingerprint"]) == ("tiny-whisper", encoder.fingerprint)
-    assert (said["clips"], said["of_sound"], said["too_short"], said["skipped"]) == (
+    record = backbone.provenance
+    assert (record["encoder"], record["encoder_fingerprint"]) == (
+        "tiny-whisper",
+        encoder.fingerprint,
+    )
+    assert (record["clips"], record["of_sound"], record["too_short"], record["skipped"]) == (
         {"made": 9},
         {"made": 0},
         {"made": 1},
         {"made": 0},
     )
-    assert Pretraining.read(said["settings"]) == SETTINGS
-    assert said["seed"] == 0
+    assert Pretraining.read(record["settings"]) == SETTINGS
+    assert record["seed"] == 0
     assert backbone.state.keys() == transferred_weights(build_student("heir", 2, 40)).keys()
     assert all(not weight.requires_grad for weight in backbone.state.values())
 
@@ -222,16 +225,16 @@ def test_where_it_comes_from_is_kept(make: Make, encoder: Whisper, clips: LogMel
 def test_what_cannot_be_pretrained_is_refused(make: Make, clips: LogMelFeatures, nano: str) -> None:
     other = replace(clips, frontend=FRONTEND.model_copy(update={"hop_ms": 10.0}))
     one = SegmentSource(clips, np.arange(1), "made")
-    for heard, words in (
+    for sources, words in (
         ([], "one front end"),
         ([one, SegmentSource(other, np.arange(5), "other")], "one front end"),
-        ([one], "1 clips to listen to"),
+        ([one], "1 clips to pretrain on"),
         ([SegmentSource(replace(clips, frames=np.full(12, 15)), np.arange(12), "made")], "0 clips"),
     ):
         with pytest.raises(InputError, match=words):
-            make(heard=heard)
+            make(sources=sources)
     with pytest.raises(
-        InputError, match="a 'nano' student can't inherit: choose 'small' or 'base'"
+        InputError, match="transferred to a 'nano' student: choose 'small' or 'base'"
     ):
         make(student=nano)
 
@@ -245,11 +248,11 @@ def test_pretraining_that_diverges_stops_and_says_where(make: Make, tmp_path: Pa
 
 
 def test_bfloat16_is_near_float32(make: Make) -> None:
-    said = [
+    explained = [
         make(SETTINGS.model_copy(update={"precision": precision})).provenance["explained"]
         for precision in ("float32", "bfloat16")
     ]
-    assert said[1] == pytest.approx(said[0], abs=0.05)
+    assert explained[1] == pytest.approx(explained[0], abs=0.05)
 
 
 def test_memory_for_fitting_has_a_bound(
@@ -288,7 +291,7 @@ def test_a_long_clip_is_several_of_30_s_at_most(
     assert len(frames) == pytest.approx(seconds * 12.5, abs=1)
 
 
-def test_listening_beforehand_leaves_nothing_to_be_said(
+def test_precomputed_frames_are_not_computed_again(
     make: Make,
     clips: LogMelFeatures,
     encoder: Whisper,
@@ -296,20 +299,20 @@ def test_listening_beforehand_leaves_nothing_to_be_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own, ticks = FrameStore(tmp_path), []
-    sound = segments_of(SegmentSource(clips, np.arange(10), "made"))
-    precompute_frames(sound[:4], encoder, own)
-    precompute_frames(sound, encoder, own, lambda: ticks.append(1))
+    segments = segments_of(SegmentSource(clips, np.arange(10), "made"))
+    precompute_frames(segments[:4], encoder, own)
+    precompute_frames(segments, encoder, own, lambda: ticks.append(1))
     assert len(ticks) == 10
 
     def never(*_: object) -> None:
-        raise AssertionError("listened again")
+        raise AssertionError("computed again")
 
     expected = make()
     monkeypatch.setattr(Whisper, "frames", never)
     assert same(make(frames=own), expected)
 
 
-def test_every_round_is_disturbed_anew(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_round_is_perturbed_anew(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
 
     def spy(logmel: torch.Tensor, rng: torch.Generator, hop_ms: float) -> torch.Tensor:
@@ -322,7 +325,7 @@ def test_every_round_is_disturbed_anew(make: Make, monkeypatch: pytest.MonkeyPat
     assert len(set(seeds)) == 3
 
 
-def test_what_lies_beyond_a_clips_end_is_no_lesson(heir: str) -> None:
+def test_frames_beyond_a_clips_end_are_no_target(heir: str) -> None:
     logmel, target = torch.randn(2, 20, 40), torch.randn(2, 20, 5)
     inside = (torch.arange(20) < torch.tensor([[12], [20]])).float()
     losses = []
@@ -341,37 +344,37 @@ def test_what_lies_beyond_a_clips_end_is_no_lesson(heir: str) -> None:
 def test_a_crop_and_its_target_are_of_the_same_time(
     make: Make, clips: LogMelFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The encoder says the time, and each frame of a crop holds the time that it was heard at."""
-    said = torch.arange(40)[:, None] / 12.5 + 0.03
+    """The encoder's frames hold the time, and so does each frame of a crop."""
+    times = torch.arange(40)[:, None] / 12.5 + 0.03
     logmel = (torch.arange(60)[:, None] * 0.02).expand(60, 40).half().numpy()
     one = module.Segment(LogMelFeatures(logmel[None], np.array([60]), FRONTEND, ()), 0, 0, 60)
-    state = module._Pretraining(module.build_for_transfer("heir", 40), [said], 1.0, SETTINGS, 0)
+    state = module._Pretraining(module.build_for_transfer("heir", 40), [times], 1.0, SETTINGS, 0)
     rng, starts = np.random.default_rng(0), set()
     for _ in range(20):
-        heard, target, inside = state._crop(one, 0, 30, FRONTEND, rng)
-        assert heard.shape == (30, 40)
+        crop, target, inside = state._crop(one, 0, 30, FRONTEND, rng)
+        assert crop.shape == (30, 40)
         assert inside.all()
-        late = heard[:, :1] > 0.03  # the first frames lie before the middle of what is said first
-        torch.testing.assert_close(heard[:, :1][late], target[late], atol=2e-3, rtol=2e-3)
-        starts.add(round(float(heard[0, 0]), 2))
+        late = crop[:, :1] > 0.03  # the first frames lie before the middle of the first target
+        torch.testing.assert_close(crop[:, :1][late], target[late], atol=2e-3, rtol=2e-3)
+        starts.add(round(float(crop[0, 0]), 2))
     assert len(starts) > 5
-    heard, _, inside = state._crop(one, 0, 100, FRONTEND, rng)
+    crop, _, inside = state._crop(one, 0, 100, FRONTEND, rng)
     assert inside.tolist() == [1.0] * 60 + [0.0] * 40
-    assert (heard[60:] == -1).all()
-    seldom = SETTINGS.model_copy(update={"oversampling": 3})
-    state = module._Pretraining(module.build_for_transfer("heir", 40), [said], 1.0, seldom, 0)
-    heard, target, _ = state._crop(one, 0, 20, FRONTEND, rng)
-    torch.testing.assert_close(heard[:, 0], torch.arange(0, 60, 3) * 0.02, atol=2e-3, rtol=2e-3)
-    torch.testing.assert_close(heard[1:, :1], target[1:], atol=2e-3, rtol=2e-3)
+    assert (crop[60:] == -1).all()
+    low_rate = SETTINGS.model_copy(update={"oversampling": 3})
+    state = module._Pretraining(module.build_for_transfer("heir", 40), [times], 1.0, low_rate, 0)
+    crop, target, _ = state._crop(one, 0, 20, FRONTEND, rng)
+    torch.testing.assert_close(crop[:, 0], torch.arange(0, 60, 3) * 0.02, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(crop[1:, :1], target[1:], atol=2e-3, rtol=2e-3)
 
 
-def test_a_student_that_looks_up_seldom_is_taught_by_an_encoder_that_hears_it_all(
+def test_a_student_of_a_low_frame_rate_learns_from_an_encoder_at_a_higher_one(
     make: Make, encoder: Whisper, store: FrameStore, clips: LogMelFeatures
 ) -> None:
-    seldom = SETTINGS.model_copy(update={"oversampling": 2, "updates": 120})
-    backbone = make(seldom)
+    low_rate = SETTINGS.model_copy(update={"oversampling": 2, "updates": 120})
+    backbone = make(low_rate)
     assert backbone.frontend == FRONTEND.model_copy(update={"hop_ms": 40.0})
     assert backbone.provenance["explained"] > 0.2
     assert backbone.provenance["settings"]["oversampling"] == 2
-    heard = [one.logmel for one in segments_of(SegmentSource(clips, np.arange(10), "made"))]
-    assert all(store.contains(encoder, logmel, FRONTEND) for logmel in heard)
+    logmels = [one.logmel for one in segments_of(SegmentSource(clips, np.arange(10), "made"))]
+    assert all(store.contains(encoder, logmel, FRONTEND) for logmel in logmels)

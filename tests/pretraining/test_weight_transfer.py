@@ -1,4 +1,4 @@
-"""What is inherited: the encoder's own function where there is room, and the more the more room."""
+"""Weight transfer: the encoder's own function where there is room, and the more the more room."""
 
 import copy
 from collections.abc import Callable
@@ -35,11 +35,13 @@ def encoder(whisper: Path) -> Whisper:
     return Whisper(str(whisper), device="cpu")
 
 
-def told_by(
+def activations_of(
     encoder: Whisper, clip: torch.Tensor, layers: int
 ) -> tuple[StemActivations, list[LayerActivations]]:
     """What the encoder computes at each frame."""
-    return encoder.inside(clip, FRONTEND, layers, torch.arange(len(clip)) * FRONTEND.hop_ms / 1000)
+    return encoder.activations(
+        clip, FRONTEND, layers, torch.arange(len(clip)) * FRONTEND.hop_ms / 1000
+    )
 
 
 def student(width: int = 128, heads: int = 2, inner: int = 64, stem: int = 128) -> Transformer:
@@ -50,24 +52,24 @@ def student(width: int = 128, heads: int = 2, inner: int = 64, stem: int = 128) 
 def test_a_layer_with_room_enough_is_the_encoders(
     encoder: Whisper, clips: list[torch.Tensor]
 ) -> None:
-    heard = [told_by(encoder, clip, 1) for clip in clips]
-    stem = StemActivations.joined([own for own, _ in heard])
-    own = LayerActivations.joined([layers[0] for _, layers in heard])
+    activations = [activations_of(encoder, clip, 1) for clip in clips]
+    stem = StemActivations.joined([own for own, _ in activations])
+    own = LayerActivations.joined([layers[0] for _, layers in activations])
     basis = torch.eye(128)
     layer = Layer(128, 2, 64)
-    before = module._seen(stem.stream, basis)
+    before = module._projected(stem.stream, basis)
     split = module._Clips([len(c) for c in clips], torch.cat(clips))
     with torch.inference_mode():
         after = module._layer(layer, encoder.encoder.layers[0], own, before, split, basis)
-        target = module._seen(own.after, basis)
+        target = module._projected(own.after, basis)
         added = module._explained(target - before, after - before)
         assert added > 0.99, "of what the layer adds, not only of what passes through"
         again = torch.cat([layer(part[None])[0] for part in split.apart(before)])
         torch.testing.assert_close(again, after, atol=1e-3, rtol=1e-3)
         # on a clip that nothing was fitted on, too
-        stranger = told_by(encoder, clips[0].flip(0), 1)
-        start = module._seen(stranger[0].stream, basis)
-        end = module._seen(stranger[1][0].after, basis)
+        stranger = activations_of(encoder, clips[0].flip(0), 1)
+        start = module._projected(stranger[0].stream, basis)
+        end = module._projected(stranger[1][0].after, basis)
         assert module._explained(end - start, layer(start[None])[0] - start) > 0.95
 
 
@@ -76,59 +78,59 @@ def test_what_it_returns_is_what_the_student_then_does(
 ) -> None:
     ours = student(width=64, inner=48, stem=64)
     explained = transfer_weights(ours, encoder, clips, FRONTEND)
-    heard = [told_by(encoder, clip, 2) for clip in clips]
+    activations = [activations_of(encoder, clip, 2) for clip in clips]
     streams = [
-        torch.cat([own.stream for own, _ in heard]),
-        *(torch.cat([layers[i].after for _, layers in heard]) for i in range(2)),
+        torch.cat([own.stream for own, _ in activations]),
+        *(torch.cat([layers[i].after for _, layers in activations]) for i in range(2)),
     ]
-    # as they are kept, in half precision: directions that vary alike are told apart by little
-    halves = [[record.half() for record in own] for _, own in heard]
+    # in half precision, as `transfer_weights` holds them: some directions vary nearly alike
+    halves = [[record.half() for record in own] for _, own in activations]
     inside = (x.float() for i in range(2) for own in halves for x in (own[i].middle, own[i].after))
-    basis = module._directions([*(own.stream for own, _ in heard), *inside])
+    basis = module._directions([*(own.stream for own, _ in activations), *inside])
     with torch.inference_mode():
         states = [ours.states(clip[None]) for clip in clips]
         for i, (share, stream) in enumerate(zip(explained, streams, strict=True)):
             own = torch.cat([s[i][0] for s in states])
-            target = module._seen(stream, basis[:, :64])
+            target = module._projected(stream, basis[:, :64])
             assert module._explained(target, own) == pytest.approx(share, abs=1e-3)
     assert len(explained) == 3
     assert all(0 < share <= 1 for share in explained)
 
 
 def test_more_room_explains_more(encoder: Whisper, clips: list[torch.Tensor]) -> None:
-    """Of the encoder's whole stream, for students of three sizes, by a linear probe."""
-    heard = [told_by(encoder, clip, 2)[1][1].after for clip in clips]
-    whole = torch.cat(heard)
-    told = []
+    """Of the encoder's stream stream, for students of three sizes, by a linear probe."""
+    streams = [activations_of(encoder, clip, 2)[1][1].after for clip in clips]
+    stream = torch.cat(streams)
+    explained = []
     for size in (16, 48, 128):
         ours = student(width=size, heads=1 + (size > 16), inner=size // 2, stem=size)
         transfer_weights(ours, encoder, clips, FRONTEND)
         with torch.inference_mode():
             own = torch.cat([ours.states(clip[None])[-1][0] for clip in clips])
-        weight, offset = module._ridge(own, whole)
-        told.append(module._explained(whole, own @ weight.T + offset))
-    assert told[0] < told[1] < told[2]
-    assert told[2] > 0.5
+        weight, offset = module._ridge(own, stream)
+        explained.append(module._explained(stream, own @ weight.T + offset))
+    assert explained[0] < explained[1] < explained[2]
+    assert explained[2] > 0.5
     fresh = student()
     with torch.inference_mode():
         own = torch.cat([fresh.states(clip[None])[-1][0] for clip in clips])
-    weight, offset = module._ridge(own, whole)
-    assert module._explained(whole, own @ weight.T + offset) < told[2] - 0.05
+    weight, offset = module._ridge(own, stream)
+    assert module._explained(stream, own @ weight.T + offset) < explained[2] - 0.05
 
 
 def test_nothing_is_left_to_chance(encoder: Whisper, clips: list[torch.Tensor]) -> None:
     first, second = student(48, 1, 32, 32), student(48, 1, 32, 32)
     torch.manual_seed(1)
-    said = transfer_weights(first, encoder, clips, FRONTEND)
+    explained = transfer_weights(first, encoder, clips, FRONTEND)
     torch.manual_seed(2)
-    assert transfer_weights(second, encoder, clips, FRONTEND) == said
+    assert transfer_weights(second, encoder, clips, FRONTEND) == explained
     for (name, ours), theirs in zip(
         first.state_dict().items(), second.state_dict().values(), strict=True
     ):
         assert torch.equal(ours, theirs), name
 
 
-def test_only_what_may_be_inherited_is_changed(encoder: Whisper, clips: list[torch.Tensor]) -> None:
+def test_only_transferable_weights_are_changed(encoder: Whisper, clips: list[torch.Tensor]) -> None:
     ours, fresh = student(48, 1, 32, 32), student(48, 1, 32, 32).state_dict()
     transfer_weights(ours, encoder, clips[:3], FRONTEND)
     changed = {
@@ -184,19 +186,21 @@ def test_a_convolution_is_fitted_within_each_clip() -> None:
     torch.testing.assert_close(fitted.weight, true.weight, atol=1e-2, rtol=1e-2)
 
 
-def test_norm_of_what_is_seen_is_the_encoders_layer_norm() -> None:
+def test_norm_of_the_projected_stream_is_the_encoders_layer_norm() -> None:
     x = 5 * torch.randn(6, 32) + 2
     plain = torch.nn.functional.layer_norm(x, (32,))
-    torch.testing.assert_close(norm(module._seen(x, torch.eye(32))), plain, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        norm(module._projected(x, torch.eye(32))), plain, atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("speaks", [0, 1])
 def test_the_head_that_writes_most_is_kept(
     encoder: Whisper, clips: list[torch.Tensor], speaks: int
 ) -> None:
-    heard = [told_by(encoder, clip, 1) for clip in clips]
-    own = LayerActivations.joined([layers[0] for _, layers in heard])
-    before = module._seen(torch.cat([stem.stream for stem, _ in heard]), torch.eye(128))
+    activations = [activations_of(encoder, clip, 1) for clip in clips]
+    own = LayerActivations.joined([layers[0] for _, layers in activations])
+    before = module._projected(torch.cat([stem.stream for stem, _ in activations]), torch.eye(128))
     split = module._Clips([len(c) for c in clips], torch.cat(clips))
     theirs, layer = copy.deepcopy(encoder.encoder.layers[0]), Layer(128, 1, 64)
     columns = slice(64 * speaks, 64 * speaks + 64)
@@ -214,7 +218,7 @@ def test_the_head_that_writes_most_is_kept(
 
 
 @pytest.mark.shared
-def test_a_base_student_inherits_the_real_whisper(shared: Path) -> None:
+def test_weights_of_the_real_whisper_are_transferred_to_a_base_student(shared: Path) -> None:
     from liser.corpora.registry import load_corpus
     from liser.students.features import extract_features
     from liser.students.registry import build_student

@@ -1,4 +1,4 @@
-"""A Whisper that hears a student's log-mel: nearly its own features, and its own layers' states."""
+"""A Whisper on a student's log-mel: nearly its own features, and its own layers' states."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,19 +29,19 @@ STORED = Frontend(
 Voice = Callable[..., np.ndarray]
 
 
-def heard(wave: np.ndarray, frontend: Frontend) -> torch.Tensor:
+def logmel_of(wave: np.ndarray, frontend: Frontend) -> torch.Tensor:
     return LogMel(frontend)(torch.from_numpy(wave)[None])[0]
 
 
 @pytest.mark.parametrize(("frontend", "least"), [(OLD, 0.85), (STORED, 0.85)])
-def test_it_hears_about_what_whisper_would(frontend: Frontend, least: float, voice: Voice) -> None:
+def test_features_are_nearly_whispers_own(frontend: Frontend, least: float, voice: Voice) -> None:
     soxr = pytest.importorskip("soxr")
     wave = voice(2.0, rate=16_000, seed=3)
     extractor = transformers.WhisperFeatureExtractor()
     theirs = extractor(wave, sampling_rate=16_000, padding=False, truncation=False)
     theirs = theirs["input_features"][0]
     ours = whisper_features(
-        heard(soxr.resample(wave, 16_000, frontend.sample_rate), frontend), frontend
+        logmel_of(soxr.resample(wave, 16_000, frontend.sample_rate), frontend), frontend
     ).numpy()
     frames = min(ours.shape[1], theirs.shape[1])
     assert ours.shape[0] == theirs.shape[0] == 80
@@ -56,12 +56,14 @@ def test_it_hears_about_what_whisper_would(frontend: Frontend, least: float, voi
     assert ours.max() == pytest.approx(1.5)
 
 
-def test_through_its_own_front_end_it_hears_what_it_always_does(voice: Voice) -> None:
+def test_through_its_own_front_end_features_are_whispers_own(voice: Voice) -> None:
     wave = voice(2.0, rate=16_000, seed=3)
     extractor = transformers.WhisperFeatureExtractor()
     theirs = extractor(wave, sampling_rate=16_000, padding=False, truncation=False)
     theirs = theirs["input_features"][0]
-    ours = whisper_features(heard(wave, module.WHISPER_FRONTEND), module.WHISPER_FRONTEND).numpy()
+    ours = whisper_features(
+        logmel_of(wave, module.WHISPER_FRONTEND), module.WHISPER_FRONTEND
+    ).numpy()
     frames = min(ours.shape[1], theirs.shape[1])
     a, b = ours[:, 2 : frames - 2], theirs[:, 2 : frames - 2]  # the ends are padded otherwise
     b = b - theirs.max() + 1.5  # it is deaf to gain
@@ -84,9 +86,9 @@ def test_features_are_even_in_number_and_of_30_s_at_most(frames: int, hop: float
     assert features.max() - features.min() <= 2.0 + 1e-6
 
 
-def test_gain_is_not_heard(voice: Voice) -> None:
+def test_gain_changes_nothing(voice: Voice) -> None:
     wave = voice(0.5)
-    features = [whisper_features(heard(gain * wave, OLD), OLD) for gain in (1.0, 0.1)]
+    features = [whisper_features(logmel_of(gain * wave, OLD), OLD) for gain in (1.0, 0.1)]
     torch.testing.assert_close(*features, atol=1e-3, rtol=1e-3)
 
 
@@ -98,17 +100,17 @@ def _library(folder: Path, features: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def said(whisper: Path, voice: Voice) -> tuple[Whisper, torch.Tensor, torch.Tensor]:
+def encoded(whisper: Path, voice: Voice) -> tuple[Whisper, torch.Tensor, torch.Tensor]:
     """An encoder, a log-mel of 30 s, and the library's hidden states of the same features."""
     encoder = Whisper(str(whisper), device="cpu")
-    logmel = heard(np.tile(voice(3.0), 10), OLD)[: 30_000 // 16]
+    logmel = logmel_of(np.tile(voice(3.0), 10), OLD)[: 30_000 // 16]
     return encoder, logmel, _library(whisper, whisper_features(logmel, OLD))
 
 
 def test_frames_are_the_librarys_layers_2_and_3(
-    said: tuple[Whisper, torch.Tensor, torch.Tensor],
+    encoded: tuple[Whisper, torch.Tensor, torch.Tensor],
 ) -> None:
-    encoder, logmel, states = said
+    encoder, logmel, states = encoded
     frames = encoder.frames(logmel, OLD)
     assert frames.dtype == np.float16
     mean = states[[2, 3]].mean(0)
@@ -120,20 +122,20 @@ def test_frames_are_the_librarys_layers_2_and_3(
 
 
 def test_inside_is_what_the_librarys_layers_compute(
-    said: tuple[Whisper, torch.Tensor, torch.Tensor],
+    encoded: tuple[Whisper, torch.Tensor, torch.Tensor],
 ) -> None:
-    encoder, logmel, _ = said
+    encoder, logmel, _ = encoded
     own = OLD.model_copy(update={"hop_ms": 20.0})  # the encoder's own rate: nothing is between
     every = interpolate(logmel, torch.arange(1500) * 1.25)
     times = torch.arange(1500) * 0.02
-    stem, layers = encoder.inside(every, own, 2, times)
+    stem, layers = encoder.activations(every, own, 2, times)
     theirs = _library(Path(encoder._speech.model), whisper_features(every, own))
     torch.testing.assert_close(stem.stream, theirs[0], atol=1e-3, rtol=1e-3)
     for number, layer in enumerate(layers, 1):
         torch.testing.assert_close(layer.after, theirs[number], atol=1e-3, rtol=1e-3)
     assert layers[0].inner.shape == (1500, 64)
     assert layers[0].gathered.shape == (1500, 128)
-    stem, seldom = encoder.inside(every, own, 2, times[::3])
+    stem, seldom = encoder.activations(every, own, 2, times[::3])
     torch.testing.assert_close(seldom[1].after, layers[1].after[::3])
     assert len(stem.first) == len(stem.stream) == 500
 
@@ -141,17 +143,19 @@ def test_inside_is_what_the_librarys_layers_compute(
 @pytest.mark.parametrize("frames", [1, 2, 7, 50])
 def test_short_clips_will_do(whisper: Path, frames: int) -> None:
     encoder = Whisper(str(whisper), device="cpu")
-    said = encoder.frames(torch.randn(frames, 64), OLD)
-    assert len(said) >= 1
-    assert np.isfinite(said).all()
-    stem, layers = encoder.inside(torch.randn(frames, 64), OLD, 2, torch.arange(frames) * 0.016)
+    found = encoder.frames(torch.randn(frames, 64), OLD)
+    assert len(found) >= 1
+    assert np.isfinite(found).all()
+    stem, layers = encoder.activations(
+        torch.randn(frames, 64), OLD, 2, torch.arange(frames) * 0.016
+    )
     assert len(stem.first) == len(layers[1].after) == frames
 
 
 def test_more_than_30_s_are_not_fitted_to_silence(whisper: Path) -> None:
     encoder = Whisper(str(whisper), device="cpu")
     with pytest.raises(InputError, match="30 s at most"):
-        encoder.inside(torch.randn(1900, 64), OLD, 2, torch.zeros(1))
+        encoder.activations(torch.randn(1900, 64), OLD, 2, torch.zeros(1))
 
 
 def test_a_frames_time_is_the_mean_of_the_times_that_it_is_made_of() -> None:
@@ -171,7 +175,7 @@ def test_another_family_or_another_count_of_bands_is_refused(tmp_path: Path, whi
     config = transformers.HubertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2)
     config.save_pretrained(tmp_path)
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="hubert model; a student inherits from a Whisper"):
+    with pytest.raises(InputError, match="hubert model; weights can be transferred from a Whisper"):
         Whisper(str(tmp_path))
     large = transformers.AutoConfig.from_pretrained(whisper)
     large.num_mel_bins = 128

@@ -175,7 +175,7 @@ def _listen(
     """Let the encoder listen to all clips once, before processes that share them need them."""
     encoder, frames = Whisper(beginning.model), FrameStore(beginning.frames)
     sound = [one for source in heard for one in segments_of(source)]
-    missing = [one for one in sound if not frames.contains(encoder, *one.sound)]
+    missing = [one for one in sound if not frames.contains(encoder, *one.encoder_input)]
     task = add_task(f"frames of {encoder.name}", len(sound), len(sound) - len(missing))
     portions = [missing[i : i + PORTION] for i in range(0, len(missing), PORTION)]
     work = (partial(_listen_to, beginning, portion) for portion in portions)

@@ -1,4 +1,4 @@
-"""What a speech representation model said of each frame of a clip, computed once and kept."""
+"""A store of the encoder's frames: computed once for each clip, then read."""
 
 import hashlib
 import io
@@ -15,9 +15,9 @@ from liser.pretraining.whisper import Whisper
 
 
 class FrameStore:
-    """A folder with one file a clip, named by a hash of what was heard and of the encoder.
+    """A folder with one file a clip, named by a hash of its log-mel and of the encoder.
 
-    Several processes may use it at once, and a killed one loses the clip in hand only.
+    Several processes may use it at once. A killed one loses only the clip it was computing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,8 +26,8 @@ class FrameStore:
     def get(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> NDArray[np.float16]:
         """Return the encoder's frames (n, width) of a log-mel (frames, mels).
 
-        The encoder is asked again where a file is damaged, and the log says so. Raises
-        `StorageError` if the folder can't be read or written.
+        A damaged file is computed again, with a warning in the log. Raises `StorageError` if the
+        folder can't be read or written.
         """
         path = self.path(encoder, logmel, frontend)
         key = f"{path.parent.name}/{path.stem}"
@@ -41,11 +41,11 @@ class FrameStore:
         return frames
 
     def contains(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> bool:
-        """Tell whether the frames are kept already."""
+        """Tell whether the frames are stored already."""
         return self.path(encoder, logmel, frontend).exists()
 
     def path(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> Path:
-        """Return the file of a clip's frames; its name alone says which sound it is."""
-        heard = fingerprint(encoder.fingerprint, frontend.model_dump())
-        sound = hashlib.sha256(logmel.numpy().tobytes()).hexdigest()[:24]
-        return self.folder / f"frames-{encoder.name}-{heard}" / f"{sound}.npy"
+        """Return the file of a clip's frames; its name identifies log-mel, front end and encoder."""
+        made_by = fingerprint(encoder.fingerprint, frontend.model_dump())
+        clip = hashlib.sha256(logmel.numpy().tobytes()).hexdigest()[:24]
+        return self.folder / f"frames-{encoder.name}-{made_by}" / f"{clip}.npy"

@@ -1,10 +1,11 @@
-"""What an encoder may listen to, and listening to all of it once before anything is trained.
+"""Segments of unlabelled clips, and the encoder's frames of each, computed before any training.
 
-Where there is sound, the encoder hears it through its own front end, and tells the student more
-than the student's log-mel would have told it. Where only log-mels are kept, it hears those. The
-first corpus, the one that students are for, decides: if a clip of it has no sound, all clips of all
-corpora are heard through log-mels, since an encoder that hears some of its clips better than others
-tells students of that, and not of emotion. If all have, the further ones are heard as they can be.
+Where a clip has audio, the encoder gets it through its own front end, which loses nothing of it.
+Where only a stored log-mel is at hand, the encoder gets that. The first corpus, the one that
+students are for, decides: if one of its clips has no audio, all clips of all corpora come as
+log-mels. Otherwise the encoder would represent some clips better than others, and students would
+learn that difference in place of emotion. If all its clips have audio, each clip of the further
+corpora comes as well as it can.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,15 +26,15 @@ from liser.students.augment import SILENCE
 from liser.students.features import LogMelFeatures, extract_features, with_uniform_input
 
 SHORTEST_FRAMES = 16
-"""Frames; a shorter clip is not listened to."""
+"""Frames; a shorter clip is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentSource:
-    """Some clips of a corpus: which `rows` may be listened to, and what to call them.
+    """Clips of a corpus called `name`: those in `rows` may be cut into segments.
 
-    `closely` are the same clips as the encoder hears their sound: of 0 frames where there is none,
-    None if there is none at all.
+    `features` are the student's. `audio_features` are the same clips through the encoder's own
+    front end, with 0 frames where a clip has no audio; None if none has any.
     """
 
     features: LogMelFeatures
@@ -44,7 +45,7 @@ class SegmentSource:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The frames `first` … `last` of a clip, at most as many as the encoder hears at once."""
+    """The frames `first` … `last` of a clip, at most as many as the encoder takes at once."""
 
     features: LogMelFeatures
     row: int
@@ -54,38 +55,38 @@ class Segment:
 
     @property
     def logmel(self) -> Tensor:
-        """What the student hears of it: a log-mel (frames, mels), float32."""
+        """The student's input: a log-mel (frames, mels), float32."""
         return _frames(self.features, self.row, self.first, self.last)
 
     @property
-    def has_sound(self) -> bool:
-        """Whether the encoder hears the sound itself of it."""
+    def has_audio(self) -> bool:
+        """Whether the encoder gets the audio through its own front end."""
         return self.audio_features is not None and bool(self.audio_features.usable[self.row])
 
     @property
-    def sound(self) -> EncoderInput:
-        """What the encoder hears of it, from the same moment on."""
-        close = self.audio_features
-        if close is None or not self.has_sound:
+    def encoder_input(self) -> EncoderInput:
+        """The encoder's input, from the same moment on."""
+        audio = self.audio_features
+        if audio is None or not self.has_audio:
             return self.logmel, self.features.frontend
-        hop_s, own_s = self.features.frontend.hop_s, close.frontend.hop_s
-        before_s = _start_s(self.features, self.row) - _start_s(close, self.row)
+        hop_s, own_s = self.features.frontend.hop_s, audio.frontend.hop_s
+        before_s = _start_s(self.features, self.row) - _start_s(audio, self.row)
         first = round((before_s + self.first * hop_s) / own_s)
         length = round(min((self.last - self.first) * hop_s, LONGEST_S) / own_s)
-        return _frames(close, self.row, first, first + length), close.frontend
+        return _frames(audio, self.row, first, first + length), audio.frontend
 
 
-def _frames(clips: LogMelFeatures, row: int, first: int, last: int) -> Tensor:
-    """Return frames of a clip (last - first, mels), silence where it has none."""
-    end = int(clips.frames[row])
-    inside = clips.logmel[row, max(first, 0) : max(min(last, end), 0)].astype(np.float32)
+def _frames(features: LogMelFeatures, row: int, first: int, last: int) -> Tensor:
+    """Return frames of a clip (last - first, mels), silence beyond its ends."""
+    end = int(features.frames[row])
+    inside = features.logmel[row, max(first, 0) : max(min(last, end), 0)].astype(np.float32)
     before = min(max(-first, 0), last - first)
     after = last - first - before - len(inside)
     return torch.from_numpy(np.pad(inside, ((before, after), (0, 0)), constant_values=SILENCE))
 
 
-def _start_s(clips: LogMelFeatures, row: int) -> float:
-    return 0.0 if clips.starts_s is None else float(clips.starts_s[row])
+def _start_s(features: LogMelFeatures, row: int) -> float:
+    return 0.0 if features.starts_s is None else float(features.starts_s[row])
 
 
 def segment_sources(
@@ -94,15 +95,15 @@ def segment_sources(
     progress: Callable[[Corpus], Callable[[], None]] = lambda corpus: lambda: None,
     first_features: LogMelFeatures | None = None,
 ) -> list[SegmentSource]:
-    """Hear all of some corpora as students of `frontend` do and, where it may, as an encoder.
+    """Extract the features of some corpora, the student's and, where allowed, the encoder's.
 
-    It may if each clip of the first corpus has sound. `progress` is asked, corpus by corpus, for what
-    to call after each utterance. `first_features` is what students hear of the first corpus, where that is
-    known: it needn't be heard again if it was through the same front end. Raises as
-    `liser.students.features.extract_features`.
+    The encoder's are allowed if each clip of the first corpus has audio. `progress` is called with
+    each corpus and returns what to call after each utterance. `first_features` are the student's
+    features of the first corpus, if they are known already; they are used if `frontend` is theirs.
+    Raises as `liser.students.features.extract_features`.
     """
-    found = []
-    audio_features = all(_has_sound(u) for u in corpora[0].utterances)
+    sources = []
+    with_audio = all(_has_audio(u) for u in corpora[0].utterances)
     for corpus in corpora:
         utterances = with_uniform_input(corpus.utterances)
         if (
@@ -110,17 +111,18 @@ def segment_sources(
             and first_features is not None
             and first_features.frontend == frontend
         ):
-            clips = first_features
+            features = first_features
         else:
-            clips = extract_features(utterances, frontend, progress(corpus))
-        close = extract_audio_features(utterances) if audio_features else None
-        found.append(SegmentSource(clips, np.flatnonzero(clips.usable), corpus.name, close))
-    return found
+            features = extract_features(utterances, frontend, progress(corpus))
+        audio = extract_audio_features(utterances) if with_audio else None
+        rows = np.flatnonzero(features.usable)
+        sources.append(SegmentSource(features, rows, corpus.name, audio))
+    return sources
 
 
 def extract_audio_features(utterances: Sequence[Utterance]) -> LogMelFeatures | None:
-    """Hear the sound of every utterance as an encoder does; None if none has any to be read."""
-    if not any(map(_has_sound, utterances)):
+    """Extract features through the encoder's front end; None if no utterance has readable audio."""
+    if not any(map(_has_audio, utterances)):
         return None
     try:
         return extract_features([replace(u, logmel=None) for u in utterances], WHISPER_FRONTEND)
@@ -128,48 +130,47 @@ def extract_audio_features(utterances: Sequence[Utterance]) -> LogMelFeatures | 
         return None
 
 
-def _has_sound(utterance: Utterance) -> bool:
+def _has_audio(utterance: Utterance) -> bool:
     return utterance.audio is not None or utterance.video is not None
 
 
-def segments_of(heard: SegmentSource) -> list[Segment]:
-    """Return all there is to listen to; a clip longer than 30 s in as few equal parts as will do.
+def segments_of(source: SegmentSource) -> list[Segment]:
+    """Return a source's segments; a clip longer than 30 s in as few equal parts as will do.
 
     Clips of fewer than `SHORTEST_FRAMES` frames are left out.
     """
-    longest = int(LONGEST_S / heard.features.frontend.hop_s)
-    found = []
-    for row in map(int, heard.rows):
-        frames = int(heard.features.frames[row])
+    longest = int(LONGEST_S / source.features.frontend.hop_s)
+    segments = []
+    for row in map(int, source.rows):
+        frames = int(source.features.frames[row])
         if frames < SHORTEST_FRAMES:
             continue
         ends = np.linspace(0, frames, -(-frames // longest) + 1).round().astype(int).tolist()
-        found += [
-            Segment(heard.features, row, a, b, heard.audio_features) for a, b in pairwise(ends)
+        segments += [
+            Segment(source.features, row, a, b, source.audio_features) for a, b in pairwise(ends)
         ]
-    return found
+    return segments
 
 
-def frontend_of(heard: Sequence[SegmentSource]) -> Frontend:
-    """Return the front end of all clips; raises `InputError` if there are several, or none."""
-    frontends = [source.features.frontend for source in heard]
+def frontend_of(sources: Sequence[SegmentSource]) -> Frontend:
+    """Return the one front end of all sources; raises `InputError` if there are several, or none."""
+    frontends = [source.features.frontend for source in sources]
     if not frontends or any(f != frontends[0] for f in frontends):
-        raise InputError("clips to listen to must come through one front end")
+        raise InputError("all clips to pretrain on must come through one front end")
     return frontends[0]
 
 
 def precompute_frames(
-    sound: Sequence[Segment],
+    segments: Sequence[Segment],
     encoder: Whisper,
     frames: FrameStore,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Keep what the encoder says of each stretch, where it isn't kept yet.
+    """Store the encoder's frames of each segment that has none yet.
 
     `advance` is called after each. Raises `StorageError` as `FrameStore`.
     """
-    for one in sound:
-        heard = one.sound
-        if not frames.contains(encoder, *heard):
-            frames.get(encoder, *heard)
+    for segment in segments:
+        if not frames.contains(encoder, *segment.encoder_input):
+            frames.get(encoder, *segment.encoder_input)
         advance()

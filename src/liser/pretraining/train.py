@@ -1,9 +1,9 @@
-"""Teaching a student to hear what a speech representation model hears, without labels.
+"""Pretraining: a student's backbone from a speech representation model, without labels.
 
-The student first inherits the encoder's stem and first layers, as far as it has room for them
-(`liser.pretraining.weight_transfer`); then it is trained to tell, frame by frame, what the encoder's layers 2
-and 3 say of the same sound (as DistilHuBERT does, Chang et al. 2022, arXiv 2110.01900). What comes
-of it is a `Backbone`, from which any number of students start.
+The encoder's stem and first layers are transferred first, as far as the student has room for them
+(`liser.pretraining.weight_transfer`). Then the student is trained to predict, frame by frame, the
+encoder's layers 2 and 3 (as in DistilHuBERT, Chang et al. 2022, arXiv 2110.01900). The result is a
+`Backbone`, from which any number of students start.
 """
 
 import copy
@@ -41,9 +41,21 @@ from liser.students.optimization import (
 from liser.students.registry import build_student
 from liser.students.transformer import Transformer, norm
 
+AVERAGE_DECAY = 0.995
+"""Decay of the moving average of the weights, which is the result."""
+
+ROUND = 100
+"""Updates between two checkpoints."""
+
+SMOOTHED_MS = 70.0
+"""Span over which predictions are averaged: a target is the mean of 80 ms."""
+
+WEIGHT_TRANSFER_FRAMES = 40_000
+"""Frames that layers are fitted to, at most; they take about 4 GB of memory."""
+
 
 def pretrain(
-    heard: Sequence[SegmentSource],
+    sources: Sequence[SegmentSource],
     encoder: Whisper,
     frames: FrameStore,
     student: str = "base",
@@ -53,99 +65,99 @@ def pretrain(
     checkpoint: Path | None = None,
     progress: ProgressCallback = lambda done, total, explained: None,
 ) -> Backbone:
-    """Make a backbone for students called `student` out of an encoder and unlabelled clips.
+    """Make a backbone for students called `student` from an encoder and unlabelled clips.
 
-    `frames` keeps what the encoder said of each clip (`liser.pretraining.segments.precompute_frames` asks for all of it
-    beforehand). A killed run goes on from `checkpoint`. `progress` is told rounds done, rounds in
-    all, and the share of the variance of what the encoder says that the student told of the last
-    round's clips. With `settings.oversampling` the clips come through a front end of so many times
-    the student's frame rate (`Pretraining.listening`); the student has every such frame of them.
-    What was heard closely (`SegmentSource`) the encoder hears so.
+    `frames` stores the encoder's frames; `liser.pretraining.segments.precompute_frames` fills it
+    beforehand. A killed run goes on from `checkpoint`. `progress` gets rounds done, rounds in all,
+    and the share of the frames' variance that the student explained in the last round. With
+    `settings.oversampling` the clips come at that multiple of the student's frame rate
+    (`Pretraining.encoder_frontend`), and the student gets every such frame of them.
 
     Raises:
-        InputError: nothing to listen to, clips of several front ends, a student that can't
-            inherit, training that diverges, or a checkpoint of another run.
-        StorageError: the checkpoint or the frames can't be kept, or are damaged.
+        InputError: fewer than two segments, clips of several front ends, a student without layers
+            to transfer, training that diverges, or a checkpoint of another run.
+        StorageError: the checkpoint or the frames can't be stored, or are damaged.
     """
     settings = settings or Pretraining()
-    frontend = frontend_of(heard)
-    found = [segments_of(source) for source in heard]
-    sound = list(chain(*found))
-    if len(sound) < 2:
-        raise InputError(f"{len(sound)} clips to listen to: at least 2 are needed")
-    own = frontend.model_copy(update={"hop_ms": frontend.hop_ms * settings.oversampling})
+    frontend = frontend_of(sources)
+    by_source = [segments_of(source) for source in sources]
+    segments = list(chain(*by_source))
+    if len(segments) < 2:
+        raise InputError(f"{len(segments)} clips to pretrain on: at least 2 are needed")
+    own_frontend = frontend.model_copy(update={"hop_ms": frontend.hop_ms * settings.oversampling})
     module = build_for_transfer(student, frontend.mels, seed)
-    recipe = _recipe(sound, encoder, frames, student, settings, seed)
+    recipe = _recipe(segments, encoder, frames, student, settings, seed)
     begun = None
     if checkpoint is not None and checkpoint.exists():
-        begun = _begun(checkpoint, recipe)
-    else:
-        some = _some(sound, settings.weight_transfer_clips, seed)
-        seen = [one.logmel[:: settings.oversampling] for one in some]
-        transfer_weights(module, encoder, seen, own, [one.sound for one in some])
+        begun = _load_begun(checkpoint, recipe)
+    if begun is None:
+        _transfer(module, encoder, segments, own_frontend, settings, seed)
 
-    def said(number: int) -> Tensor:
-        return torch.from_numpy(frames.get(encoder, *sound[number].sound))
+    def frames_of(number: int) -> Tensor:
+        return torch.from_numpy(frames.get(encoder, *segments[number].encoder_input))
 
-    targets, variance = _projected(said, len(sound), settings.components)
+    targets, variance = _principal_components(frames_of, len(segments), settings.components)
     state = _Pretraining(module, targets, variance, settings, seed)
     if begun is not None:
         state.restore(begun)
     rounds = math.ceil(settings.updates / ROUND)
     while state.step < settings.updates:
-        state.round_of(sound, frontend, min(ROUND, settings.updates - state.step))
+        state.train_round(segments, frontend, min(ROUND, settings.updates - state.step))
         if checkpoint is not None:
             save_checkpoint(checkpoint, {"recipe": recipe, **state.snapshot()})
         progress(math.ceil(state.step / ROUND), rounds, state.explained)
     provenance = {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
-        **_counts(heard, found),
+        **_counts(sources, by_source),
         "settings": settings.model_dump(),
         "seed": seed,
         "explained": round(state.explained, 3),
     }
-    return Backbone(transferred_weights(state.average.cpu()), student, own, provenance)
-
-
-AVERAGE_DECAY = 0.995
-"""Decay of the moving average of the weights, which is the result."""
-
-ROUND = 100
-"""Updates between two checkpoints."""
-
-SMOOTHED_MS = 70.0
-"""Over so much time what a student says is averaged: a target is the mean of 80 ms."""
-
-WEIGHT_TRANSFER_FRAMES = 40_000
-"""So many frames at most are held while layers are fitted, which takes about 4 GB of memory."""
+    return Backbone(transferred_weights(state.average.cpu()), student, own_frontend, provenance)
 
 
 def build_for_transfer(student: str, mels: int, seed: int = 0) -> Transformer:
-    """Return a fresh student that can inherit; raises `InputError` for one that can't."""
+    """Return a fresh student to transfer weights to; raises `InputError` if it has no such layers."""
     torch.manual_seed(seed)
     module = build_student(student, 2, mels)  # a backbone has no classes yet
     if not isinstance(module, Transformer):
-        raise InputError(f"a {student!r} student can't inherit: choose 'small' or 'base'")
+        raise InputError(
+            f"weights can't be transferred to a {student!r} student: choose 'small' or 'base'"
+        )
     return module
 
 
+def _transfer(
+    module: Transformer,
+    encoder: Whisper,
+    segments: Sequence[Segment],
+    frontend: Frontend,
+    settings: Pretraining,
+    seed: int,
+) -> None:
+    """Transfer the encoder's weights by means of some of the segments."""
+    some = _sample(segments, settings.weight_transfer_clips, seed)
+    logmels = [one.logmel[:: settings.oversampling] for one in some]
+    transfer_weights(module, encoder, logmels, frontend, [one.encoder_input for one in some])
+
+
 def _recipe(
-    sound: Sequence[Segment],
+    segments: Sequence[Segment],
     encoder: Whisper,
     frames: FrameStore,
     student: str,
     settings: Pretraining,
     seed: int,
 ) -> str:
-    """Hash all that decides a run, the sound itself too."""
-    seen = [frames.path(encoder, one.logmel, one.features.frontend) for one in sound]
-    heard = [frames.path(encoder, *one.sound) for one in sound]
-    named = [f"{path.parent.name}/{path.name}" for path in (*seen, *heard)]
-    return fingerprint("pretraining-3", student, settings.model_dump(), seed, named)
+    """Hash all that decides a run, the clips' content too."""
+    own = [frames.path(encoder, one.logmel, one.features.frontend) for one in segments]
+    theirs = [frames.path(encoder, *one.encoder_input) for one in segments]
+    names = [f"{path.parent.name}/{path.name}" for path in (*own, *theirs)]
+    return fingerprint("pretraining-3", student, settings.model_dump(), seed, names)
 
 
-def _begun(checkpoint: Path, recipe: str) -> dict[str, Any]:
+def _load_begun(checkpoint: Path, recipe: str) -> dict[str, Any]:
     """Read a checkpoint; raises `InputError` if it is of another run."""
     snapshot = load_checkpoint(checkpoint)
     if snapshot.get("recipe") != recipe:
@@ -156,37 +168,42 @@ def _begun(checkpoint: Path, recipe: str) -> dict[str, Any]:
     return snapshot
 
 
-def _some(sound: Sequence[Segment], count: int, seed: int) -> list[Segment]:
-    """Return up to `count` stretches, drawn at random, of `WEIGHT_TRANSFER_FRAMES` frames at most."""
+def _sample(segments: Sequence[Segment], count: int, seed: int) -> list[Segment]:
+    """Draw up to `count` segments, about `WEIGHT_TRANSFER_FRAMES` frames at most."""
     drawn, room = [], WEIGHT_TRANSFER_FRAMES
-    for number in np.random.default_rng(seed).permutation(len(sound))[:count]:
-        drawn.append(sound[number])
+    for number in np.random.default_rng(seed).permutation(len(segments))[:count]:
+        drawn.append(segments[number])
         room -= drawn[-1].last - drawn[-1].first
         if room < 0:
             break
     return drawn
 
 
-def _counts(heard: Sequence[SegmentSource], found: Sequence[Sequence[Segment]]) -> dict[str, Any]:
-    """Count, by corpus, clips listened to, those of which the encoder heard the sound itself,
-    those too short, and those not heard at all."""
-    clips, close, short, skipped = (Counter[str]() for _ in range(4))
-    for source, own in zip(heard, found, strict=True):
-        used = len({one.row for one in own})
+def _counts(
+    sources: Sequence[SegmentSource], by_source: Sequence[Sequence[Segment]]
+) -> dict[str, Any]:
+    """Count clips by corpus: used, used with their audio, too short, and skipped."""
+    clips, audio, short, skipped = (Counter[str]() for _ in range(4))
+    for source, segments in zip(sources, by_source, strict=True):
+        used = len({one.row for one in segments})
         clips[source.name] += used
-        close[source.name] += len({one.row for one in own if one.has_sound})
+        audio[source.name] += len({one.row for one in segments if one.has_audio})
         short[source.name] += len(source.rows) - used
         skipped[source.name] += len(source.features.skipped)
     return {
         "clips": dict(clips),
-        "of_sound": dict(close),
+        "of_sound": dict(audio),
         "too_short": dict(short),
         "skipped": dict(skipped),
     }
 
 
 class _Pretraining:
-    """All that changes: the student, its projection, their average, the optimiser."""
+    """All that changes while pretraining: the student, its projection, the average, the optimiser.
+
+    `targets` are the encoder's frames, by segment, in their principal components; `variance` is
+    theirs. `explained` is the share of it that the last round's predictions explained.
+    """
 
     def __init__(
         self,
@@ -209,63 +226,64 @@ class _Pretraining:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-2, fused=True)
         self.step, self.explained = 0, 0.0
 
-    def round_of(self, sound: Sequence[Segment], frontend: Frontend, count: int) -> None:
-        """Make `count` updates; all chance of a round comes from (seed, step)."""
+    def train_round(self, segments: Sequence[Segment], frontend: Frontend, count: int) -> None:
+        """Make `count` updates; all randomness of a round is seeded by (seed, step)."""
         rng = torch.Generator().manual_seed(seed_of(self.seed, self.step, 4))
         order = np.random.default_rng([self.seed, self.step])
-        size = min(self.settings.batch_size, len(sound))
+        size = min(self.settings.batch_size, len(segments))
         own_hop = frontend.hop_ms * self.settings.oversampling
         length = round(self.settings.crop_s * 1000 / own_hop)
         width = 2 * int(SMOOTHED_MS / 2 / own_hop) + 1
-        lost = 0.0
+        losses = 0.0
         for _ in range(count):
-            picked = order.choice(len(sound), size, replace=False)
-            crops = [self._crop(sound[i], int(i), length, frontend, order) for i in picked]
+            picked = order.choice(len(segments), size, replace=False)
+            crops = [self._crop(segments[i], int(i), length, frontend, order) for i in picked]
             logmel, target, inside = (torch.stack(part) for part in zip(*crops, strict=True))
-            lost += self._update(perturb(logmel, rng, own_hop), target, inside, width)
+            losses += self._update(perturb(logmel, rng, own_hop), target, inside, width)
+            decay = warmed_up_decay(AVERAGE_DECAY, self.step - 1)
+            update_average(self.average, self.student, decay)
         check_weights(self.average, self.step, self.settings)
-        self.explained = 1.0 - lost / count
+        self.explained = 1.0 - losses / count
 
     def _crop(
         self,
-        source: Segment,
+        segment: Segment,
         number: int,
         length: int,
         frontend: Frontend,
-        order: np.random.Generator,
+        rng: np.random.Generator,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a stretch of a clip, what the encoder said at its frames, and which are sound."""
-        clip = source.logmel[:: self.settings.oversampling]
-        start = int(order.integers(0, max(1, len(clip) - length + 1)))
+        """Return a crop of a segment, its targets, and which of the frames are inside (1 or 0)."""
+        logmel = segment.logmel[:: self.settings.oversampling]
+        start = int(rng.integers(0, max(1, len(logmel) - length + 1)))
         at = torch.arange(start, start + length)
         seconds = at * (self.settings.oversampling * frontend.hop_s)
         target = frames_at(self.targets[number].float(), seconds)
-        stretch = functional.pad(clip[start : start + length], (0, 0, 0, length), value=-1.0)
-        return stretch[:length], target, (at < len(clip)).float()
+        crop = functional.pad(logmel[start : start + length], (0, 0, 0, length), value=-1.0)
+        return crop[:length], target, (at < len(logmel)).float()
 
     def _update(self, logmel: Tensor, target: Tensor, inside: Tensor, width: int = 1) -> float:
-        """One step on the squared error, as a share of the encoder's variance.
+        """Make one step down the squared error, as a share of the encoder's variance; return it.
 
-        What the student says is averaged over `width` frames, an odd number, first.
+        The student's stream is averaged over `width` frames first, an odd number.
         """
         logmel, target, inside = (part.to(self.device) for part in (logmel, target, inside))
         set_learning_rates(self.optimizer, self.step, self.settings.updates)
         enabled = self.settings.precision == "bfloat16"
         with torch.autocast(self.device, torch.bfloat16, enabled=enabled):
             first, last = self.student.states(logmel)[1:]
-            told = torch.cat([norm(first), norm(last)], -1).float()
-            given = self.project(_smoothed(told, width))
-        error = (given.float() - target).square().sum(-1)
+            streams = torch.cat([norm(first), norm(last)], -1).float()
+            prediction = self.project(_smoothed(streams, width))
+        error = (prediction.float() - target).square().sum(-1)
         loss = (error * inside).sum() / inside.sum() / self.variance
-        lost = float(loss.item())
-        check_loss(lost, self.step + 1, self.settings)
+        value = float(loss.item())
+        check_loss(value, self.step + 1, self.settings)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
-        update_average(self.average, self.student, warmed_up_decay(AVERAGE_DECAY, self.step))
         self.step += 1
-        return lost
+        return value
 
     _MODULES = ("student", "average", "project", "optimizer")
 
@@ -282,23 +300,25 @@ class _Pretraining:
 
 
 def _smoothed(x: Tensor, width: int) -> Tensor:
-    """Return each of the frames (batch, frames, dim) as the mean of the `width` around it."""
+    """Return the mean of the `width` frames around each one, (batch, frames, dim)."""
     around, padding = (width, 1), (width // 2, 0)
     means = functional.avg_pool2d(x[:, None], around, 1, padding, count_include_pad=False)
     return means[:, 0]
 
 
-def _projected(said: Callable[[int], Tensor], clips: int, count: int) -> tuple[list[Tensor], float]:
-    """Return frames in their `count` widest directions, each dimension scaled first, and the
-    variance there is.
+def _principal_components(
+    frames_of: Callable[[int], Tensor], segments: int, count: int
+) -> tuple[list[Tensor], float]:
+    """Return all frames in their first `count` principal components, and their variance.
 
-    `said` gives the frames of a clip by its number; a sample of the clips decides the directions.
+    `frames_of` gives a segment's frames by its number. Dimensions are scaled first. A sample of the
+    segments decides the components.
     """
-    sample = torch.cat([said(i) for i in range(0, clips, -(-clips // 2000))]).float()
+    sample = torch.cat([frames_of(i) for i in range(0, segments, -(-segments // 2000))]).float()
     mean, spread = sample.mean(0), sample.std(0) + 1e-3
     sample = (sample - mean) / spread
     _, vectors = torch.linalg.eigh(sample.T @ sample)
     widest = vectors.flip(1)[:, :count] / spread[:, None]
-    targets = [((said(i).float() - mean) @ widest).half() for i in range(clips)]
+    targets = [((frames_of(i).float() - mean) @ widest).half() for i in range(segments)]
     total = sum(target.float().square().sum().item() for target in targets)
     return targets, total / sum(map(len, targets))

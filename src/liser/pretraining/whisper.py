@@ -1,9 +1,9 @@
-"""A Whisper encoder that hears log-mels, and shows what goes on inside.
+"""A Whisper encoder that takes log-mels, and shows its activations.
 
 A log-mel through any front end is turned into Whisper's own: its bands are interpolated over
-frequency, its frames over time. Through `WHISPER_FRONTEND` next to nothing has to be. So clips of which only a
-student's log-mels are at hand can be heard too, and a student can inherit the encoder's layers
-frame by frame. docs/how-to/students.md says what a linear probe loses by the detour.
+frequency, its frames over time. With `WHISPER_FRONTEND` next to nothing is lost by it. So clips of
+which only a student's log-mels are at hand can be used too, and weights can be transferred to a
+student frame by frame. docs/how-to/students.md says what a linear probe loses by the detour.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from liser.fingerprint import fingerprint
 from liser.students.frontend import SCALE, band_edges
 from liser.teachers.speech import HuggingFaceSpeech
 
-LAYERS = (2, 3)  # where emotion is read best
+LAYERS = (2, 3)  # where a linear probe finds most of emotion
 RATE = 100  # frames a second that enter the encoder; half of that come out
 FRAMES_A_SECOND = 12.5  # of what `Whisper.frames` returns: means of four
 BANDS, TOP_HZ, SAMPLE_RATE = 80, 8000.0, 16_000
@@ -38,18 +38,19 @@ WHISPER_FRONTEND = Frontend(
     trim_db=200.0,
     floor_db=-60.0,
 )
-"""The encoder's own front end, in the words of a student's; only digital silence is trimmed."""
+"""The encoder's own front end, as settings of a student's; only digital silence is trimmed."""
 
 EncoderInput = tuple[Tensor, Frontend]
-"""A log-mel (frames, mels), and the front end that it came through."""
+"""A log-mel (frames, mels), and its front end."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerActivations:
-    """What one layer computes, each (frames, …), at the times asked for.
+    """Activations of one layer, each (frames, …), at given times.
 
-    `query`, `key`, `value` and `gathered` are those of all heads, `middle` the stream after
-    attention, `inner` the feed-forward net before its nonlinearity, `after` the stream at last.
+    `query`, `key`, `value` and `gathered` are those of all heads. `middle` is the residual stream
+    after attention, `inner` the feed-forward net before its nonlinearity, `after` the residual
+    stream after the layer.
     """
 
     query: Tensor
@@ -61,24 +62,24 @@ class LayerActivations:
     after: Tensor
 
     def half(self) -> "LayerActivations":
-        """Return the same in half the memory, until it is joined."""
+        """Return the same in half precision, to save memory until `joined`."""
         return LayerActivations(*(getattr(self, name).half() for name in self.__slots__))
 
     @classmethod
     def joined(cls, records: "list[LayerActivations]") -> "LayerActivations":
-        """Return the frames of all records one after the other, and let go of the records."""
-        whole = cls(
+        """Return the frames of all records one after the other; the list is emptied."""
+        joined = cls(
             *(torch.cat([getattr(r, name) for r in records]).float() for name in cls.__slots__)
         )
         records.clear()
-        return whole
+        return joined
 
 
 @dataclass(frozen=True, slots=True)
 class StemActivations:
-    """What comes before the layers, each (frames, …), at the times asked for.
+    """Activations before the layers, each (frames, …), at given times.
 
-    Both convolutions before their nonlinearity, the positions, and the stream that enters.
+    Both convolutions before their nonlinearity, the positions, and the residual stream.
     """
 
     first: Tensor
@@ -88,17 +89,17 @@ class StemActivations:
 
     @classmethod
     def joined(cls, records: "list[StemActivations]") -> "StemActivations":
-        """Return the frames of all records one after the other, and let go of the records."""
-        whole = cls(*(torch.cat([getattr(r, name) for r in records]) for name in cls.__slots__))
+        """Return the frames of all records one after the other; the list is emptied."""
+        joined = cls(*(torch.cat([getattr(r, name) for r in records]) for name in cls.__slots__))
         records.clear()
-        return whole
+        return joined
 
 
 class Whisper:
     """The encoder of a Whisper model: a hub id, or a local folder in Hugging Face layout.
 
-    It runs on `device`, or else on a GPU if there is one; what it gives is always on the CPU.
-    Raises as `HuggingFaceSpeech`, and `InputError` if the model is no Whisper with 80 mel bands.
+    It runs on `device`, by default on a GPU if there is one; results are always on the CPU. Raises
+    as `HuggingFaceSpeech`, and `InputError` if the model is no Whisper with 80 mel bands.
     """
 
     def __init__(self, model: str, device: str | None = None) -> None:
@@ -106,7 +107,7 @@ class Whisper:
         config = self._speech._config
         if config.model_type != "whisper" or config.num_mel_bins != BANDS:
             raise InputError(
-                f"{model} is a {config.model_type} model; a student inherits from a Whisper "
+                f"{model} is a {config.model_type} model; weights can be transferred from a Whisper "
                 f"encoder with {BANDS} mel bands, such as openai/whisper-base"
             )
         self.name = self._speech.name
@@ -115,41 +116,41 @@ class Whisper:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the weights, the layers, and how a student's log-mel is heard."""
+        """Hash of the weights, the layers, and how a student's log-mel is turned into Whisper's."""
         return fingerprint("frames-1", self._speech.fingerprint, RATE, LONGEST_S)
 
     @cached_property
     def encoder(self) -> Any:
-        """The encoder itself; its weights are read at the first use."""
+        """The encoder itself; its weights are loaded at first use."""
         return self._speech._encoder
 
     @torch.inference_mode()
     def frames(self, logmel: Tensor, frontend: Frontend) -> NDArray[np.float16]:
         """Return the mean of `LAYERS` (n, width), 12.5 a second, of a log-mel (frames, mels).
 
-        Of a clip longer than 30 s the rest is not heard. `frames_at` reads them at any time.
+        What follows the first 30 s is ignored. `frames_at` interpolates at any time.
         """
         stream, layers = self._enter(logmel, frontend), self.encoder.layers[: max(LAYERS)]
-        kept = []
+        chosen = []
         for number, layer in enumerate(layers, 1):
-            stream = _inside(layer, stream, self.head_width).after
+            stream = _layer_activations(layer, stream, self.head_width).after
             if number in LAYERS:
-                kept.append(stream)
-        mean = torch.stack(kept).mean(0)
+                chosen.append(stream)
+        mean = torch.stack(chosen).mean(0)
         pooled = functional.avg_pool1d(mean.T[None], 4, ceil_mode=True)[0].T
         return pooled.half().cpu().contiguous().numpy()
 
     @torch.inference_mode()
-    def inside(
+    def activations(
         self, logmel: Tensor, frontend: Frontend, layers: int, seconds: Tensor
     ) -> tuple[StemActivations, list[LayerActivations]]:
-        """Return what the stem and the first `layers` layers compute at some times of a clip.
+        """Return activations of the stem and the first `layers` layers at some times of a clip.
 
-        The clip (frames, mels) is of 30 s at most; `seconds` are those of the student's frames.
+        The clip (frames, mels) is of 30 s at most; `seconds` are the times of the student's frames.
         """
         duration_s = len(logmel) * frontend.hop_s
         if duration_s > LONGEST_S:
-            raise InputError(f"{self.name} hears {LONGEST_S:g} s at most, not {duration_s:g}")
+            raise InputError(f"{self.name} takes {LONGEST_S:g} s at most, not {duration_s:g}")
 
         def at(x: Tensor, rate: float = RATE / 2) -> Tensor:
             return interpolate(x.cpu(), seconds * rate)
@@ -161,7 +162,7 @@ class Whisper:
         stem = StemActivations(at(first[0].T, RATE), at(second[0].T), at(places), at(stream))
         found = []
         for layer in self.encoder.layers[:layers]:
-            own = _inside(layer, stream, self.head_width)
+            own = _layer_activations(layer, stream, self.head_width)
             stream = own.after
             found.append(LayerActivations(*(at(getattr(own, name)) for name in own.__slots__)))
         return stem, found
@@ -176,8 +177,8 @@ class Whisper:
         return whisper_features(logmel, frontend)[None].to(self._speech.device)
 
 
-def _inside(layer: Any, stream: Tensor, head_width: int) -> LayerActivations:
-    """Run one layer on the stream (frames, width) and keep all that it computes."""
+def _layer_activations(layer: Any, stream: Tensor, head_width: int) -> LayerActivations:
+    """Run one layer on the residual stream (frames, width) and return all that it computes."""
     attention = layer.self_attn
     x = layer.self_attn_layer_norm(stream)
     query, key, value = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
@@ -192,9 +193,9 @@ def _inside(layer: Any, stream: Tensor, head_width: int) -> LayerActivations:
 def whisper_features(logmel: Tensor, frontend: Frontend) -> Tensor:
     """Turn a log-mel (frames, mels) into Whisper's features (80, n), n even, of 30 s at most.
 
-    Both are logarithms of the power density in bands of equal area on Slaney's scale, so that a
-    value at another frequency or time is an interpolation. The loudest value lies at 1.5, the
-    floor is that of the front end.
+    Both are logarithms of the power density in bands of equal area on Slaney's scale, so values at
+    other frequencies and times can be interpolated. The loudest value is 1.5; the floor is that of
+    the front end.
     """
     floor = 10 ** (frontend.floor_db / 10)
     power = torch.exp((logmel.float() + 1.0) * SCALE) * floor - floor
@@ -206,7 +207,7 @@ def whisper_features(logmel: Tensor, frontend: Frontend) -> Tensor:
 
 
 def _bands(frontend: Frontend) -> Tensor:
-    """Return the weights (mels, 80) with which Whisper's bands are interpolated."""
+    """Return the weights (mels, 80) that interpolate Whisper's bands."""
     own = band_edges(frontend.sample_rate, frontend.mels, frontend.low_hz, frontend.high_hz)[1:-1]
     theirs = band_edges(SAMPLE_RATE, BANDS, 0.0, TOP_HZ)[1:-1]
     weights = [np.interp(theirs, own, row) for row in np.eye(len(own))]
@@ -214,15 +215,15 @@ def _bands(frontend: Frontend) -> Tensor:
 
 
 def frames_at(frames: Tensor, seconds: Tensor) -> Tensor:
-    """Return what `Whisper.frames` says (n, dim) at times in seconds.
+    """Return frames of `Whisper.frames` (n, dim), interpolated at times in seconds.
 
-    A frame is the mean of four states 20 ms apart; the first one's middle is at 30 ms.
+    A frame is the mean of four states 20 ms apart; the middle of the first one is at 30 ms.
     """
     return interpolate(frames, (seconds - 0.03) * FRAMES_A_SECOND)
 
 
 def interpolate(x: Tensor, places: Tensor) -> Tensor:
-    """Return the rows of x (n, dim) at fractional places; the last one goes on."""
+    """Return the rows of x (n, dim) at fractional places, the outermost ones beyond the ends."""
     places = places.clamp(0, len(x) - 1)
     before = places.floor().long()
     after = (before + 1).clamp_max(len(x) - 1)
