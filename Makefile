@@ -5,14 +5,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TABLES := README.md docs/results.md docs/concepts/robustness.md
 
-.PHONY: demo test check clean
+.PHONY: demo test coverage check clean
 
 demo: $(STAMP)
 	$(BIN)/liser demo
 
-# side by side, one thread each: threads of several processes would stand in each other's way
+# One process a core, one thread each: more threads would only get in each other's way.
+# COVERAGE=1 also measures coverage and fails below the floor in pyproject.toml.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(if $(COVERAGE),--cov)
+
+coverage:
+	$(MAKE) test COVERAGE=1
 
 check: $(STAMP)
 	$(BIN)/ruff check

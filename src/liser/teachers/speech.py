@@ -201,19 +201,18 @@ class HuggingFaceSpeech:
     def _load(self, kind: Any) -> Any:
         """Load a configuration, feature extractor or model: folder, then cache, then the hub."""
         source = self._folder or self.model
+        options = {"revision": self._commit, "trust_remote_code": False}
         try:
             try:
                 with no_loading_bar():
-                    return kind.from_pretrained(
-                        source, revision=self._commit, local_files_only=True
-                    )
+                    return kind.from_pretrained(source, local_files_only=True, **options)
             except OSError:
                 if self._folder:
                     raise
             if kind is AutoModel:
                 where = f"https://huggingface.co/{self.model}"
                 Terminal(stderr=True).print(f"downloading the weights of {where}", markup=False)
-            return kind.from_pretrained(source, revision=self._commit)
+            return kind.from_pretrained(source, **options)
         except OSError as error:
             raise NotFoundError(_how_to_place(self.model, self._folder, error)) from error
         except Exception as error:  # transformers, safetensors and json raise their own
