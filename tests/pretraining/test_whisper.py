@@ -175,7 +175,7 @@ def test_another_family_or_another_count_of_bands_is_refused(tmp_path: Path, whi
     config = transformers.HubertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2)
     config.save_pretrained(tmp_path)
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="hubert model; weights can be transferred from a Whisper"):
+    with pytest.raises(InputError, match="hubert model; weights are transferred from a Whisper"):
         Whisper(str(tmp_path))
     large = transformers.AutoConfig.from_pretrained(whisper)
     large.num_mel_bins = 128
