@@ -242,8 +242,8 @@ class Distillation(Settings):
     def _interpolates_before_a_readout(self) -> Self:
         if self.backbone_interpolation and not self.readout:
             raise ValueError(
-                "backbone_interpolation needs a readout, which is fitted afterwards: the trained head "
-                "doesn't fit interpolated layers"
+                "backbone_interpolation needs a readout, which is fitted afterwards: the head "
+                "that was trained doesn't fit interpolated layers"
             )
         return self
 
