@@ -131,63 +131,63 @@ class Heads(Settings):
 
 
 class Loss(Settings):
-    """Weights of the terms that a student learns from; 0 switches a term off."""
+    """Weights of the loss's terms; 0 switches a term off."""
 
     posterior: Weight = 1.0
     speech_alignment: Weight = 1.0
     face_alignment: Weight = 1.0
-    """Of a modality: its teachers share it."""
+    """Weight of a modality's alignment, which its teachers share."""
     temperature: Temperature = 1.0
     confidence_power: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
     label_share: Fraction = 1.0
-    """Share of its label in a labelled clip's target; the rest is what the teachers say of it."""
+    """Share of the label in a labelled clip's target; the rest is the teachers' posterior."""
 
 
 class Training(Settings):
-    """The loop: how long, how fast, and with what augmentation."""
+    """The training loop: updates, learning rates, and augmentation."""
 
     updates: Count = 2400
     """Weight updates in all."""
     passes: Count | None = None
-    """Passes over the clips at most: few clips need fewer updates. None: any number."""
+    """Passes over the clips at most, because few clips need fewer updates. None: any number."""
     batch_size: BatchSize = 32
     learning_rate: LearningRate = 2e-3
     transferred_rate: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
-    """Learning rate of the layers that a backbone gave, as a share of `learning_rate`."""
+    """Learning rate of layers from a backbone, as a share of `learning_rate`."""
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 1e-2
     mixup: Annotated[float, Field(ge=0.0, le=100.0)] = 0.3
-    """Both parameters of the Beta distribution that mixing weights are drawn from; 0: none."""
+    """Both parameters of the Beta distribution of mixup's weights; 0: no mixup."""
     mixup_share: Fraction = 0.5
-    """Share of the clips of a batch that are mixed, each with a weight of its own."""
+    """Share of a batch's clips that are mixed, each with a weight of its own."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     crop_s: Crop = 2.0
     augment: bool = True
     degradation_augmentation: Fraction = 0.0
-    """Probability with which each of five kinds of bad sound strikes a clip, before `augment`."""
+    """Probability of each of five degradations of a clip, before `augment`."""
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
-    """Decay of the moving average of the weights; the average is what is kept."""
+    """Decay of the moving average of the weights, which is the result."""
     updates_a_round: Count = 50
-    """Updates between two looks at the validation speakers (and two checkpoints)."""
+    """Updates between two checkpoints, and between two validation scores."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "bfloat16"
-    """Arithmetic while training, and while hearing what a readout is fitted to and a student
-    calibrated by; the weights stay float32."""
+    """Arithmetic of training, and of the features that the readout is fitted to; weights stay
+    float32."""
 
 
 class Pretraining(Settings):
-    """Learning without labels to hear what a speech representation model hears."""
+    """Training a student, without labels, to predict a speech encoder's frames."""
 
     weight_transfer_clips: Annotated[int, Field(ge=2, le=1_000_000)] = 300
-    """Clips on which the encoder's layers are fitted to the student before it is trained."""
+    """Clips that the weight transfer before training is fitted to."""
     updates: Count = 2500
     batch_size: BatchSize = 32
     learning_rate: LearningRate = 1e-3
     crop_s: Crop = 1.5
     components: Count = 192
-    """Directions of the encoder's frames that are learnt, the widest ones."""
+    """Principal components of the encoder's frames that are predicted."""
     oversampling: Count = 1
-    """At how many times the student's frame rate the encoder hears log-mels: a student that looks
-    up seldom needn't be taught by an encoder that does. Sound it always hears at its own rate."""
+    """Frame rate of the encoder's log-mels, as a multiple of the student's: an encoder loses more
+    by a low one. Audio always comes at the encoder's own rate."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "bfloat16"
 
@@ -201,7 +201,7 @@ class Pretraining(Settings):
 
 
 class PretrainingRecipe(Pretraining):
-    """What `liser pretrain` reads: how backbones are made, and what their students hear."""
+    """Settings of `liser pretrain`: how backbones are made, and their students' front end."""
 
     frontend: Frontend = Frontend()
 
@@ -216,7 +216,7 @@ Shift = Annotated[float, Field(ge=-0.1, le=0.1)]
 
 
 class Distillation(Settings):
-    """All that decides a student, given clips, targets and labels."""
+    """All settings that decide a student, given clips, targets and labels."""
 
     student: str = "conv"
     frontend: Frontend = Frontend()
@@ -224,26 +224,26 @@ class Distillation(Settings):
     loss: Loss = Loss()
     training: Training = Training()
     balanced: bool = True
-    """Answer as if all emotions were equally frequent, whatever the training clips' shares."""
+    """Whether the training clips' prior is taken out, as if all emotions were equally frequent."""
     readout: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
-    """Penalty of the linear readout that answers once the student is trained; 0: none, its head
-    answers."""
+    """Penalty of the readout, a linear probe fitted once the student is trained; 0: no readout, the
+    trained head answers."""
     backbone_interpolation: Fraction = 0.0
-    """Share of the backbone's own weights in the inherited layers once the student is trained; the
-    readout is fitted to what comes of it."""
+    """Share of the backbone's weights in the transferred layers once the student is trained, before
+    the readout is fitted."""
     tempi: Annotated[tuple[Tempo, ...], Field(min_length=1)] = (1.0,)
-    """At which tempi a clip is heard once the student is trained; it says the mean."""
+    """Tempi of the views that a trained student averages over."""
     shifts: tuple[Shift, ...] = ()
-    """By which shares of the mel axis it is heard higher (above 0) or lower as well."""
+    """Further views, shifted by these shares of the mel axis; above 0 is upwards."""
     readout_views: Count | None = None
-    """Of how many of these variants, drawn clip by clip, the readout is fitted; None: of all."""
+    """Number of views, drawn clip by clip, that the readout is fitted to; None: all."""
 
     @model_validator(mode="after")
-    def _answers_by_what_it_recalls(self) -> Self:
+    def _interpolates_before_a_readout(self) -> Self:
         if self.backbone_interpolation and not self.readout:
             raise ValueError(
-                "recall moves layers under the head that was trained on them: only a readout, "
-                "which is fitted afterwards, goes with it"
+                "backbone_interpolation needs a readout, which is fitted afterwards: the head "
+                "that was trained doesn't fit interpolated layers"
             )
         return self
 

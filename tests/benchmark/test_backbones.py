@@ -227,7 +227,7 @@ def test_a_test_speaker_may_not_come_in_by_another_corpus(
 def test_what_is_not_inherited_cannot_be_recalled(tones: Corpus, tmp_path: Path) -> None:
     recalling = PROTOCOL.distillation.model_copy(update={"backbone_interpolation": 0.4})
     protocol = PROTOCOL.model_copy(update={"distillation": recalling})
-    with pytest.raises(InputError, match="there is no backbone"):
+    with pytest.raises(InputError, match="needs a backbone, and there is none"):
         made(None, tones, tmp_path / "runs", protocol)
 
 

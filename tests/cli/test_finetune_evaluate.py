@@ -90,7 +90,7 @@ def test_refusals(liser, student: Path) -> None:
         (["evaluate", "nowhere", "others"], "no student in nowhere"),
         (["evaluate", student, "nowhere"], "check the path"),
         (["evaluate", student, "others", "--labels", "odd.csv"], "at least two classes in common"),
-        (["finetune", student, "others", "--out", "tuned"], "nothing to tell apart"),
+        (["finetune", student, "others", "--out", "tuned"], "at least two are needed"),
         (["finetune", student, "others", "--out", student], "is the student itself"),
         (
             ["finetune", student, "others", "--labels", "odd.csv", "--out", "tuned"],

@@ -261,13 +261,13 @@ def test_fine_tuning_adapts_to_new_speakers_whatever_the_order_of_their_labels(
     shifted = tone_corpus(tmp_path / "new", speakers=1, takes=6, shift=2.2, seed=3)
     voices = replace(shifted, labels=("high", "low", "mid"))
     before, weights = accuracy(student, voices), student.module.state_dict()
-    kept = {name: value.clone() for name, value in weights.items()}
+    untouched = {name: value.clone() for name, value in weights.items()}
     stronger = TRAINING.model_copy(update={"learning_rate": 5e-3})
     tuned = finetune(student, voices, tmp_path / "tuned", stronger)
     assert before < 0.8
     assert accuracy(tuned, voices) > 0.95
     assert tuned.labels == student.labels == ("low", "mid", "high")
-    assert all(torch.equal(kept[n], v) for n, v in student.module.state_dict().items())
+    assert all(torch.equal(untouched[n], v) for n, v in student.module.state_dict().items())
     assert same(tuned, load_student(tmp_path / "tuned"))
     assert tuned.provenance["finetuned"][0]["speakers"] == ["s0"]
     assert tuned.provenance["result"] == student.provenance["result"]

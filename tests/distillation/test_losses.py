@@ -29,9 +29,10 @@ def test_one_hot_targets_give_the_usual_cross_entropy(values: Floats, seed: int)
     ours = soft_cross_entropy(logits, functional.one_hot(labels, 4).float(), weight)
     each = functional.cross_entropy(logits, labels, reduction="none")
     torch.testing.assert_close(ours, (each * weight).sum() / weight.sum())
-    said = logits.double().softmax(-1).numpy()
+    posteriors = logits.double().softmax(-1).numpy()
     assert float(ours) == pytest.approx(
-        log_loss(labels.numpy(), said, sample_weight=weight.numpy(), labels=range(4)), abs=1e-4
+        log_loss(labels.numpy(), posteriors, sample_weight=weight.numpy(), labels=range(4)),
+        abs=1e-4,
     )
 
 
@@ -55,9 +56,9 @@ def test_clips_of_weight_zero_count_for_nothing(loss) -> None:
     torch.manual_seed(0)
     mine, target = torch.randn(5, 4), torch.rand(5, 4)
     weight = torch.tensor([1.0, 0.5, 0.0, 1.0, 0.0])
-    kept = weight > 0
-    changed = torch.where(kept[:, None], target, 100 * torch.rand(5, 4))
-    expected = loss(mine[kept], target[kept], weight[kept])
+    counted = weight > 0
+    changed = torch.where(counted[:, None], target, 100 * torch.rand(5, 4))
+    expected = loss(mine[counted], target[counted], weight[counted])
     torch.testing.assert_close(loss(mine, target, weight), expected)
     torch.testing.assert_close(loss(mine, changed, weight), expected)
 

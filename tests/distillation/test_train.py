@@ -294,7 +294,7 @@ def test_nothing_to_learn_from_is_an_error() -> None:
         run(supervised(labels))
 
 
-def test_training_that_diverges_stops_and_says_where(tmp_path: Path) -> None:
+def test_training_that_diverges_stops_and_names_the_update(tmp_path: Path) -> None:
     targets = supervised(easy()[1])
     hasty = SETTINGS.model_copy(update={"learning_rate": 1e30})
     words = r"diverged at update \d+ of 20: .* lower learning_rate \(this was 1e\+30\)"

@@ -81,7 +81,7 @@ def test_a_damaged_file_is_made_again(
     assert encoder.asked == 3
 
 
-def test_what_is_kept_can_be_read_by_numpy(tmp_path: Path) -> None:
+def test_a_file_can_be_read_by_numpy(tmp_path: Path) -> None:
     store, encoder = FrameStore(tmp_path), Counted()
     frames = store.get(encoder, clip(), FRONTEND)
     np.testing.assert_array_equal(np.load(store.path(encoder, clip(), FRONTEND)), frames)

@@ -1,4 +1,4 @@
-"""Segments: the encoder gets the audio where there is some, at the times of the student's frames."""
+"""Segments: the encoder gets audio where there is some, at the student's times."""
 
 import wave
 from dataclasses import replace

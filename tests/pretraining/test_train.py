@@ -201,7 +201,9 @@ def test_several_corpora_are_trained_on_as_one(make: Make, clips: LogMelFeatures
     assert again.provenance["clips"] == {"one": 10}
 
 
-def test_its_provenance_is_kept(make: Make, encoder: Whisper, clips: LogMelFeatures) -> None:
+def test_its_provenance_names_encoder_and_clips(
+    make: Make, encoder: Whisper, clips: LogMelFeatures
+) -> None:
     short = replace(clips, frames=np.where(np.arange(12) == 3, 15, clips.frames))
     backbone = make(sources=[SegmentSource(short, np.arange(10), "made")])
     assert (backbone.student, backbone.frontend) == ("heir", FRONTEND)
@@ -239,7 +241,7 @@ def test_what_cannot_be_pretrained_is_refused(make: Make, clips: LogMelFeatures,
         make(student=nano)
 
 
-def test_pretraining_that_diverges_stops_and_says_where(make: Make, tmp_path: Path) -> None:
+def test_pretraining_that_diverges_stops_and_names_the_update(make: Make, tmp_path: Path) -> None:
     for rate in (1e30, float("inf")):
         hasty = SETTINGS.model_copy(update={"learning_rate": rate})
         with pytest.raises(InputError, match=r"diverged at update \d+ of .* lower learning_rate"):

@@ -64,7 +64,7 @@ def test_a_layer_with_room_enough_is_the_encoders(
         target = module._projected(own.after, basis)
         added = module._explained(target - before, after - before)
         assert added > 0.99, "of what the layer adds, not only of what passes through"
-        again = torch.cat([layer(part[None])[0] for part in split.apart(before)])
+        again = torch.cat([layer(part[None])[0] for part in split.split(before)])
         torch.testing.assert_close(again, after, atol=1e-3, rtol=1e-3)
         # on a clip that nothing was fitted on, too
         stranger = activations_of(encoder, clips[0].flip(0), 1)
@@ -73,7 +73,7 @@ def test_a_layer_with_room_enough_is_the_encoders(
         assert module._explained(end - start, layer(start[None])[0] - start) > 0.95
 
 
-def test_what_it_returns_is_what_the_student_then_does(
+def test_the_explained_shares_are_those_of_the_student(
     encoder: Whisper, clips: list[torch.Tensor]
 ) -> None:
     ours = student(width=64, inner=48, stem=64)
@@ -195,7 +195,7 @@ def test_norm_of_the_projected_stream_is_the_encoders_layer_norm() -> None:
 
 
 @pytest.mark.parametrize("speaks", [0, 1])
-def test_the_head_that_writes_most_is_kept(
+def test_the_head_of_most_variance_is_chosen(
     encoder: Whisper, clips: list[torch.Tensor], speaks: int
 ) -> None:
     activations = [activations_of(encoder, clip, 1) for clip in clips]

@@ -121,7 +121,7 @@ def test_frames_are_the_librarys_layers_2_and_3(
     assert torch.dist(states[2], states[3]) > 0.1 * torch.norm(states[2]), "layers that differ"
 
 
-def test_inside_is_what_the_librarys_layers_compute(
+def test_activations_are_those_of_the_librarys_layers(
     encoded: tuple[Whisper, torch.Tensor, torch.Tensor],
 ) -> None:
     encoder, logmel, _ = encoded
@@ -175,7 +175,7 @@ def test_another_family_or_another_count_of_bands_is_refused(tmp_path: Path, whi
     config = transformers.HubertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2)
     config.save_pretrained(tmp_path)
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="hubert model; weights can be transferred from a Whisper"):
+    with pytest.raises(InputError, match="hubert model; weights are transferred from a Whisper"):
         Whisper(str(tmp_path))
     large = transformers.AutoConfig.from_pretrained(whisper)
     large.num_mel_bins = 128
@@ -184,7 +184,9 @@ def test_another_family_or_another_count_of_bands_is_refused(tmp_path: Path, whi
         Whisper(str(tmp_path))
 
 
-def test_the_fingerprint_says_how_it_hears(whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_depends_on_the_conversion(
+    whisper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours = Whisper(str(whisper)).fingerprint
     assert ours == Whisper(str(whisper), device="cpu").fingerprint
     monkeypatch.setattr(module, "LONGEST_S", 20.0)

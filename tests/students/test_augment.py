@@ -33,11 +33,11 @@ def test_a_crop_is_one_piece_of_the_clip_or_all_of_it_in_silence(
     cut = crop(logmel, frames, size, rng(seed))
     assert cut.shape == (len(lengths), size, 3)
     for row, length in enumerate(lengths):
-        heard = cut[row, :, 0][cut[row, :, 0] != SILENCE]
-        assert len(heard) == min(length, size)
-        assert torch.equal(heard, heard[0] + torch.arange(len(heard)))
-        assert heard[0] >= 0
-        assert heard[-1] < length
+        inside = cut[row, :, 0][cut[row, :, 0] != SILENCE]
+        assert len(inside) == min(length, size)
+        assert torch.equal(inside, inside[0] + torch.arange(len(inside)))
+        assert inside[0] >= 0
+        assert inside[-1] < length
         places = torch.nonzero(cut[row, :, 0] != SILENCE).flatten()
         assert torch.equal(places, places[0] + torch.arange(len(places)))
 

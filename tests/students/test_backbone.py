@@ -1,4 +1,4 @@
-"""A backbone comes back the same, gives what it has and no more, or says why it can't."""
+"""A backbone is loaded as it was saved, and initialises its own layers only."""
 
 import json
 from dataclasses import replace
@@ -56,18 +56,18 @@ def test_the_fingerprint_hangs_on_where_it_comes_from() -> None:
     assert len({t.fingerprint for t in (ours, *others)}) == 4
 
 
-def test_only_inherited_weights_are_given() -> None:
+def test_only_transferred_weights_are_initialised() -> None:
     ours, fresh, before = backbone(0), student(1, classes=5), student(1, classes=5).state_dict()
     ours.initialise(fresh, "nano", FRONTEND)
     for name, value in fresh.state_dict().items():
-        inherited = name.split(".")[0] in Transformer.transferred
-        assert torch.equal(value, ours.state[name] if inherited else before[name]), name
-        assert (name in ours.state) == inherited
+        transferred = name.split(".")[0] in Transformer.transferred
+        assert torch.equal(value, ours.state[name] if transferred else before[name]), name
+        assert (name in ours.state) == transferred
     given = [n for n, v in before.items() if n in ours.state and not torch.equal(v, ours.state[n])]
     assert len(given) > 10, "nothing was there to be given"
 
 
-def test_a_student_that_cannot_inherit_has_nothing_to_keep() -> None:
+def test_a_student_without_transferred_parts_has_no_backbone() -> None:
     assert transferred_weights(Cnn(3, 16, (4, 8), 8)) == {}
 
 
@@ -93,7 +93,7 @@ def test_a_student_of_the_same_name_and_another_shape_is_refused() -> None:
 
 
 @pytest.mark.parametrize("lost", ["backbone.json", "backbone.safetensors"])
-def test_a_folder_without_a_trunk_says_what_is_missing(tmp_path: Path, lost: str) -> None:
+def test_a_folder_without_a_backbone_names_what_is_missing(tmp_path: Path, lost: str) -> None:
     with pytest.raises(NotFoundError, match=r"backbone\.json is missing"):
         load_backbone(tmp_path)
     save_backbone(backbone(), tmp_path)
@@ -134,7 +134,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
         load_backbone(tmp_path)
 
 
-def test_a_damaged_one_is_none_and_the_log_says_so(
+def test_a_damaged_one_counts_as_missing_and_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not is_complete(tmp_path)

@@ -1,4 +1,4 @@
-"""A checkpoint comes back as it was, or says that it can't."""
+"""A checkpoint is loaded as it was saved, or an error says why not."""
 
 import io
 import subprocess

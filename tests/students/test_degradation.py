@@ -43,15 +43,13 @@ MODELS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_condition_comes_near_what_it_stands_for(
-    voice: Callable[..., np.ndarray], name: str
-) -> None:
-    """A spoilt log-mel is nearer to that of the spoilt waveform than the clean one is."""
+def test_a_condition_is_near_that_of_waveforms(voice: Callable[..., np.ndarray], name: str) -> None:
+    """A degraded log-mel is nearer to that of the degraded waveform than the clean one is."""
     frontend, before, after = LogMel(SETTINGS), 0.0, 0.0
     for seed in range(4):
         sound = spoken(voice, seed)
-        spoilt = DEGRADATIONS[name](sound, RATE, np.random.default_rng(seed))
-        clean, real = (frontend(torch.from_numpy(x)[None]) for x in (sound, spoilt))
+        degraded = DEGRADATIONS[name](sound, RATE, np.random.default_rng(seed))
+        clean, real = (frontend(torch.from_numpy(x)[None]) for x in (sound, degraded))
         power = MODELS[name](to_power(clean, SETTINGS))
         modelled = to_logmel(power / power.mean(), SETTINGS)
         before += float((real - clean).abs().mean())
@@ -69,23 +67,23 @@ def test_power_and_log_mel_are_two_ways_to_write_a_sound(
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
-def test_as_many_samples_are_clipped_as_it_says(share: float) -> None:
+def test_the_given_share_of_samples_is_clipped(share: float) -> None:
     """Of Gaussian noise whose level differs from frame to frame."""
     size = round(RATE * SETTINGS.hop_ms / 1000) * 20
     levels = np.repeat([1.0, 0.5, 0.25, 0.7], size)
     noise = np.random.default_rng(0).standard_normal(4 * size) * levels
     limit = np.quantile(np.abs(noise), 1 - share)
-    kept = np.clip(noise, -limit, limit)
-    lost = np.square(kept).reshape(4, -1).sum(1) / np.square(noise).reshape(4, -1).sum(1)
+    limited = np.clip(noise, -limit, limit)
+    lost = np.square(limited).reshape(4, -1).sum(1) / np.square(noise).reshape(4, -1).sum(1)
     power = torch.from_numpy(np.square([1.0, 0.5, 0.25, 0.7])).float().repeat_interleave(20)
     power = power[None, :, None].expand(1, 80, SETTINGS.mels)
-    said = bad.saturate(power, one(share), SETTINGS)
+    saturated = bad.saturate(power, one(share), SETTINGS)
     _, widths = bad._bands(SETTINGS, power)
-    ours = ((said @ widths) / (power @ widths)).reshape(4, -1).mean(1)
+    ours = ((saturated @ widths) / (power @ widths)).reshape(4, -1).mean(1)
     assert ours.numpy() == pytest.approx(lost, abs=0.03)
 
 
-def test_noise_is_as_far_below_the_speech_as_it_says() -> None:
+def test_noise_has_the_given_signal_to_noise_ratio() -> None:
     power = torch.rand(3, 90, SETTINGS.mels, generator=rng()) ** 4
     power[:, 60:] = 0.0  # silence, which doesn't count
     _, widths = bad._bands(SETTINGS, power)
@@ -95,7 +93,7 @@ def test_noise_is_as_far_below_the_speech_as_it_says() -> None:
     assert (10 * ratio.log10()).tolist() == pytest.approx([3, 10, 20], abs=0.7)
 
 
-def test_a_band_and_a_stretch_are_what_is_left() -> None:
+def test_only_a_band_and_the_loudest_part_are_left() -> None:
     power = torch.ones(2, 80, SETTINGS.mels)
     power[:, 30:70] = 5.0
     centres, _ = bad._bands(SETTINGS, power)
@@ -139,7 +137,7 @@ def test_silence_stays_silence() -> None:
     assert torch.allclose(y, torch.tensor(SILENCE))
 
 
-def test_as_many_clips_are_struck_as_the_share_says() -> None:
+def test_the_given_share_of_clips_is_degraded() -> None:
     x = torch.randn(600, 40, 16, generator=rng()).clamp(SILENCE, 2)
     y = degrade_logmel(x, 0.1, Frontend(mels=16), rng(1))
     untouched = (x == y).all(2).all(1).float().mean()
@@ -147,7 +145,7 @@ def test_as_many_clips_are_struck_as_the_share_says() -> None:
     assert torch.equal(degrade_logmel(x, 0.0, Frontend(mels=16), rng()), x)
 
 
-def test_noisy_silence_is_heard_before_and_after_the_words() -> None:
+def test_noise_lies_before_and_after_the_words() -> None:
     """It is not trimmed away, so every second noisy clip, or more, has words in a part of it."""
     x = torch.full((200, 86, 40), 1.0)
     y = degrade_logmel(x, 0.3, Frontend(mels=40), rng(2))

@@ -1,4 +1,4 @@
-"""What students hear: every clip as it is, and each one that can't be heard by name."""
+"""Features: of every clip at its own length, and each unreadable clip by name."""
 
 import wave
 from dataclasses import replace
@@ -34,23 +34,23 @@ def write(path: Path, waveform: NDArray[np.float32]) -> Utterance:
     return Utterance(path.stem, "A", "sad", audio=path)
 
 
-def test_each_clip_is_heard_at_its_own_length(tmp_path: Path) -> None:
+def test_each_clip_is_predicted_at_its_own_length(tmp_path: Path) -> None:
     lengths = (0.5, 0.05, 1.0)
     utterances = [write(tmp_path / f"{i}.wav", noise(s, i)) for i, s in enumerate(lengths)]
-    told = []
-    clips = extract_features(utterances, MELS, lambda: told.append(1))
+    ticks = []
+    clips = extract_features(utterances, MELS, lambda: ticks.append(1))
     assert clips.frames.tolist() == [round(16_000 * s) // 256 + 1 for s in lengths]
     assert clips.logmel.shape == (3, 63, 16)
     assert clips.logmel.dtype == np.float16
     assert clips.usable.all()
-    assert len(told) == 3
+    assert len(ticks) == 3
     with wave.open(str(tmp_path / "0.wav")) as file:
         stored = np.frombuffer(file.readframes(8000), "<i2").astype(np.float32) / 32768
     expected = LogMel(MELS)(torch.from_numpy(stored)[None])[0]
     np.testing.assert_allclose(clips.logmel[0, :32], expected, atol=4e-3)
 
 
-def test_what_cannot_be_heard_is_skipped_counted_and_named(tmp_path: Path) -> None:
+def test_unreadable_clips_are_skipped_counted_and_named(tmp_path: Path) -> None:
     (tmp_path / "junk.wav").write_bytes(b"not sound at all" * 99)
     utterances = [
         Utterance("nofile"),
@@ -71,7 +71,7 @@ def test_what_cannot_be_heard_is_skipped_counted_and_named(tmp_path: Path) -> No
     assert (clips.logmel[:4] == -1).all()
 
 
-def test_a_corpus_of_which_nothing_can_be_heard_says_why(tmp_path: Path) -> None:
+def test_a_corpus_without_a_readable_clip_is_an_error_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of 1 utterances .* gone: .*gone\.wav"):
         extract_features([Utterance("gone", audio=tmp_path / "gone.wav")], MELS)
     with pytest.raises(InputError, match="none of 0 utterances"):
@@ -95,7 +95,7 @@ def test_silence_around_the_sound_is_trimmed(tmp_path: Path) -> None:
     assert 31 + 12 <= clips.frames[0] <= 31 + 12 + 4
 
 
-def test_a_video_is_heard_where_there_is_no_sound_file(tmp_path: Path) -> None:
+def test_a_video_is_used_where_there_is_no_audio_file(tmp_path: Path) -> None:
     utterance = write(tmp_path / "a.wav", noise(0.5, 0))
     clips = extract_features([utterance, Utterance("b", video=utterance.audio)], MELS)
     np.testing.assert_array_equal(clips.logmel[0], clips.logmel[1])
@@ -131,7 +131,7 @@ def test_what_lies_behind_a_clips_end_is_never_read() -> None:
 
 
 def test_predictions_come_in_the_order_of_the_rows() -> None:
-    frames = np.array([20, 12, 20, 12] * 10)  # those of a length are heard together
+    frames = np.array([20, 12, 20, 12] * 10)  # those of one length go in one batch
     sound = np.random.default_rng(0).normal(size=(40, 20, 16)).astype(np.float16)
     clips = LogMelFeatures(sound, frames, MELS, ())
     student = Cnn(3, 16, (4, 8), 8)
@@ -164,23 +164,23 @@ def voice(seed: int, duration_s: float = 1.0) -> NDArray[np.float32]:
 
 def store(path: Path, clips: list[NDArray[np.float32]], rate: int = 16_000) -> list[StoredLogMel]:
     """Keep log-mels as CREMA-D's are: decibels of 80 dB, z-normed by clip, in bytes, 130 frames."""
-    kept = np.zeros((len(clips), 128, 130), np.uint8)
+    stored = np.zeros((len(clips), 128, 130), np.uint8)
     for row, clip in enumerate(clips):
         long = np.pad(soxr.resample(clip, rate, 22_050), (0, 3 * 22_050))[: 3 * 22_050]
         power = LogMel(STORED).power(torch.from_numpy(long)[None])[0].numpy().T
         decibels = 10 * np.log10(np.maximum(power, 1e-10))
         decibels = np.maximum(decibels, decibels.max() - 80)
         z = (decibels - decibels.mean()) / decibels.std()
-        kept[row] = np.clip(np.round((z + 4) * 32), 0, 255)
-    np.save(path, kept)
+        stored[row] = np.clip(np.round((z + 4) * 32), 0, 255)
+    np.save(path, stored)
     return [StoredLogMel(path, row, STORED, 80.0) for row in range(len(clips))]
 
 
 @pytest.mark.parametrize("mels", [128, 116, 64])
-def test_a_stored_log_mel_is_heard_like_the_sound(tmp_path: Path, mels: int) -> None:
+def test_a_stored_log_mel_gives_the_features_of_its_audio(tmp_path: Path, mels: int) -> None:
     voices = [voice(seed) for seed in range(3)]
     files = [write(tmp_path / f"{i}.wav", sound) for i, sound in enumerate(voices)]
-    rows = store(tmp_path / "kept.npy", voices)
+    rows = store(tmp_path / "stored.npy", voices)
     settings = lowest_bands(STORED, mels)
     ours = extract_features(
         [replace(u, audio=None, logmel=s) for u, s in zip(files, rows, strict=True)], settings
@@ -195,10 +195,10 @@ def test_a_stored_log_mel_is_heard_like_the_sound(tmp_path: Path, mels: int) -> 
     np.testing.assert_array_equal(both.logmel, theirs.logmel)  # the file goes first
 
 
-def test_of_a_stored_log_mel_a_student_may_hear_every_other_frame(tmp_path: Path) -> None:
+def test_a_front_end_may_take_every_other_frame_of_a_stored_log_mel(tmp_path: Path) -> None:
     voices = [voice(seed) for seed in range(3)]
     files = [write(tmp_path / f"{i}.wav", sound) for i, sound in enumerate(voices)]
-    rows = store(tmp_path / "kept.npy", voices)
+    rows = store(tmp_path / "stored.npy", voices)
     settings = STORED.model_copy(update={"hop_ms": 2 * STORED.hop_ms})
     ours = extract_features([Utterance(str(s.row), logmel=s) for s in rows], settings)
     theirs = extract_features(files, settings)
@@ -209,23 +209,23 @@ def test_of_a_stored_log_mel_a_student_may_hear_every_other_frame(tmp_path: Path
 
 
 def test_a_stored_log_mel_needs_its_own_front_end(tmp_path: Path) -> None:
-    (row,) = store(tmp_path / "kept.npy", [voice(0)])
+    (row,) = store(tmp_path / "stored.npy", [voice(0)])
     with pytest.raises(InputError, match=r"sample_rate = 22050, window_ms = 92\.88, .*mels = 128"):
         extract_features([Utterance("a", logmel=row)], MELS)
 
 
 def test_a_constant_log_mel_is_a_skip(tmp_path: Path) -> None:
-    rows = store(tmp_path / "kept.npy", [voice(0), voice(1)])
-    kept = np.load(tmp_path / "kept.npy")
-    kept[1] = 128
-    np.save(tmp_path / "kept.npy", kept)
+    rows = store(tmp_path / "stored.npy", [voice(0), voice(1)])
+    stored = np.load(tmp_path / "stored.npy")
+    stored[1] = 128
+    np.save(tmp_path / "stored.npy", stored)
     clips = extract_features([Utterance(str(s.row), logmel=s) for s in rows], STORED)
     assert [(s.id, s.reason) for s in clips.skipped] == [("1", "silent")]
     assert clips.usable.tolist() == [True, False]
 
 
 @pytest.mark.shared
-def test_cremads_stored_log_mels_are_what_its_recordings_sound_like(shared: Path) -> None:
+def test_cremads_stored_log_mels_are_those_of_its_recordings(shared: Path) -> None:
     corpus = cremad.load(shared / "data" / "cremad")
     files = [u for u in corpus.utterances if u.audio is not None]
     assert len(files) == 69
@@ -246,8 +246,8 @@ def test_cremads_stored_log_mels_are_what_its_recordings_sound_like(shared: Path
     assert min(agreements) > 0.9995
 
 
-def test_some_files_beside_stored_log_mels_tell_nothing(tmp_path: Path) -> None:
-    row = StoredLogMel(tmp_path / "kept.npy", 0, Frontend(), 80.0)
+def test_some_files_beside_stored_log_mels_are_ignored(tmp_path: Path) -> None:
+    row = StoredLogMel(tmp_path / "stored.npy", 0, Frontend(), 80.0)
     file = tmp_path / "a.wav"
     stored, both = Utterance("a", logmel=row), Utterance("b", audio=file, video=file, logmel=row)
     alone = Utterance("c", audio=file)

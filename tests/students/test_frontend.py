@@ -1,4 +1,4 @@
-"""The front end is its formula, and hears the same whatever the recording's gain."""
+"""The front end equals its formula, and is the same at any gain."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_it_is_its_formula(s: Frontend) -> None:
 
 @given(st.floats(-40, 40), st.integers(0, 100))
 @settings(max_examples=25, deadline=None)
-def test_gain_is_not_heard(gain_db: float, seed: int) -> None:
+def test_gain_changes_nothing(gain_db: float, seed: int) -> None:
     frontend, waveform = LogMel(Frontend()), torch.from_numpy(noise(6000, seed))[None]
     louder = frontend(waveform * 10 ** (gain_db / 20))
     torch.testing.assert_close(louder, frontend(waveform), atol=1e-3, rtol=0)
@@ -106,7 +106,7 @@ def test_silence_is_the_lowest_value() -> None:
     assert float(logmel.max()) > 1
 
 
-def test_a_tone_is_heard_where_it_is() -> None:
+def test_a_tone_lies_in_its_band() -> None:
     time, s = np.arange(11_025) / 22_050, Frontend()
     edges = band_edges(s.sample_rate, s.mels, s.low_hz, s.high_hz)
     for hz in (440, 1500, 5000):
@@ -126,7 +126,7 @@ def test_filters_are_triangles_of_one_area(
     top = high or rate / 2
     reference = mel_filter_bank(size // 2 + 1, mels, low, top, rate, "slaney", "slaney")
     np.testing.assert_allclose(filters.T, reference, atol=1e-6)
-    assert (filters.sum(1) > 0).all(), "a band without a bin hears nothing"
+    assert (filters.sum(1) > 0).all(), "a band without a bin is empty"
     wide = (filters > 0).sum(1) >= 6
     assert wide.any()
     np.testing.assert_allclose(filters[wide].sum(1) * rate / size, 1, atol=0.03)
@@ -136,7 +136,7 @@ def trimming(trim_db: float, hop_ms: float = 16.0) -> Frontend:
     return Frontend(trim_db=trim_db, hop_ms=hop_ms)
 
 
-def test_what_is_quiet_at_both_ends_is_cut_off_but_for_a_tenth_of_a_second() -> None:
+def test_silence_at_both_ends_is_trimmed_but_for_a_tenth_of_a_second() -> None:
     power = torch.full((100, 4), 1e-9)
     power[40:60] = 1.0
     power[50] = 1e-9  # a pause between words stays
@@ -159,7 +159,7 @@ def test_nothing_is_cut_off_beyond_the_ends_nor_from_silence() -> None:
 CREMAD = cremad.STORED_FRONTEND
 
 
-def test_every_corpus_is_heard_alike_by_the_lowest_of_cremads_bands() -> None:
+def test_the_default_bands_are_the_lowest_of_cremads() -> None:
     assert lowest_bands(CREMAD, 116) == Frontend()
 
 
@@ -201,7 +201,7 @@ def test_the_lowest_bands_are_the_same_filters(mels: int, of: int, high: float |
         *({"low_hz": 20.0}, {"mels": 64}, {"mels": 129}, {"high_hz": 10_000.0}),
     ],
 )
-def test_another_front_end_is_told_apart(change: dict[str, float]) -> None:
+def test_another_front_end_does_not_fit(change: dict[str, float]) -> None:
     assert stride_within(CREMAD.model_copy(update=change), CREMAD) is None
 
 
@@ -219,6 +219,6 @@ def test_a_hop_may_be_several_of_the_others(stride: int) -> None:
     assert stride_within(CREMAD, slower) is None
 
 
-def test_a_rate_too_low_for_the_default_bands_says_what_else_to_set() -> None:
+def test_a_rate_too_low_for_the_default_bands_names_what_else_to_set() -> None:
     with pytest.raises(InputError, match=r"high_hz = 8012\.17 .* 4000; set it as well"):
         Frontend.read({"sample_rate": 8000})

@@ -1,4 +1,4 @@
-"""A student that is kept comes back the same, or it is said why it can't."""
+"""A student is loaded as it was saved, or an error says why not."""
 
 import json
 import re
@@ -37,14 +37,14 @@ def clips() -> LogMelFeatures:
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    ours, heard, rows = student(), clips(), np.arange(4)
+    ours, features, rows = student(), clips(), np.arange(4)
     save_student(ours, tmp_path / "new")
     back = load_student(tmp_path / "new")
     assert (back.name, back.labels, back.frontend) == ("tiny", LABELS, ours.frontend)
     assert (back.temperature, back.provenance) == (1.5, {"corpus": "made"})
     assert back.mean_log_posterior == ours.mean_log_posterior
     assert back.parameters == ours.parameters
-    np.testing.assert_array_equal(back.posteriors(heard, rows), ours.posteriors(heard, rows))
+    np.testing.assert_array_equal(back.posteriors(features, rows), ours.posteriors(features, rows))
     assert {f.name for f in (tmp_path / "new").iterdir()} == {
         "student.json",
         "student.safetensors",
@@ -52,11 +52,11 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_posteriors_are_softened_by_the_temperature() -> None:
-    heard, rows = clips(), np.arange(4)
-    logits, _ = heard.predict(student().module, rows)
-    said = student(2.0).posteriors(heard, rows)
-    np.testing.assert_allclose(said, softmax(logits / 2.0))
-    np.testing.assert_allclose(said.sum(1), 1)
+    features, rows = clips(), np.arange(4)
+    logits, _ = features.predict(student().module, rows)
+    posteriors = student(2.0).posteriors(features, rows)
+    np.testing.assert_allclose(posteriors, softmax(logits / 2.0))
+    np.testing.assert_allclose(posteriors.sum(1), 1)
 
 
 @given(st.floats(0.3, 3.5), st.integers(0, 50))
@@ -81,7 +81,7 @@ def test_overconfident_students_are_softened() -> None:
     assert softmax(logits / tuned.temperature).max(1).mean() == pytest.approx(right, abs=0.05)
 
 
-def test_a_folder_without_a_student_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_folder_without_a_student_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"student\.json is missing"):
         load_student(tmp_path)
     save_student(student(), tmp_path)
@@ -96,7 +96,7 @@ def _edit(folder: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "words"),
     [
         ({"format": 99}, "format 99"),
         ({"student": "small"}, "don't fit"),
@@ -110,11 +110,11 @@ def _edit(folder: Path, **changes: object) -> None:
     ],
 )
 def test_files_that_do_not_belong_together_are_refused(
-    tmp_path: Path, changes: dict[str, object], said: str
+    tmp_path: Path, changes: dict[str, object], words: str
 ) -> None:
     save_student(student(), tmp_path)
     _edit(tmp_path, **changes)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=words):
         load_student(tmp_path)
 
 
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         save_student(student(), tmp_path / "file")
 
 
-def test_a_bundle_is_no_student_and_what_is_needed_is_said(tmp_path: Path) -> None:
+def test_a_bundle_is_refused_in_place_of_a_student(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(NotFoundError, match=r"is a bundle, .* the student that it was exported"):
         load_student(tmp_path)

@@ -1,4 +1,4 @@
-"""The student that inherits: any length, alone as in a batch, small, and its norm as stated."""
+"""The Transformer student: any length, alone as in a batch, small, and its norm as stated."""
 
 import pytest
 import torch
@@ -35,8 +35,8 @@ def test_a_batch_is_its_clips_one_by_one() -> None:
     with torch.inference_mode():
         together = student(clips)
         alone = [student(clip[None]) for clip in clips]
-    for i, said in enumerate(together):
-        torch.testing.assert_close(said, torch.cat([a[i] for a in alone]), atol=1e-5, rtol=1e-4)
+    for i, output in enumerate(together):
+        torch.testing.assert_close(output, torch.cat([a[i] for a in alone]), atol=1e-5, rtol=1e-4)
 
 
 def test_it_is_as_small_as_promised() -> None:
@@ -53,7 +53,7 @@ def test_norm_is_the_value_over_the_root_mean_square(seed: int, scale: float, wi
     torch.testing.assert_close(norm(x), expected.float(), rtol=1e-4, atol=1e-6)
 
 
-def test_norm_keeps_the_precision_that_it_is_given() -> None:
+def test_norm_has_the_precision_of_its_input() -> None:
     x = 1e3 * torch.ones(1, 8, dtype=torch.bfloat16)  # squares that bfloat16 sums badly
     assert norm(x).dtype == torch.bfloat16
     torch.testing.assert_close(norm(x), torch.ones_like(x))
@@ -67,8 +67,8 @@ def test_a_frame_knows_its_place_and_its_neighbours() -> None:
         assert not torch.allclose(first[0, 5], first[0, 12])
         sound = silence.clone()
         sound[0, 19] = 1.0
-        heard = student.states(sound)[-1]
-    assert not torch.allclose(heard[0, 0], last[0, 0], atol=1e-6), "attention reaches every frame"
+        changed = student.states(sound)[-1]
+    assert not torch.allclose(changed[0, 0], last[0, 0], atol=1e-6), "attention reaches every frame"
 
 
 def test_positions_are_sines_from_6_to_6000_frames() -> None:
@@ -90,7 +90,7 @@ def test_attention_is_the_softmax_of_scaled_products(training: bool) -> None:
     torch.testing.assert_close(layer.attend(x), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_what_may_be_inherited_are_parts_of_it() -> None:
+def test_transferred_parts_are_parts_of_it() -> None:
     student = small()
     names = {name.split(".")[0] for name in student.state_dict()}
     assert set(Transformer.transferred) < names

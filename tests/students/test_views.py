@@ -1,4 +1,4 @@
-"""A student that hears a clip in several variants says their mean, wherever it is asked."""
+"""Views: a student's answer is their mean, in PyTorch, in ONNX and in the runtime."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ def student(views: Views = FIVE, size: str = "tiny") -> Student:
     torch.manual_seed(0)
     module = build_student(size, 3, 32).eval()
     with torch.no_grad():
-        module.classify[-1].weight.mul_(50)  # a fresh one hardly minds what it hears
+        module.classify[-1].weight.mul_(50)  # a fresh one hardly depends on its input
     labels = ("sad", "happy", "angry")
     return Student(module, size, labels, Frontend(mels=32), 1.3, {}, (0.0,) * 3, views)
 
@@ -49,19 +49,19 @@ def test_bands_move_and_nothing_else(shift: float) -> None:
     torch.testing.assert_close(shifted(logmel, shift), expected.expand(2, 3, 41))
 
 
-def test_it_says_the_mean_of_what_it_hears() -> None:
+def test_its_answer_is_the_mean_over_views() -> None:
     module = student().module
     logmel = torch.randn(2, 40, 32)
     with torch.inference_mode():
         logits, embedding = AveragedOverViews(module, FIVE)(logmel)
-        heard = [at_tempo(logmel, tempo) for tempo in THREE]
-        each = [module(x) for x in (*heard, shifted(logmel, -0.03), shifted(logmel, 0.03))]
+        paced = [at_tempo(logmel, tempo) for tempo in THREE]
+        each = [module(x) for x in (*paced, shifted(logmel, -0.03), shifted(logmel, 0.03))]
     mean = torch.stack([own.log_softmax(-1) for own, _ in each]).mean(0)
     torch.testing.assert_close(logits, mean)
     torch.testing.assert_close(embedding, torch.stack([own for _, own in each]).mean(0))
 
 
-def test_one_variant_is_the_student_itself() -> None:
+def test_a_single_view_is_the_student_itself() -> None:
     plain = student(SINGLE_VIEW)
     assert plain.inference_module is plain.module
     assert len(FIVE) == 5
@@ -74,7 +74,7 @@ def test_one_variant_is_the_student_itself() -> None:
         Distillation.read({"shifts": [0.5]})
 
 
-def test_a_kept_student_still_hears_its_variants(tmp_path: Path) -> None:
+def test_a_loaded_student_still_has_its_views(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     logmel = rng.normal(size=(4, 60, 32)).astype(np.float16)
     clips = LogMelFeatures(logmel, np.array([60, 1, 2, 33]), Frontend(mels=32), ())
@@ -115,8 +115,8 @@ def test_an_exported_graph_does_too(size: str) -> None:
     assert len(graph) < 1.5 * len(graph_of(plain)), "weights are stored once"
 
 
-def test_a_graph_stands_for_the_student_and_its_variants() -> None:
-    """What `compress` scores is what it writes: variants once, and not variants of variants."""
+def test_a_graph_contains_the_student_and_its_views() -> None:
+    """What `compress` scores is what it writes: views once, and not views of views."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     from liser.compress.recipe import as_exported
@@ -125,5 +125,5 @@ def test_a_graph_stands_for_the_student_and_its_variants() -> None:
     rng = np.random.default_rng(0)
     logmel = rng.normal(size=(2, 60, 32)).astype(np.float16)
     clips = LogMelFeatures(logmel, np.array([60, 33]), Frontend(mels=32), ())
-    said = as_exported("a", ours).heard_through.posteriors(clips, np.arange(2))
-    np.testing.assert_allclose(said, ours.posteriors(clips, np.arange(2)), atol=1e-4)
+    posteriors = as_exported("a", ours).heard_through.posteriors(clips, np.arange(2))
+    np.testing.assert_allclose(posteriors, ours.posteriors(clips, np.arange(2)), atol=1e-4)

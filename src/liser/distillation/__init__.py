@@ -1,1 +1,1 @@
-"""From targets and a few labels to a student."""
+"""Distillation: from targets and a few labels to a student."""

@@ -1,4 +1,4 @@
-"""The last step of distillation: fit what answers to whole clips, and calibrate it."""
+"""The last step of distillation: fit the readout to whole clips, and calibrate it."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -147,10 +147,10 @@ def _balance(
 
     .. math:: z_i \\leftarrow z_i - \\log(C \\, \\pi_i)
 
-    with π over the C classes that have targets. A class with next to none keeps its logit: its
-    prior is unknown. Of joined corpora each has a prior of its own, and the mean over those with
-    targets of the class is taken. A student can tell corpora apart, so that a class which only one
-    of them has isn't rare to it.
+    with π over the C classes that have targets. The logit of a class with next to none stays: its
+    prior is unknown. Each of several joined corpora has its own prior, and the mean shift over
+    those with targets of a class is taken: a student recognises a corpus, so a class that only one
+    of them has is not rare to it.
     """
     shifts, known = [], []
     for source in np.unique(sources[rows]):

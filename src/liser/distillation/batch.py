@@ -17,9 +17,9 @@ from liser.students.features import LogMelFeatures
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Crops of clips, log-mel (batch, frames, mels), and what they teach.
+    """Crops of clips as log-mels (batch, frames, mels), with their targets.
 
-    As in `TrainingTargets`: `posterior` (batch, classes), `weight` (batch,), and `embeddings`.
+    As in `TrainingTargets`: `posterior` (batch, classes), its `weight` (batch,), and `embeddings`.
     """
 
     logmel: Tensor
@@ -63,8 +63,8 @@ def augment_batch(
 def mix_batch(batch: Batch, settings: Training, rng: torch.Generator, device: str) -> Batch:
     """Mix clips and their targets in pairs, by mixup, and move them to a device.
 
-    Targets are weighted before they are mixed: a clip without a target lends its sound, but no
-    class.
+    Targets are weighted before they are mixed: a clip without a target contributes its sound, but
+    no class.
     """
     share, partner = mixup_shares(len(batch.logmel), settings, rng)
 

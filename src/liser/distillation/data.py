@@ -1,4 +1,4 @@
-"""What a student is trained on: features of clips, their labels, and which speakers are held out."""
+"""What a student is trained on: features of clips, labels, and a split by speaker."""
 
 from dataclasses import dataclass
 

@@ -96,10 +96,10 @@ def distill(
         data = TrainingData(features, labels, corpus.labels, split, sources_of(corpus))
         speakers = [u.speaker_id for u in corpus.utterances]
         teachers = features_by_modality(targets, speakers, split.mask(len(labels)), settings.heads)
-        learnable = distillation_targets(data, teachers, settings)
+        combined = distillation_targets(data, teachers, settings)
         checkpoint = folder / "checkpoint.pt"
-        trained = train_student(data, learnable, settings, seed, backbone, checkpoint, progress)
-        fitted = fit_answer(trained.module, data, learnable, settings, seed, backbone)
+        trained = train_student(data, combined, settings, seed, backbone, checkpoint, progress)
+        fitted = fit_answer(trained.module, data, combined, settings, seed, backbone)
         result = _result(corpus, data, trained, valid_speakers)
         result |= _abstention(fitted.validation_student, data)
         return _save(replace(fitted.student, provenance={**provenance, "result": result}), folder)

@@ -1,4 +1,4 @@
-"""What a student learns from, term by term; each term is a mean over the clips that have it."""
+"""The terms of the loss; each is a mean over the clips that have a target for it."""
 
 import torch
 from torch import Tensor
@@ -33,9 +33,9 @@ def soft_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor
 
     .. math:: L = \\sum_n w_n \\, (-\\sum_i q_{ni} \\log p_{ni}) / \\sum_n w_n
 
-    `logits` and `target` are (batch, classes), `weight` is (batch,) ≥ 0. Up to the target's own
-    entropy this is the KL divergence of distillation (Hinton et al. 2015, eq. 2); for one-hot
-    targets it is the supervised loss.
+    `logits` and `target` are (batch, classes), `weight` is (batch,) ≥ 0. For soft targets this is
+    the KL divergence of distillation (Hinton et al. 2015, eq. 2) plus the target's entropy, a
+    constant. For one-hot targets it is the supervised loss.
     """
     losses = -(target * logits.log_softmax(-1)).sum(-1)
     return (losses * weight).sum() / weight.sum().clamp_min(1e-8)
@@ -58,7 +58,7 @@ def alignment(projected: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def confidence(posterior: Tensor, power: float) -> Tensor:
-    """Return (batch,) weights in 0…1 from how sure posteriors (batch, classes) are.
+    """Return weights (batch,) in 0…1, the confidence of posteriors (batch, classes).
 
     .. math:: w_n = (1 - H(p_n) / \\log C)^{power}
 

@@ -66,7 +66,7 @@ class ClipFeatures:
         return cls(rows, tuple(features(view, rows[own]) for view, own in each), drawn)
 
     def of(self, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int64]]:
-        """Return features (n, dim) of some clips in all drawn views, and each one's place in `rows`."""
+        """Return features (n, dim) of clips in drawn views, and the place of each in `rows`."""
         places = np.searchsorted(self.rows, rows)
         features, clips = [], []
         for view, drawn in zip(self.features, self.drawn, strict=True):

@@ -1,4 +1,4 @@
-"""The folder that one training fills: what it was begun for, and who is at work in it."""
+"""The folder of one training run: what it was begun for, and a lock while it is written."""
 
 import json
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ _BEGUN, _FINISHED = "begun.json", "student.json"
 
 @contextmanager
 def run_folder(folder: Path, provenance: dict[str, Any]) -> Iterator[bool]:
-    """Take a folder for a training, alone, and tell whether its student is there already.
+    """Lock a folder for a training run, and yield whether its student is finished already.
 
-    `provenance` is all that decides the student, as plain JSON. The folder is noted to be for that.
+    `provenance` is all that decides the student, as plain JSON. It is recorded in the folder, so
+    that nothing else goes on from its checkpoint.
 
     Raises:
-        InputError: the folder was begun for something else: its checkpoint, or its student, would
-            be taken for what it isn't; or it holds other files.
-        DamagedError: what it was begun for can't be told.
+        InputError: the folder was begun for another student, or holds other files.
+        DamagedError: its record is damaged.
         StorageError: the folder can't be used, or another process is at work in it.
     """
     begun, record = folder / _BEGUN, storage.with_checksum({"provenance": provenance})
     STUDENT.check(folder)
     storage.make_folder(folder)
-    with storage.held(folder):  # of two who come at once, one begins
+    with storage.held(folder):  # if two processes come at once, one begins
         finished = (folder / _FINISHED).exists()
         if not begun.exists() and not finished:
             storage.write_json(begun, record)
@@ -41,7 +41,7 @@ def run_folder(folder: Path, provenance: dict[str, Any]) -> Iterator[bool]:
         yield True
         return
     with storage.held(begun, wait=False):
-        yield (folder / _FINISHED).exists()  # meanwhile another process may have
+        yield (folder / _FINISHED).exists()  # another process may have finished it meanwhile
 
 
 def _read(begun: Path) -> dict[str, Any]:

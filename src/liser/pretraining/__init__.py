@@ -1,1 +1,1 @@
-"""A backbone from a speech encoder, without labels."""
+"""Pretraining: a backbone from a speech encoder, without labels."""

@@ -45,7 +45,7 @@ class FrameStore:
         return self.path(encoder, logmel, frontend).exists()
 
     def path(self, encoder: Whisper, logmel: Tensor, frontend: Frontend) -> Path:
-        """Return the file of a clip's frames; its name identifies log-mel, front end and encoder."""
+        """Return a clip's file, whose name identifies its log-mel, front end and encoder."""
         made_by = fingerprint(encoder.fingerprint, frontend.model_dump())
         clip = hashlib.sha256(logmel.numpy().tobytes()).hexdigest()[:24]
         return self.folder / f"frames-{encoder.name}-{made_by}" / f"{clip}.npy"

@@ -153,7 +153,7 @@ def segments_of(source: SegmentSource) -> list[Segment]:
 
 
 def frontend_of(sources: Sequence[SegmentSource]) -> Frontend:
-    """Return the one front end of all sources; raises `InputError` if there are several, or none."""
+    """Return the front end of all sources; raises `InputError` if there are several, or none."""
     frontends = [source.features.frontend for source in sources]
     if not frontends or any(f != frontends[0] for f in frontends):
         raise InputError("all clips to pretrain on must come through one front end")

@@ -9,7 +9,7 @@ encoder's layers 2 and 3 (as in DistilHuBERT, Chang et al. 2022, arXiv 2110.0190
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -87,16 +87,10 @@ def pretrain(
     own_frontend = frontend.model_copy(update={"hop_ms": frontend.hop_ms * settings.oversampling})
     module = build_for_transfer(student, frontend.mels, seed)
     recipe = _recipe(segments, encoder, frames, student, settings, seed)
-    begun = None
-    if checkpoint is not None and checkpoint.exists():
-        begun = _load_begun(checkpoint, recipe)
+    begun = _load_begun(checkpoint, recipe)
     if begun is None:
         _transfer(module, encoder, segments, own_frontend, settings, seed)
-
-    def frames_of(number: int) -> Tensor:
-        return torch.from_numpy(frames.get(encoder, *segments[number].encoder_input))
-
-    targets, variance = _principal_components(frames_of, len(segments), settings.components)
+    targets, variance = _frame_targets(segments, encoder, frames, settings.components)
     state = _Pretraining(module, targets, variance, settings, seed)
     if begun is not None:
         state.restore(begun)
@@ -106,19 +100,17 @@ def pretrain(
         if checkpoint is not None:
             save_checkpoint(checkpoint, {"recipe": recipe, **state.snapshot()})
         progress(math.ceil(state.step / ROUND), rounds, state.explained)
-    provenance = {
+    made_from: dict[str, Any] = {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
-        **_counts(sources, by_source),
-        "settings": settings.model_dump(),
-        "seed": seed,
-        "explained": round(state.explained, 3),
     }
+    made_from |= _counts(sources, by_source) | {"settings": settings.model_dump(), "seed": seed}
+    provenance = made_from | {"explained": round(state.explained, 3)}
     return Backbone(transferred_weights(state.average.cpu()), student, own_frontend, provenance)
 
 
 def build_for_transfer(student: str, mels: int, seed: int = 0) -> Transformer:
-    """Return a fresh student to transfer weights to; raises `InputError` if it has no such layers."""
+    """Return a fresh student to transfer weights to; raises `InputError` if that can't be done."""
     torch.manual_seed(seed)
     module = build_student(student, 2, mels)  # a backbone has no classes yet
     if not isinstance(module, Transformer):
@@ -157,8 +149,10 @@ def _recipe(
     return fingerprint("pretraining-3", student, settings.model_dump(), seed, names)
 
 
-def _load_begun(checkpoint: Path, recipe: str) -> dict[str, Any]:
-    """Read a checkpoint; raises `InputError` if it is of another run."""
+def _load_begun(checkpoint: Path | None, recipe: str) -> dict[str, Any] | None:
+    """Read a checkpoint, if there is one; raises `InputError` if it is of another run."""
+    if checkpoint is None or not checkpoint.exists():
+        return None
     snapshot = load_checkpoint(checkpoint)
     if snapshot.get("recipe") != recipe:
         raise InputError(
@@ -306,19 +300,23 @@ def _smoothed(x: Tensor, width: int) -> Tensor:
     return means[:, 0]
 
 
-def _principal_components(
-    frames_of: Callable[[int], Tensor], segments: int, count: int
+def _frame_targets(
+    segments: Sequence[Segment], encoder: Whisper, frames: FrameStore, count: int
 ) -> tuple[list[Tensor], float]:
-    """Return all frames in their first `count` principal components, and their variance.
+    """Return the encoder's frames in their first `count` principal components, and their variance.
 
-    `frames_of` gives a segment's frames by its number. Dimensions are scaled first. A sample of the
-    segments decides the components.
+    Dimensions are scaled first. A sample of the segments decides the components.
     """
-    sample = torch.cat([frames_of(i) for i in range(0, segments, -(-segments // 2000))]).float()
+
+    def frames_of(number: int) -> Tensor:
+        return torch.from_numpy(frames.get(encoder, *segments[number].encoder_input))
+
+    every = -(-len(segments) // 2000)
+    sample = torch.cat([frames_of(i) for i in range(0, len(segments), every)]).float()
     mean, spread = sample.mean(0), sample.std(0) + 1e-3
     sample = (sample - mean) / spread
     _, vectors = torch.linalg.eigh(sample.T @ sample)
     widest = vectors.flip(1)[:, :count] / spread[:, None]
-    targets = [((frames_of(i).float() - mean) @ widest).half() for i in range(segments)]
+    targets = [((frames_of(i).float() - mean) @ widest).half() for i in range(len(segments))]
     total = sum(target.float().square().sum().item() for target in targets)
     return targets, total / sum(map(len, targets))

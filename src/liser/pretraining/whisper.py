@@ -107,7 +107,7 @@ class Whisper:
         config = self._speech._config
         if config.model_type != "whisper" or config.num_mel_bins != BANDS:
             raise InputError(
-                f"{model} is a {config.model_type} model; weights can be transferred from a Whisper "
+                f"{model} is a {config.model_type} model; weights are transferred from a Whisper "
                 f"encoder with {BANDS} mel bands, such as openai/whisper-base"
             )
         self.name = self._speech.name
@@ -116,7 +116,7 @@ class Whisper:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the weights, the layers, and how a student's log-mel is turned into Whisper's."""
+        """Hash of the weights, the layers, and the conversion of a student's log-mel."""
         return fingerprint("frames-1", self._speech.fingerprint, RATE, LONGEST_S)
 
     @cached_property

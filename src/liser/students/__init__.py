@@ -1,1 +1,1 @@
-"""Students: lightweight audio-only emotion recognisers, and the front end that they hear by."""
+"""Students: lightweight audio-only emotion recognisers, and their front end."""

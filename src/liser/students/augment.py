@@ -1,7 +1,7 @@
-"""Augmentation that leaves an emotion what it is, on normalised log-mels.
+"""Augmentation of normalised log-mels that preserves emotion.
 
-All of it happens on the log-mel, so that it costs little next to a training step and serves
-corpora of which only log-mels are at hand. Gain needs none: the front end is blind to it.
+On log-mels it costs little next to a training step, and works for corpora of which nothing else is
+at hand. Gain needs no augmentation: the front end removes it.
 """
 
 import torch
@@ -10,20 +10,19 @@ from torch.nn import functional
 
 from liser.students.frontend import SCALE
 
-SILENCE = -1.0  # what LogMel makes of silence
+SILENCE = -1.0  # the log-mel of silence
 
 HOP_MS = 23.22
-"""Of the default front end."""
+"""Hop of the default front end."""
 
 HIDDEN_MS = 464.4
-"""The longest stretch of time that is hidden at once."""
+"""The longest span of time that is hidden at once."""
 
 
 def crop(logmel: Tensor, frames: Tensor, length: int, rng: torch.Generator) -> Tensor:
-    """Cut a random stretch of `length` frames out of each clip of (batch, time, mels).
+    """Cut `length` frames at a random place out of each clip of (batch, time, mels).
 
-    `frames` (batch,) says how long each clip is. A shorter clip is set at a random place in
-    silence.
+    `frames` (batch,) are the clips' lengths. A shorter clip is put at a random place in silence.
     """
     return _cut(logmel, frames, length, torch.rand(len(frames), generator=rng))
 
@@ -44,18 +43,16 @@ def _cut(logmel: Tensor, frames: Tensor, length: int, place: Tensor) -> Tensor:
 
 
 def augment(logmel: Tensor, rng: torch.Generator, hop_ms: float = HOP_MS) -> Tensor:
-    """Return (batch, frames, mels) as another voice in another room might have said it.
+    """Return (batch, frames, mels) as if from another voice in another room.
 
     Frames lie `hop_ms` apart.
 
-    - vocal tract length and tempo: both axes stretched by up to 10 % and 18 % (Jaitly & Hinton
-      2013), little enough for the label to survive; the pitch moves with the mel axis by at most
-      a twentieth of its width;
-    - noise: powers add, so its log-mel is added by log-sum-exp, to a signal-to-noise ratio
-      down to about 15 dB;
-    - channel and room colour: a smooth random equaliser;
-    - reverberation: the power decays from frame to frame no faster than a random room allows;
-    - SpecAugment (Park et al. 2019): two bands of mels and two stretches of time are hidden.
+    - Vocal tract length and tempo: the axes are stretched by up to 10 % and 18 % (Jaitly & Hinton
+      2013), and the mel axis is shifted by up to a fortieth of its width.
+    - Reverberation: the power decays from frame to frame no faster than in a random room.
+    - Noise: its log-mel is added by log-sum-exp, at a signal-to-noise ratio down to about 15 dB.
+    - Channel and room colour: a smooth random equaliser.
+    - SpecAugment (Park et al. 2019): two bands of mels and two spans of time are hidden.
     """
     x = _warp(logmel, rng)
     x = _reverberate(x, rng, hop_ms)
@@ -68,9 +65,9 @@ def augment(logmel: Tensor, rng: torch.Generator, hop_ms: float = HOP_MS) -> Ten
 
 
 def perturb(logmel: Tensor, rng: torch.Generator, hop_ms: float = HOP_MS) -> Tensor:
-    """Return (batch, frames, mels) with noise, another colour and hidden parts, nothing moved.
+    """Return (batch, frames, mels) with noise, an equaliser and hidden parts; nothing is moved.
 
-    For targets that belong to a frame: what is said at a time stays at that time.
+    For targets by frame, which must stay at their time.
     """
     x = _add_noise(logmel, rng) + _equaliser(logmel, rng)
     return _hide(_hide(x, 2, 8, rng), 1, round(0.5 * HIDDEN_MS / hop_ms), rng)
@@ -92,15 +89,15 @@ def _warp(x: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _reverberate(x: Tensor, rng: torch.Generator, hop_ms: float) -> Tensor:
-    """Let half of the clips ring: frame t is at least frame t - 1 less the room's decay."""
-    rings = torch.rand(len(x), 1, generator=rng) < 0.5
+    """Reverberate half of the clips: frame t is at least frame t - 1 less the room's decay."""
+    reverberant = torch.rand(len(x), 1, generator=rng) < 0.5
     # per frame, in units of the log-mel
     decay = _uniform(0.25, 2.0, len(x), rng)[:, 0] * (hop_ms / HOP_MS)
     slope = torch.arange(x.shape[1]).view(1, -1, 1) * decay[:, :, None]
     # a running maximum of x[t] + t · decay, less t · decay, is the slowest decay without a loop
     tail = (x + slope).cummax(1).values - slope
     level = tail - _uniform(0.3, 1.5, len(x), rng)  # reverberation is softer than its source
-    return torch.where(rings[:, :, None], torch.maximum(x, level.clamp_min(SILENCE)), x)
+    return torch.where(reverberant[:, :, None], torch.maximum(x, level.clamp_min(SILENCE)), x)
 
 
 def _add_noise(x: Tensor, rng: torch.Generator) -> Tensor:

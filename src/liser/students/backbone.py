@@ -1,4 +1,4 @@
-"""A backbone: the inherited layers of a student to be, which no label has touched yet."""
+"""A backbone: pretrained weights of a student's first layers, made without labels."""
 
 import logging
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """Weights by name, for students called `student` that hear through `frontend`.
+    """Weights by name, for students called `student` with the front end `frontend`.
 
-    `provenance` says from which encoder and from whose clips they come, as plain JSON.
+    `provenance` names the encoder and the clips that they come from, as plain JSON.
     """
 
     state: dict[str, Tensor]
@@ -33,7 +33,7 @@ class Backbone:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of where the weights come from."""
+        """Hash of the weights' provenance."""
         return fingerprint("backbone", self.student, self.frontend.model_dump(), self.provenance)
 
     def initialise(self, module: StudentModule, student: str, frontend: Frontend) -> None:
@@ -47,12 +47,12 @@ class Backbone:
             ) from None
 
     def interpolate(self, module: StudentModule, share: float) -> None:
-        """Move the inherited weights of a trained student back towards what they were.
+        """Interpolate a trained student's transferred weights towards the backbone's own.
 
         .. math:: \\theta \\leftarrow (1 - s) \\, \\theta + s \\, \\theta_0
 
-        with `share` s in 0…1 and the backbone's own weights θ₀ (Wortsman et al. 2022, arXiv
-        2109.01903): what training for a task forgot, weights between both still know.
+        with `share` s in 0…1 and the backbone's weights θ₀. Weights in between keep what training
+        for the task forgot (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903).
         """
         state = module.state_dict()
         for name, own in self.state.items():
@@ -60,22 +60,22 @@ class Backbone:
         module.load_state_dict(state)
 
     def check(self, student: str, frontend: Frontend) -> None:
-        """Raise `InputError` if the backbone is for another kind of student, or another front end."""
+        """Raise `InputError` if the backbone is for another student, or another front end."""
         if student != self.student:
             raise InputError(
                 f"the backbone is for a student {self.student!r}, this one is {student!r}"
             )
         own, other = self.frontend.model_dump(), frontend.model_dump()
-        unlike = [name for name in own if own[name] != other[name]]
-        if unlike:
-            needed, given = (", ".join(f"{k} = {f[k]}" for k in unlike) for f in (own, other))
+        different = [name for name in own if own[name] != other[name]]
+        if different:
+            needed, given = (", ".join(f"{k} = {f[k]}" for k in different) for f in (own, other))
             raise InputError(
-                f"the backbone hears through a front end with {needed}; this student's has {given}"
+                f"the backbone needs a front end with {needed}; this student's has {given}"
             )
 
 
 def transferred_weights(module: StudentModule) -> dict[str, Tensor]:
-    """Return the weights of a student that a backbone holds; none if it can't inherit.
+    """Return the weights of a student that a backbone holds; none for a student without any.
 
     >>> from liser.students.registry import build_student
     >>> len(transferred_weights(build_student("conv", 8, 64)))
@@ -96,13 +96,13 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether the folder holds a finished backbone; if it is damaged, the log says so."""
+    """Tell whether the folder holds a finished backbone; a damaged one is logged and removed."""
     try:
         load_backbone(folder)
     except NotFoundError:
         return False
     except (DamagedError, InputError) as error:
-        _log.warning("%s; that is done now", error)
+        _log.warning("%s; it is made again now", error)
         (folder / "backbone.json").unlink(missing_ok=True)
         return False
     return True

@@ -15,7 +15,7 @@ _KEY = "checkpoint"
 
 def save_checkpoint(path: Path, snapshot: dict[str, Any]) -> None:
     """Write a snapshot in place of the one before it; raises `StorageError`."""
-    # packed in memory: PyTorch's writer answers a full disk with an error of its own, and aborts
+    # packed in memory first: PyTorch's own writer aborts on a full disk
     packed = io.BytesIO()
     torch.save(snapshot, packed)
     storage.write_sealed(path, _KEY, packed.getbuffer())
@@ -31,7 +31,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         packed = storage.read_sealed(path, _KEY)
     except DamagedError as error:
-        raise DamagedError(f"{error}, and the training starts afresh") from error
+        raise DamagedError(f"{error}, and training starts afresh") from error
     try:
         snapshot: dict[str, Any] = torch.load(io.BytesIO(packed), weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:

@@ -76,7 +76,7 @@ class Cnn(StudentModule):
         return self.classify(embedding) + self.readout(features), embedding
 
     def features(self, logmel: Tensor) -> Tensor:
-        """Return what the readout hears (batch, dim)."""
+        """Return the linear probe's input (batch, dim), mean and deviation over time."""
         maps = self.blocks(self.stem(logmel.transpose(1, 2).unsqueeze(1)))
         pooled: Tensor = self.pool(maps.flatten(1, 2).transpose(1, 2))
         return pooled
@@ -119,12 +119,13 @@ class Cnn(StudentModule):
         return found
 
     def _readers(self, block: int) -> tuple[Rows, ...]:
-        """Name what reads the stem's output (0) or a block's."""
+        """Name the weights that take the stem's output (0) or a block's."""
         if block < len(self.blocks):
             return tuple(
                 Rows(f"blocks.{block}.{part}.0.weight", 1) for part in ("body", "shortcut")
             )
-        bands = self._bands  # of each channel lie side by side; means come first, then deviations
+        # a channel's bands lie side by side; means come first, then deviations
+        bands = self._bands
         return (
             Rows("pool.score.0.weight", 1, bands),
             *batch_norm("embed.0", bands, 2),

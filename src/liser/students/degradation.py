@@ -1,7 +1,8 @@
-"""Bad sound on log-mels: what `liser.media.degrade` does to waveforms, cheap enough for training.
+"""Degradation augmentation: bad recordings imitated on log-mels, cheaply enough for training.
 
-Each condition works on the mel power (batch, frames, mels) that a log-mel stands for, with a
-parameter (batch,) for each clip. `degrade_logmel` draws which clips are struck, and how hard.
+`liser.media.degrade` does the same to waveforms. Each condition works on the mel power (batch,
+frames, mels) of a log-mel, with a parameter (batch,) for each clip. `degrade_logmel` draws which
+clips are degraded, and how much.
 """
 
 import torch
@@ -10,20 +11,25 @@ from torch import Tensor
 from liser.config import Frontend
 from liser.students.frontend import SCALE, band_edges
 
-ACTIVE_DB = 35.0  # frames this far below the loudest one are silence, as in liser.media.degrade
+ACTIVE_DB = 35.0  # frames further below the loudest one are silence, as in liser.media.degrade
 
 
 def degrade_logmel(
     logmel: Tensor, share: float, settings: Frontend, rng: torch.Generator
 ) -> Tensor:
-    """Return normalised log-mels (batch, frames, mels) as if many had been recorded badly.
+    """Return normalised log-mels (batch, frames, mels) of which many sound badly recorded.
 
-    Each of five conditions strikes each clip with the probability `share`, in the order in which
-    sound is spoilt: a room rings for 0.3–1 s; the loudest 0.8–1.6 s are left, in silence; noise is
-    3–20 dB below the speech, from white to darker than pink; 2–30 % of the samples are clipped; a
-    band is left that begins at 50–400 Hz and ends at 2.5–7 kHz. Of noisy clips at least half are
-    short, since silence that is full of noise is not trimmed away: a student hears it before and
-    after the words. Clips that nothing strikes stay as they are, to the bit.
+    Each of five conditions befalls each clip with the probability `share`, in the order of a
+    recording:
+
+    - a room reverberates for 0.3–1 s;
+    - only the loudest 0.8–1.6 s are left, in silence;
+    - noise lies 3–20 dB below the speech, from white to darker than pink;
+    - 2–30 % of the samples are clipped;
+    - only a band is left, from 50–400 Hz to 2.5–7 kHz.
+
+    At least half of the noisy clips are short as well, because silence full of noise is not trimmed
+    away in real use. Clips without any condition stay bit-equal.
     """
     batch = len(logmel)
 
@@ -31,11 +37,11 @@ def degrade_logmel(
         return low + (high - low) * torch.rand(batch, generator=rng)
 
     chance = torch.rand(5, batch, 1, 1, generator=rng)
-    rings, noisy, clipped, narrow = chance[:4] < share
+    reverberant, noisy, clipped, narrow = chance[:4] < share
     short = chance[4] < torch.where(noisy, max(share, 0.5), share)
     clean = to_power(logmel, settings)
     power = torch.where(
-        rings, reverberate(clean, drawn(0.3, 1.0), drawn(-3.0, 6.0), settings), clean
+        reverberant, reverberate(clean, drawn(0.3, 1.0), drawn(-3.0, 6.0), settings), clean
     )
     inside = loudest(power, drawn(0.8, 1.6), settings)[:, :, None] | ~short
     power = power * inside
@@ -44,17 +50,18 @@ def degrade_logmel(
     power = torch.where(clipped, saturate(power, drawn(0.02, 0.3), settings), power)
     low, high = drawn(50.0, 400.0), 2500.0 * 2.8 ** drawn(0.0, 1.0)
     power = torch.where(narrow, limit_band(power, low, high, settings), power)
-    # The front end sets the mean power of all that it hears to 1. Of a crop it had heard more than
-    # is here, so there it's how the mean has changed that is taken out.
-    heard = inside | noisy
-    mean = (power * heard).sum((1, 2), keepdim=True) / heard.sum(1, keepdim=True) / power.shape[2]
+    # The front end sets the mean power of a clip to 1. A crop had another mean than its clip, so
+    # only the change of its mean is taken out.
+    present = inside | noisy
+    mean = (power * present).sum((1, 2), keepdim=True)
+    mean = mean / present.sum(1, keepdim=True) / power.shape[2]
     before = torch.where(short, 1.0, clean.mean((1, 2), keepdim=True))
-    struck = rings | noisy | clipped | narrow | short
-    return torch.where(struck, to_logmel(power * before / mean.clamp_min(1e-6), settings), logmel)
+    degraded = reverberant | noisy | clipped | narrow | short
+    return torch.where(degraded, to_logmel(power * before / mean.clamp_min(1e-6), settings), logmel)
 
 
 def to_power(logmel: Tensor, settings: Frontend) -> Tensor:
-    """Return the mel power, against the clip's mean, that a normalised log-mel stands for."""
+    """Return the mel power of a normalised log-mel, relative to the clip's mean."""
     return torch.expm1((logmel + 1.0) * SCALE).clamp_min(0.0) * 10 ** (settings.floor_db / 10)
 
 
@@ -64,9 +71,9 @@ def to_logmel(power: Tensor, settings: Frontend) -> Tensor:
 
 
 def reverberate(power: Tensor, rt60_s: Tensor, direct_db: Tensor, settings: Frontend) -> Tensor:
-    """Let a room ring: what was heard before decays by 60 dB in `rt60_s`.
+    """Add a room's reverberation, which decays by 60 dB in `rt60_s`.
 
-    The tail has in all the power of the direct sound less `direct_db`. Powers of a diffuse tail
+    The tail's power in all is that of the direct sound less `direct_db`. Powers of a diffuse tail
     add up, as in Polack's model (see `liser.media.degrade.impulse_response`).
     """
     decay = 10 ** (-6 * settings.hop_ms / 1000 / rt60_s)[:, None, None]
@@ -85,44 +92,45 @@ def add_noise(
     colour = centres.clamp_min(50.0) ** -tilt[:, None]
     colour = colour / (colour * widths).sum(1, keepdim=True)
     energy = power @ widths
-    heard = _active(energy)
-    level = (energy * heard).sum(1) / heard.sum(1).clamp_min(1) * 10 ** (-snr_db / 10)
-    # the power of noise in a band flickers less, the more of its periods band and window hold
-    flicker = (widths * settings.window_ms / 1000).clamp_min(1.0) ** -0.5
-    flickering = torch.exp(flicker * torch.randn(power.shape, generator=rng) - flicker**2 / 2)
-    return power + (level[:, None] * colour)[:, None, :] * flickering
+    active = _active(energy)
+    level = (energy * active).sum(1) / active.sum(1).clamp_min(1) * 10 ** (-snr_db / 10)
+    # the power of noise in a band fluctuates less in wider bands and longer windows
+    fluctuation = (widths * settings.window_ms / 1000).clamp_min(1.0) ** -0.5
+    draws = torch.randn(power.shape, generator=rng)
+    factor = torch.exp(fluctuation * draws - fluctuation**2 / 2)
+    return power + (level[:, None] * colour)[:, None, :] * factor
 
 
 def saturate(power: Tensor, share: Tensor, settings: Frontend) -> Tensor:
-    """Clip so hard that `share` of the active part's samples are at the limit.
+    """Clip samples so that `share` of those in the active part are at the limit.
 
-    Of Gaussian samples of each frame's power, a limiter leaves a part that is like them and adds
-    distortion that isn't (Bussgang 1952, "Crosscorrelation functions of amplitude-distorted
-    Gaussian signals"); the distortion is spread over the bands, thinning out from 1.5 kHz on.
+    A limiter turns Gaussian samples into a scaled copy plus uncorrelated distortion (Bussgang 1952,
+    "Crosscorrelation functions of amplitude-distorted Gaussian signals"). The distortion is spread
+    over the bands and falls off above 1.5 kHz.
     """
     centres, widths = _bands(settings, power)
     energy = power @ widths
     deviation = energy.clamp_min(1e-12).sqrt()
-    heard = _active(energy)
+    active = _active(energy)
     low, high = torch.zeros(len(power)), 10 * deviation.amax(1)
-    for _ in range(24):  # halving finds the limit that clips this share
+    for _ in range(24):  # bisection for the limit that clips this share
         limit = (low + high) / 2
-        clipped = torch.erfc(limit[:, None] / deviation / 2**0.5) * heard
-        too_many = clipped.sum(1) / heard.sum(1).clamp_min(1) > share
+        clipped = torch.erfc(limit[:, None] / deviation / 2**0.5) * active
+        too_many = clipped.sum(1) / active.sum(1).clamp_min(1) > share
         low, high = torch.where(too_many, limit, low), torch.where(too_many, high, limit)
     ratio = high[:, None] / deviation
-    alike = torch.erf(ratio / 2**0.5)
+    gain = torch.erf(ratio / 2**0.5)
     bell = (2 / torch.pi) ** 0.5 * ratio * torch.exp(-(ratio**2) / 2)
-    left = alike - bell + ratio**2 * (1 - alike)
-    distortion = ((left - alike**2) * energy).clamp_min(0.0)
+    left = gain - bell + ratio**2 * (1 - gain)
+    distortion = ((left - gain**2) * energy).clamp_min(0.0)
     shape = 1 / (1 + (centres / 1500.0) ** 2)
     shape = shape / (shape * widths).sum()
-    spoilt: Tensor = (alike**2)[:, :, None] * power + distortion[:, :, None] * shape
-    return spoilt
+    saturated: Tensor = (gain**2)[:, :, None] * power + distortion[:, :, None] * shape
+    return saturated
 
 
 def limit_band(power: Tensor, low_hz: Tensor, high_hz: Tensor, settings: Frontend) -> Tensor:
-    """Leave the bands from `low_hz` to `high_hz`, and of those at the ends a part."""
+    """Keep the bands from `low_hz` to `high_hz`, and those at the ends in part."""
     centres, widths = _bands(settings, power)
     above = (centres - low_hz[:, None]) / widths / 2 + 0.5
     below = (high_hz[:, None] - centres) / widths / 2 + 0.5
@@ -130,7 +138,7 @@ def limit_band(power: Tensor, low_hz: Tensor, high_hz: Tensor, settings: Fronten
 
 
 def loudest(power: Tensor, duration_s: Tensor, settings: Frontend) -> Tensor:
-    """Return which frames (batch, frames) are in the stretch of `duration_s` with most energy."""
+    """Return which frames (batch, frames) are in the `duration_s` with most energy."""
     _, widths = _bands(settings, power)
     frames = power.shape[1]
     size = (duration_s * 1000 / settings.hop_ms).round().long().clamp(1, frames)[:, None]

@@ -1,4 +1,4 @@
-"""Training that has diverged: told at once, before its weights are kept or gone on with."""
+"""Checks that training has not diverged, before its weights are used or saved."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Clips as students hear them: trimmed log-mels of a whole corpus, in memory."""
+"""Features of a corpus: the trimmed log-mels of all its clips, in memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +16,16 @@ from liser.media.audio import load_audio
 from liser.students.frontend import LogMel, lowest_bands, stride_within, trim
 
 BATCH_FRAMES = 4096
-"""Frames of clips of one length that a student is asked about at once; of one clip at least."""
+"""Frames in a batch of clips of one length, at most; a batch has at least one clip."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogMelFeatures:
-    """Normalised log-mels (n, time, mels) float16, padded, and the true `frames` (n,) of each.
+    """Normalised log-mels (n, time, mels) float16, padded, and the `frames` (n,) of each.
 
-    A clip that could not be heard has 0 frames and stands in `skipped`. `starts_s` (n,) says when
-    in its sound each clip starts, after what was trimmed away (None: at once). NumPy's arrays,
-    unlike tensors, are mapped and not copied into the processes that train side by side.
+    A clip that could not be read has 0 frames and stands in `skipped`. `starts_s` (n,) is how much
+    was trimmed away in front of each clip (None: nothing). They are NumPy arrays and no tensors, so
+    that parallel processes map them instead of copying.
     """
 
     logmel: NDArray[np.float16]
@@ -59,26 +59,28 @@ class LogMelFeatures:
     @torch.inference_mode()
     def apply(
         self,
-        ask: Callable[[Tensor], tuple[Tensor, ...]],
+        forward: Callable[[Tensor], tuple[Tensor, ...]],
         rows: NDArray[np.int64],
         device: str = "cpu",
     ) -> tuple[NDArray[np.float32], ...]:
-        """Return what `ask` says of log-mels (batch, frames, mels), clip by clip (rows, …).
+        """Return what `forward` makes of log-mels (batch, frames, mels), clip by clip (rows, …).
 
-        Clips that are equally long are asked about together.
+        Clips of equal length go in one batch.
         """
         lengths = self.frames[rows]
-        told: tuple[NDArray[np.float32], ...] = ()
+        results: tuple[NDArray[np.float32], ...] = ()
         for length in np.unique(lengths):
-            alike = np.flatnonzero(lengths == length)
-            portions = -(-len(alike) // max(1, BATCH_FRAMES // max(1, int(length))))
-            for some in np.array_split(alike, portions):
+            equal = np.flatnonzero(lengths == length)
+            batches = -(-len(equal) // max(1, BATCH_FRAMES // max(1, int(length))))
+            for some in np.array_split(equal, batches):
                 clips = self.logmel[rows[some], : int(length)].astype(np.float32)
-                said = [part.float().cpu() for part in ask(torch.from_numpy(clips).to(device))]
-                told = told or tuple(np.empty((len(rows), *p.shape[1:]), np.float32) for p in said)
-                for kept, part in zip(told, said, strict=True):
-                    kept[some] = part.numpy()
-        return told
+                outputs = forward(torch.from_numpy(clips).to(device))
+                parts = [part.float().cpu().numpy() for part in outputs]
+                if not results:
+                    results = tuple(np.empty((len(rows), *p.shape[1:]), np.float32) for p in parts)
+                for result, part in zip(results, parts, strict=True):
+                    result[some] = part
+        return results
 
 
 def extract_features(
@@ -86,17 +88,17 @@ def extract_features(
     settings: Frontend,
     advance: Callable[[], None] = lambda: None,
 ) -> LogMelFeatures:
-    """Decode and transform every utterance; one that can't be read is skipped, named, counted.
+    """Decode every utterance and compute its log-mel; one that can't be read is skipped and named.
 
-    The sound file is heard, else the video's sound, else the stored log-mel. `advance` is called
-    after each utterance.
+    The source is the audio file, else the video's audio, else the stored log-mel. `advance` is
+    called after each utterance.
 
     Raises:
-        InputError: not a single utterance could be heard, or a stored log-mel was made with
-            another front end than `settings`.
+        InputError: no utterance could be read, or a stored log-mel was made with a front end that
+            doesn't contain that of `settings`.
     """
     frontend, reader = LogMel(settings), LogMelReader()
-    heard: list[Tensor] = []
+    clips: list[Tensor] = []
     starts: list[float] = []
     skipped: list[Skip] = []
     for utterance in utterances:
@@ -106,24 +108,24 @@ def extract_features(
         except Exception as error:
             clip, first = torch.zeros(0, settings.mels), 0
             skipped.append(Skip.of(utterance.id, error))
-        heard.append(clip)
+        clips.append(clip)
         starts.append(first * settings.hop_s)
         advance()
-    frames = np.array([len(clip) for clip in heard], np.int64)
+    frames = np.array([len(clip) for clip in clips], np.int64)
     if len(frames) == 0 or frames.max() == 0:
         example = f"; for example {skipped[0].id}: {skipped[0].detail}" if skipped else ""
-        raise InputError(f"none of {len(utterances)} utterances could be heard{example}")
-    logmel = np.full((len(heard), int(frames.max()), settings.mels), -1.0, np.float16)
-    for row, clip in enumerate(heard):
+        raise InputError(f"none of {len(utterances)} utterances could be read{example}")
+    logmel = np.full((len(clips), int(frames.max()), settings.mels), -1.0, np.float16)
+    for row, clip in enumerate(clips):
         logmel[row, : len(clip)] = clip.half().numpy()
     return LogMelFeatures(logmel, frames, settings, tuple(skipped), np.array(starts))
 
 
 def with_uniform_input(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
-    """Leave files aside where only some clips have one and all of them have a stored log-mel.
+    """Ignore audio and video where only some clips have any and all have a stored log-mel.
 
-    Who has a file needn't be by chance (of CREMA-D it may be clips of one emotion), and what is
-    heard would tell: a whole recording, or the first seconds of it.
+    Which clips have a file may depend on the emotion, and files and stored log-mels differ: in
+    CREMA-D a file is the whole recording, a log-mel its first seconds. A student would learn that.
     """
     have_files = [u.audio is not None or u.video is not None for u in utterances]
     if all(have_files) or not all(u.logmel is not None for u in utterances):
@@ -132,14 +134,14 @@ def with_uniform_input(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
 
 
 def load_sound(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
-    """Return an utterance's waveform (samples,): of its sound file, else of its video.
+    """Return an utterance's waveform (samples,), from its audio file, else from its video.
 
     Raises:
         MediaError: "no sound", "silent", or what `liser.media.audio.load_audio` raises.
     """
     source = utterance.audio or utterance.video
     if source is None:
-        raise MediaError("no sound", f"{utterance.id} has no file to hear")
+        raise MediaError("no sound", f"{utterance.id} has no audio and no video")
     waveform = load_audio(source, sample_rate, utterance.start_s, utterance.end_s)
     if not np.any(waveform):
         raise MediaError("silent", f"{source} holds nothing but silence")
@@ -149,9 +151,9 @@ def load_sound(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
 def features_of_waveform(
     waveform: NDArray[np.float32], frontend: LogMel, settings: Frontend
 ) -> LogMelFeatures:
-    """Return the one clip that a waveform (samples,) is, just as `extract_features` hears a file's.
+    """Return the features of one waveform (samples,), as `extract_features` does for a file.
 
-    `frontend` is the `LogMel` of `settings`: made once for many clips.
+    `frontend` is the `LogMel` of `settings`, made once for many clips.
     """
     clip, _ = _trimmed(frontend.power(torch.from_numpy(waveform)[None])[0], frontend, settings)
     frames = np.array([len(clip)], np.int64)
@@ -159,9 +161,7 @@ def features_of_waveform(
 
 
 def _trimmed(power: Tensor, frontend: LogMel, settings: Frontend) -> tuple[Tensor, int]:
-    """Return the normalised log-mel (frames, mels) of what is not silence in front or behind, and
-    which frame is its first.
-    """
+    """Return the normalised log-mel (frames, mels) without silence around it, and its start."""
     first, last = trim(power, settings)
     return frontend.normalise(power[None, first:last])[0], first
 
@@ -169,7 +169,7 @@ def _trimmed(power: Tensor, frontend: LogMel, settings: Frontend) -> tuple[Tenso
 def _mel_power(
     utterance: Utterance, frontend: LogMel, settings: Frontend, reader: LogMelReader
 ) -> Tensor:
-    """Return mel power (frames, mels); the gain is any, since normalising takes it out."""
+    """Return mel power (frames, mels) at any gain: normalising takes it out."""
     if utterance.logmel is not None and (utterance.audio or utterance.video) is None:
         stride = _stride(settings, utterance.logmel.frontend)
         return torch.from_numpy(reader.power(utterance.logmel)[::stride, : settings.mels])
@@ -178,13 +178,13 @@ def _mel_power(
 
 
 def _stride(settings: Frontend, stored: Frontend) -> int:
-    """Return which of the stored frames a student hears; raises `InputError` if none will do."""
+    """Return the step from a stored frame to the student's next; raises `InputError` for none."""
     stride = stride_within(settings, stored)
     if stride is not None:
         return stride
-    tell = ("sample_rate", "window_ms", "hop_ms", "low_hz", "mels", "high_hz")
+    named = ("sample_rate", "window_ms", "hop_ms", "low_hz", "mels", "high_hz")
     needed, given = (
-        ", ".join(f"{k} = {v:g}" for k in tell if (v := getattr(s, k)) is not None)
+        ", ".join(f"{k} = {v:g}" for k in named if (v := getattr(s, k)) is not None)
         for s in (stored, settings)
     )
     fewer = lowest_bands(stored, stored.mels * 3 // 4)

@@ -1,8 +1,8 @@
-"""The log-mel front end: how a student hears a waveform.
+"""The log-mel front end: from a waveform to a student's input.
 
-A clip's power is set against its own mean before the logarithm, so that neither the recording's
-gain nor the distance to the microphone changes what the student hears; a floor then hides what is
-far quieter than the speech.
+A clip's power is divided by its own mean before the logarithm, so that neither the recording's gain
+nor the distance to the microphone changes the input. A floor then hides what is far quieter than
+the speech.
 """
 
 import math
@@ -59,23 +59,23 @@ class LogMel(nn.Module):
 
     @property
     def silence(self) -> float:
-        """What silence is before scaling; the normalised value of silence is -1."""
+        """The value of silence before scaling; after it, that is -1."""
         return math.log(self.floor)
 
 
 SCALE = 3.0
-"""Nepers for one unit of the normalised log-mel: about the deviation of speech."""
+"""Nepers in one unit of the normalised log-mel: about the deviation of speech."""
 
 
 MARGIN_MS = 96.0
-"""What is left of the silence on each side of the sound."""
+"""Silence that is left on each side of the sound."""
 
 
 def trim(power: Tensor, settings: Frontend) -> tuple[int, int]:
     """Return (start, end) frames of the sound in mel power (frames, mels).
 
-    Leading and trailing frames `trim_db` under the loudest one are outside, but for about
-    `MARGIN_MS` on each side. Silence all through gives the whole stretch.
+    Leading and trailing frames more than `trim_db` below the loudest one are outside, except for
+    about `MARGIN_MS` on each side. Of nothing but silence all frames are returned.
     """
     margin = round(MARGIN_MS / settings.hop_ms)
     energy = power.sum(1)
@@ -117,11 +117,11 @@ def lowest_bands(settings: Frontend, mels: int) -> Frontend:
 
 
 def stride_within(settings: Frontend, stored: Frontend) -> int | None:
-    """Return which of another front end's frames this one has: every one, every second, and so on.
+    """Return the step between frames of a stored front end that makes them those of another one.
 
-    None if what that one heard will not do. Beyond its frames a front end may leave out the
-    highest bands. Edges may be stated to within half a hertz; what comes after the mel power may
-    differ.
+    1 is every frame, 2 every second one; None if the stored ones can't be used. The other front end
+    may lack the highest bands. Band edges may differ by half a hertz, and what comes after the mel
+    power may differ at will.
 
     >>> stride_within(Frontend(hop_ms=46.44), Frontend(mels=128, high_hz=None))
     2

@@ -26,7 +26,7 @@ def seed_of(*parts: int) -> int:
 
 
 def schedule(step: int, steps: int) -> float:
-    """Return a factor in 0…1: linear warm-up over a twentieth of the updates, then half a cosine."""
+    """Return a factor in 0…1: linear warm-up for a twentieth of the updates, then half a cosine."""
     return min(1.0, (step + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
@@ -37,7 +37,7 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, steps: int) 
 
 
 def warmed_up_decay(decay: float, updates: int) -> float:
-    """Return the decay of an average of weights that was updated so many times before.
+    """Return the decay of averaged weights, which grows with the number of updates so far.
 
     It is small at first, so that the average soon forgets the initial weights.
 

@@ -1,4 +1,4 @@
-"""What a student says of a whole clip, from what it says of each frame."""
+"""Pooling over time: from features of frames to features of a clip."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class AttentivePool(nn.Module):
     """Mean and standard deviation over time, (batch, frames, dim) to (batch, 2 × dim).
 
-    Frames weigh as much as a small net says (Okabe et al. 2018, arXiv 1803.10963).
+    A small net gives the weights of the frames (Okabe et al. 2018, arXiv 1803.10963).
     """
 
     def __init__(self, dim: int, hidden: int = 64) -> None:
@@ -22,12 +22,12 @@ class AttentivePool(nn.Module):
 def moments(x: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return mean and standard deviation over time, side by side, (batch, 2 × dim).
 
-    Frames weigh as `weight` (batch, frames, 1) says, in all 1; None: alike.
+    `weight` (batch, frames, 1) are the frames' weights, with a sum of 1; None: all the same.
     """
 
     def average(y: Tensor) -> Tensor:
         return y.mean(1) if weight is None else (y * weight).sum(1)
 
     mean = average(x)
-    variance = average((x - mean[:, None]).square())  # centred first: sounds may hardly vary
+    variance = average((x - mean[:, None]).square())  # centred first: the variance may be tiny
     return torch.cat([mean, variance.clamp_min(1e-5).sqrt()], 1)

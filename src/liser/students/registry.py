@@ -1,4 +1,4 @@
-"""The students by name: how many parameters, and how to build one.
+"""The students by name, and how to build one.
 
 Their names are known without PyTorch; builders import it.
 """
@@ -61,5 +61,5 @@ def build_student(name: str, classes: int, mels: int, shape: Any = None) -> Stud
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return how many numbers a module has learnt, or will."""
+    """Return the number of parameters of a module."""
     return sum(p.numel() for p in module.parameters())

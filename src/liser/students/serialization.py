@@ -1,4 +1,4 @@
-"""Weights with a record beside them: how a student and a backbone are kept in a folder."""
+"""Weights and a record beside them: how a student or a backbone is saved in a folder."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from liser.errors import DamagedError, InputError, NotFoundError
 def save_weights(
     folder: Path, what: str, version: int, record: dict[str, Any], state: dict[str, Tensor]
 ) -> None:
-    """Write ``WHAT.safetensors`` and ``WHAT.json``, which has checksums of both.
+    """Write ``WHAT.safetensors``, and ``WHAT.json`` with checksums of both.
 
     Raises `StorageError`.
     """

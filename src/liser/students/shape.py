@@ -1,7 +1,7 @@
-"""The shape of a student: how wide its parts are, and which rows of which weights a channel is.
+"""The shape of a student: the widths of its parts, and where each channel lies in its weights.
 
-A narrower student of the same kind is made by choosing channels: the rows of every tensor that a
-channel is in are kept or left out together (`liser.compress.prune`).
+A narrower student of the same kind is made by choosing channels. All rows of a channel, in every
+tensor, are kept or left out together (`liser.compress.prune`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,9 +45,8 @@ class Rows:
 class Group:
     """Channels that go together: entry `index` of the shape's `part`, `width` of them.
 
-    `rows` names every tensor that they are in. `scales` names tensors where a factor on a
-    channel's output is a factor on its entries: weight times gradient, summed over them, is the
-    derivative by that factor.
+    `rows` names every tensor that they are in. `scales` names the tensors whose entries scale a
+    channel's output: weight times gradient, summed over them, is the derivative by that scale.
     """
 
     part: str
@@ -58,19 +57,19 @@ class Group:
 
     @property
     def name(self) -> str:
-        """What it is called, such as ``channels[2]``."""
+        """Its name, such as ``channels[2]``."""
         return f"{self.part}[{self.index}]"
 
 
 @runtime_checkable
 class Shaped(Protocol):
-    """A student that can say its shape, and be built in another one."""
+    """A student that knows its shape, and can be built in another one."""
 
     mels: int
 
     @property
     def shape(self) -> Shape:
-        """How wide each part is."""
+        """The width of each part."""
 
     def shaped(self, shape: Mapping[str, Sequence[int]]) -> StudentModule:
         """Return a student of the same kind in another shape, with fresh weights."""
@@ -86,7 +85,7 @@ def build_shaped(module: nn.Module, shape: Any) -> StudentModule:
         InputError: the student has one shape only, or `shape` doesn't fit it.
     """
     if not isinstance(module, Shaped):
-        raise InputError(f"a {type(module).__name__} has no shape that could be changed")
+        raise InputError(f"the shape of a {type(module).__name__} can't be changed")
     own = module.shape
     if not isinstance(shape, Mapping) or set(shape) != set(own):
         raise InputError(f"a shape that names {', '.join(own)} is needed, not {shape!r}")

@@ -1,4 +1,4 @@
-"""A student as it is kept: weights, front end, labels, temperature and where it comes from."""
+"""A student: its network, front end, labels, temperature and provenance."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,10 +26,9 @@ FORMAT = 4
 class Student:
     """A trained student. `temperature` divides its logits so that its posteriors are calibrated.
 
-    `provenance` says what it was made from (corpus, teachers, settings), as plain JSON.
-    `mean_log_posterior` (a number a class) is what it says of its training speakers on average:
-    what it needs to get used to a voice (`liser.runtime.speaker_adaptation`). Each clip is heard in each
-    of the `variants`.
+    `provenance` names its corpus, teachers and settings, as plain JSON. `mean_log_posterior`, a
+    number a class, is the mean over its training speakers; speaker adaptation needs it
+    (`liser.runtime.speaker_adaptation`). Answers are averaged over the `views` of a clip.
     """
 
     module: StudentModule
@@ -43,25 +42,25 @@ class Student:
 
     @property
     def inference_module(self) -> nn.Module:
-        """What answers: the module itself, or its mean over the variants."""
+        """The module itself, or its mean over views."""
         return (
             self.module if self.views == SINGLE_VIEW else AveragedOverViews(self.module, self.views)
         )
 
     @property
     def parameters(self) -> int:
-        """How many numbers it has learnt."""
+        """Number of its parameters."""
         return count_parameters(self.module)
 
     def posteriors(self, clips: LogMelFeatures, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return calibrated posteriors (rows, classes) of clips heard by the same front end."""
+        """Return calibrated posteriors (rows, classes) of features from the student's front end."""
         logits, _ = clips.predict(self.inference_module, rows)
         return softmax(logits / self.temperature)
 
     def calibrated(self, logits: NDArray[np.float32], target: NDArray[np.float64]) -> "Student":
         """Return the student with the temperature that fits soft targets (n, classes) best.
 
-        One temperature for all classes (Guo et al. 2017), the best of a grid in 0.25…4.
+        One temperature for all classes (Guo et al. 2017), from a grid in 0.25…4.
         """
         grid = np.geomspace(0.25, 4.0, 60)
         losses = [-(target * np.log(softmax(logits / t) + 1e-12)).sum(-1).mean() for t in grid]
@@ -79,7 +78,7 @@ def save_student(student: Student, folder: Path) -> None:
         "parameters": student.parameters,
         "provenance": student.provenance,
     }
-    if isinstance(student.module, Shaped):  # it may be narrower than others of its name
+    if isinstance(student.module, Shaped):  # a pruned one is narrower than others of its name
         record["shape"] = student.module.shape
     record |= {name: list(values) for name, values in asdict(student.views).items()}
     save_weights(folder, "student", FORMAT, record, student.module.state_dict())

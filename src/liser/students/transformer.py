@@ -2,8 +2,8 @@
 
 It has the parts of a Whisper encoder (Radford et al. 2022, arXiv 2212.04356): two convolutions
 over time, sinusoidal positions, pre-norm layers of self-attention and a feed-forward net. It is
-far narrower, its norm has no parameters, and it hears the student's log-mel at the student's own
-frame rate. So it can inherit such a model's function (`liser.pretraining.weight_transfer`) before it learns.
+far narrower, its norm has no parameters, and it takes the student's log-mel at the student's own
+frame rate. So weights can be transferred to it (`liser.pretraining.weight_transfer`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Transformer(StudentModule):
     """
 
     transferred = ("first", "second", "lift", "place", "layers")
-    """What may be inherited; these learn at their own rate."""
+    """Parts that weights are transferred to."""
 
     def __init__(
         self,
@@ -66,16 +66,16 @@ class Transformer(StudentModule):
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""
-        told = self._told(logmel)
-        embedding = self.embed(self.pool(told[-1]))
-        return self.classify(embedding) + self.readout(_described(told)), embedding
+        streams = self._streams(logmel)
+        embedding = self.embed(self.pool(streams[-1]))
+        return self.classify(embedding) + self.readout(_statistics(streams)), embedding
 
     def features(self, logmel: Tensor) -> Tensor:
-        """Return what the readout hears (batch, dim)."""
-        return _described(self._told(logmel))
+        """Return the linear probe's input (batch, dim), mean and deviation over time."""
+        return _statistics(self._streams(logmel))
 
-    def _told(self, logmel: Tensor) -> list[Tensor]:
-        """Return the normed stream after each layer."""
+    def _streams(self, logmel: Tensor) -> list[Tensor]:
+        """Return the normed residual stream after each layer."""
         return [norm(state) for state in self.states(logmel)[1:]]
 
     def states(self, logmel: Tensor) -> list[Tensor]:
@@ -92,7 +92,7 @@ class Transformer(StudentModule):
 
     @property
     def shape(self) -> Shape:
-        """How wide each part is: `stem`, and of each layer `heads` and `inner`."""
+        """The width of each part: `stem`, and of each layer `heads` and `inner`."""
         return {part: list(widths) for part, widths in self._shape.items()}
 
     def shaped(self, shape: Mapping[str, Sequence[int]]) -> "Transformer":
@@ -101,7 +101,7 @@ class Transformer(StudentModule):
         return Transformer(self._classes, self.mels, stem, heads=heads, inner=inner, **self._rest)
 
     def groups(self) -> list[Group]:
-        """Return what can be left out: channels of the stem, heads, and hidden units."""
+        """Return what pruning can leave out: channels of the stem, heads, and hidden units."""
         read = (Rows("second.weight", 1),), (Rows("lift.weight", 1),)
         found = [
             Group("stem", i, width, (*factors(name), *read[i]), read[i])
@@ -123,9 +123,9 @@ class Transformer(StudentModule):
         return found
 
 
-def _described(told: Sequence[Tensor]) -> Tensor:
+def _statistics(streams: Sequence[Tensor]) -> Tensor:
     """Return mean and deviation over frames of every layer, (batch, 2 × width × layers)."""
-    return moments(torch.cat(list(told), -1))
+    return moments(torch.cat(list(streams), -1))
 
 
 class Layer(nn.Module):
@@ -140,31 +140,31 @@ class Layer(nn.Module):
         self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
 
     def forward(self, stream: Tensor) -> Tensor:
-        """Return the stream (batch, frames, width) with what this layer adds."""
+        """Return the residual stream (batch, frames, width) after this layer."""
         stream = stream + self.out(self.attend(norm(stream)))
         added: Tensor = self.down(functional.gelu(self.up(norm(stream))))
         return stream + added
 
     def attend(self, x: Tensor) -> Tensor:
-        """Return what the heads gather (batch, frames, heads × 64)."""
+        """Return the attended values of all heads (batch, frames, heads × 64)."""
         batch, frames, _ = x.shape
         query, key, value = (
             part(x).view(batch, frames, self.heads, HEAD_WIDTH).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
         if self.training:
-            # by hand: in bfloat16 on a CPU, PyTorch's own takes five times as long to learn through
-            alike = (query * HEAD_WIDTH**-0.5) @ key.transpose(-1, -2)
-            gathered: Tensor = alike.softmax(-1, torch.float32).to(value.dtype) @ value
-        else:  # which needs no room for all pairs of frames: whole clips may be long
-            gathered = functional.scaled_dot_product_attention(query, key, value)
-        return gathered.transpose(1, 2).reshape(batch, frames, -1)
+            # by hand: in bfloat16 on a CPU, PyTorch's own takes five times as long backwards
+            scores = (query * HEAD_WIDTH**-0.5) @ key.transpose(-1, -2)
+            attended: Tensor = scores.softmax(-1, torch.float32).to(value.dtype) @ value
+        else:  # without memory for all pairs of frames: whole clips may be long
+            attended = functional.scaled_dot_product_attention(query, key, value)
+        return attended.transpose(1, 2).reshape(batch, frames, -1)
 
 
 FREQUENCIES = 64
 
-# Numbers and no formula, so that an exported graph has the very same ones: a sharp attention to
-# places would make a difference in the last digit a thousand times larger.
+# Constants and no formula, so that an exported graph has the very same ones. Sharp attention to
+# positions would make a difference in the last digit a thousand times larger.
 RATES = torch.logspace(0.0, -3.0, FREQUENCIES, dtype=torch.float64).float()
 
 

@@ -1,8 +1,7 @@
-"""Hearing a clip in several variants: as it was said, at other tempi, and in other voices.
+"""Test-time augmentation: several views of a clip, at other tempi and with other formants.
 
-Test-time augmentation. What a student says of a clip depends on chance, on how frames fall, how
-long things last and where a voice's formants lie; the mean over variants depends less on it, if
-what answers was taught of the same variants.
+A student's answer depends on accidents of a clip: where frames fall, how long sounds last, where
+formants lie. The mean over views depends less on them, if the readout was fitted to the same views.
 """
 
 import math
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Each of the `tempi` in the voice as it is, and each shift of the voice at its own tempo.
+    """One view for each of the `tempi`, and one for each of the `shifts` at the clip's own tempo.
 
-    A tempo of 1.1 is a tenth faster; a shift is a share of the mel axis, up if it is above 0.
+    A tempo of 1.1 is a tenth faster. A shift is a share of the mel axis, upwards above 0.
     """
 
     tempi: tuple[float, ...] = (1.0,)
@@ -29,12 +28,12 @@ class Views:
         return len(self.tempi) + len(self.shifts)
 
     def each(self) -> list["Views"]:
-        """Return one for each variant, in order."""
+        """Return each view by itself, in order."""
         paced = [Views((tempo,)) for tempo in self.tempi]
         return paced + [Views((), (shift,)) for shift in self.shifts]
 
     def draw(self, clips: int, many: int | None, rng: np.random.Generator) -> NDArray[np.bool_]:
-        """Draw so `many` variants of each clip (None: all), as a mask (variants, clips).
+        """Draw `many` views of each clip (None: all), as a mask (views, clips).
 
         >>> Views((0.9, 1.0, 1.1)).draw(5, 2, np.random.default_rng(0)).sum(0).tolist()
         [2, 2, 2, 2, 2]
@@ -43,19 +42,19 @@ class Views:
         return np.asarray(order < (len(self) if many is None else many))
 
     def apply(self, logmel: Tensor) -> list[Tensor]:
-        """Return the variants of a log-mel (batch, frames, mels), each with frames of its own."""
+        """Return all views of a log-mel (batch, frames, mels); their numbers of frames differ."""
         paced = [at_tempo(logmel, tempo) for tempo in self.tempi]
         return paced + [shifted(logmel, shift) for shift in self.shifts]
 
 
 SINGLE_VIEW = Views()
-"""The clip itself and no other."""
+"""The clip itself and nothing else."""
 
 
 class AveragedOverViews(nn.Module):
-    """A student that hears log-mels (batch, frames, mels) in each variant, and says the mean.
+    """A student's mean over views of log-mels (batch, frames, mels).
 
-    That of logarithms of posteriors (batch, classes), which are logits again, and of embeddings
+    The mean is that of log-posteriors (batch, classes), which are logits again, and of embeddings
     (batch, dim).
     """
 
@@ -65,16 +64,16 @@ class AveragedOverViews(nn.Module):
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and embedding (batch, dim)."""
-        said = [self.student(variant) for variant in self.views.apply(logmel)]
-        logits, embeddings = zip(*said, strict=True)
+        outputs = [self.student(view) for view in self.views.apply(logmel)]
+        logits, embeddings = zip(*outputs, strict=True)
         log_posteriors = torch.stack([own.float().log_softmax(-1) for own in logits])
         return log_posteriors.mean(0), torch.stack(embeddings).mean(0)
 
 
 def at_tempo(logmel: Tensor, tempo: float) -> Tensor:
-    """Return a log-mel (batch, frames, mels) as if said at another tempo, at the same pitch.
+    """Return a log-mel (batch, frames, mels) at another tempo and the same pitch.
 
-    Frames are interpolated; there is one at least.
+    Frames are interpolated; at least one is left.
 
     >>> at_tempo(torch.arange(5.0).view(1, 5, 1), 2.0).flatten().tolist()
     [0.0, 2.0, 4.0]
@@ -83,7 +82,9 @@ def at_tempo(logmel: Tensor, tempo: float) -> Tensor:
     """
     if tempo == 1:
         return logmel
-    exact = Fraction(tempo).limit_denominator(1000)  # whole numbers: frames may be a symbol
+    exact = Fraction(tempo).limit_denominator(
+        1000
+    )  # in integers: frames may be symbolic in an export
     frames = logmel.shape[1]
     count = (frames - 1) * exact.denominator // exact.numerator + 1
     places = torch.arange(count, device=logmel.device) * exact.numerator
@@ -94,10 +95,10 @@ def at_tempo(logmel: Tensor, tempo: float) -> Tensor:
 
 
 def shifted(logmel: Tensor, shift: float) -> Tensor:
-    """Return a log-mel (batch, frames, mels) as if said in a higher voice, or a lower one.
+    """Return a log-mel (batch, frames, mels) as if from a higher voice, or a lower one.
 
-    Everything, pitch and formants, moves up by `shift` times the mel axis; bands are interpolated,
-    and those that nothing moves into are as the outermost is.
+    Pitch and formants move up by `shift` times the mel axis. Bands are interpolated; the outermost
+    one fills what is left empty.
 
     >>> shifted(torch.arange(5.0).view(1, 1, 5), 0.25).flatten().tolist()
     [0.0, 0.0, 1.0, 2.0, 3.0]
@@ -105,7 +106,7 @@ def shifted(logmel: Tensor, shift: float) -> Tensor:
     [0.5, 1.5, 2.5, 3.5, 4.0]
     """
     last = logmel.shape[2] - 1
-    whole, share = math.floor(-shift * last), -shift * last - math.floor(-shift * last)
-    bands = torch.arange(last + 1, device=logmel.device) + whole
+    bands_down, share = math.floor(-shift * last), -shift * last - math.floor(-shift * last)
+    bands = torch.arange(last + 1, device=logmel.device) + bands_down
     below, above = bands.clamp(0, last), (bands + 1).clamp(0, last)
     return logmel[:, :, below] * (1 - share) + logmel[:, :, above] * share
