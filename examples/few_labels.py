@@ -23,12 +23,12 @@ from liser.targets.teach import teach
 from liser.teachers.face import HogFace
 from liser.teachers.opensmile import OpenSmileSpeech
 
-SETTINGS = Distillation(student="tiny", training=Training(updates=150))  # YOURS: Distillation()
+SETTINGS = Distillation(student="tiny", training=Training(updates=100))  # YOURS: Distillation()
 
 
 def main(work: Path) -> None:
     # YOURS: corpus = folder.load(Path("talks/")), with `from liser.corpora import folder`
-    corpus = synthetic.generate(work / "talks", speakers=6, clips_per_speaker=12, progress=False)
+    corpus = synthetic.generate(work / "talks", speakers=6, clips_per_speaker=10, progress=False)
 
     # Two speakers are kept for the test: nobody is in both parts.
     train, test = corpus.only(corpus.speakers[:-2]), corpus.only(corpus.speakers[-2:])

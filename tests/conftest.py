@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from liser.bundle import Bundle, write_bundle
 from liser.corpora.base import Corpus, Utterance
@@ -16,6 +17,10 @@ from liser.targets.targets import Targets
 from liser.teachers.base import Modality
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a deadline in wall-clock time measures how busy the machine is
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
