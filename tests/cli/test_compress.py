@@ -54,7 +54,7 @@ def test_people_get_a_table(liser, student: Path) -> None:
         "million MACs",
         "change, points",
         "8 clips of 2 speakers",
-        "kept in whole",
+        "saved to whole",
     ):
         assert words in " ".join(ended.out.split())
     assert "pruned" not in ended.out
