@@ -38,9 +38,10 @@ class Bundle:
     `sample_rate` is in Hz. `window_s` is the longest stretch that the student hears at once, in
     seconds; longer speech is cut into pieces. `temperature` divides the logits. `threshold`, in
     0…1, is the least probability of the best label that is an answer; below it the answer is
-    "uncertain". `mean_log_posterior` has one entry a label (see `liser.runtime.speaker_adaptation`).
-    `precision` is "float32" or "int8". `provenance` says in plain JSON what the model was made of
-    and how good it was; `parity` how far the graph's outputs were from the student's.
+    "uncertain". `mean_log_posterior` has one entry a label (see
+    `liser.runtime.speaker_adaptation`). `precision` is "float32" or "int8". `provenance` says in
+    plain JSON what the model was made of and how good it was; `parity` how far the graph's outputs
+    were from the student's.
 
     Raises `InputError` if a field has a value that no model can have.
     """

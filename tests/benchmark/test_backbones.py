@@ -1,4 +1,4 @@
-"""Backbones of a benchmark: one a fold, deaf to its test speakers, made once, told in the record."""
+"""Backbones of a benchmark: one a fold, made once, from no test speaker of the fold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -90,9 +90,9 @@ def cross_corpus(
 
     The record's `rows` have one entry for each training set and tested corpus: `trained_on`,
     `tested_on`, `classes` (those of both, posteriors renormalised over them), the scores of
-    `liser.metrics.summary`, `adapted` ones as in `liser.benchmark.protocol`, and under `common` the scores
-    on the emotions that all corpora have, by which rows compare. `comparisons` are those of the
-    student of all corpora with that of each alone. With a `beginning` every student starts from
+    `liser.metrics.summary`, `adapted` ones as in `liser.benchmark.protocol`, and under `common` the
+    scores on the emotions that all corpora have, by which rows compare. `comparisons` are those of
+    the student of all corpora with that of each alone. With a `beginning` every student starts from
     a backbone that listened to exactly the speakers that the student learns from. A run that was
     stopped goes on where it was.
 
@@ -199,8 +199,8 @@ def distill_all(
     """Distil one student from all speakers of all corpora, and keep it in `out`.
 
     Nobody is left to test it on: `cross_corpus` says what to expect. Of each corpus
-    `settings.valid_speakers` are held out, who decide how sure the student may be. With a `backbone`
-    (`backbone_of_all`) it starts from that.
+    `settings.valid_speakers` are held out, who decide how sure the student may be. With a
+    `backbone` (`backbone_of_all`) it starts from that.
 
     Raises:
         InputError: as `cross_corpus`, and as `liser.distillation.distill.distill`.
@@ -246,8 +246,8 @@ def leave_out(
 ) -> tuple[tuple[Source, ...], tuple[Corpus, ...]]:
     """Take the test speakers of one fold away: what is left to learn from, and those taken.
 
-    A student of what is left can be tested on what was taken as `cross_corpus` tests its own. Raises
-    `InputError` as `cross_corpus`.
+    A student of what is left can be tested on what was taken as `cross_corpus` tests its own.
+    Raises `InputError` as `cross_corpus`.
     """
     left, taken = [], []
     for one in sources:

@@ -53,14 +53,14 @@ def benchmark(
     `targets` holds those of one or more speech and face teachers. The record's `rows` have one
     entry for each system and budget; intervals are 95 % bootstraps over speakers of predictions
     pooled over folds, means over draws. Where a crowd's votes stand beside the labels, `perceived`
-    in each row scores the same predictions against them, and `references` a crowd that only
-    heard. `adapted` in a student's row scores it once it got used to the voices
-    (`liser.runtime.speaker_adaptation`; the order of the clips is seeded), and `comparisons` are made both
-    ways. `functionals` are those of `liser.benchmark.opensmile_svm`; without them that baseline is left out,
-    and the record says why. `wall_time_s` is that of this run, which `count_reused` so many backbones and
-    students of runs before. With a `beginning` every taught student starts from a backbone, which
-    listens to the fold's training and validation speakers only. Cells run in `jobs` processes of
-    one thread each.
+    in each row scores the same predictions against them, and `references` a crowd that only heard.
+    `adapted` in a student's row scores it once it got used to the voices
+    (`liser.runtime.speaker_adaptation`; the order of the clips is seeded), and `comparisons` are
+    made both ways. `functionals` are those of `liser.benchmark.opensmile_svm`; without them that
+    baseline is left out, and the record says why. `wall_time_s` is that of this run, which
+    `count_reused` so many backbones and students of runs before. With a `beginning` every taught
+    student starts from a backbone, which listens to the fold's training and validation speakers
+    only. Cells run in `jobs` processes of one thread each.
 
     Raises:
         InputError: too few speakers or labels, or teachers missing.

@@ -197,7 +197,7 @@ def count_reused(
 
 
 def untaught_runs(bench: BenchmarkData, cells: Sequence[Run]) -> list[Callable[[], None]]:
-    """Return the training, still to be done, of each cell without teachers: it needs no backbone."""
+    """Return the training still to be done of runs without teachers: they need no backbone."""
     work = _missing([(bench, cell) for cell in cells if not TEACHES[cell.system]])
     return [partial(_train_run, *one) for one in work]
 

@@ -36,12 +36,12 @@ def evaluate(
     """Let a model hear a corpus; return a results record that `liser.report.benchmark` can show.
 
     Labelled clips are scored (UAR, WA, macro-F1, ECE, with 95 % bootstrap intervals over speakers
-    seeded by `seed`, unless there is one speaker or a clip has none) on the classes that corpus
-    and student share, posteriors renormalised over them. The record holds `rows` (one, with the
-    system ``student``; none where nothing is labelled), `predictions` (a plain row a clip),
-    `classes`, `skipped`, `seen_speakers`, and `notes` that say what a reader must know. Clips
-    are heard one by one, but for the row's `adapted`: the scores once the student got used to each
-    voice (`liser.runtime.speaker_adaptation`), None where a clip names no speaker. The row's `answered`
+    seeded by `seed`, unless there is one speaker or a clip has none) on the classes that corpus and
+    student share, posteriors renormalised over them. The record holds `rows` (one, with the system
+    ``student``; none where nothing is labelled), `predictions` (a plain row a clip), `classes`,
+    `skipped`, `seen_speakers`, and `notes` that say what a reader must know. Clips are heard one by
+    one, but for the row's `adapted`: the scores once the student got used to each voice
+    (`liser.runtime.speaker_adaptation`), None where a clip names no speaker. The row's `answered`
     says what is left where unsure clips are not answered: `threshold`, `coverage`, `accuracy` (None
     without a threshold) and `aurc`.
 

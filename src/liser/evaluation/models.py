@@ -110,7 +110,7 @@ class StudentModel:
     def extract_features(
         self, utterances: Sequence[Utterance], advance: Advance
     ) -> tuple[NDArray[np.int64], Floats, tuple[Skip, ...]]:
-        """Hear all clips, then ask for all posteriors; raises as `liser.students.features.extract_features`."""
+        """Return posteriors of all clips; raises as `liser.students.features.extract_features`."""
         clips = extract_features(utterances, self.student.frontend, advance)
         rows = np.flatnonzero(clips.usable)
         return rows, self.student.posteriors(clips, rows), clips.skipped

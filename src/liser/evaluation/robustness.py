@@ -40,10 +40,10 @@ def robustness(
 
     Its `conditions` are ``clean`` and then one row a degradation: `uar`, `wa` and `ece` with their
     intervals; `change`, the difference from ``clean`` on the same clips with paired 95 % bootstrap
-    intervals over speakers (none where `liser.evaluation.evaluate.evaluate` gives none); `clips`, how many
-    were heard, and `unheard`, how many were spoilt until nothing was left of them, which both
-    sides of `change` are without. With a `threshold`, `coverage` is the share of clips whose best
-    posterior reaches it, and `answered_wa` the share of these that are right (None of none).
+    intervals over speakers (none where `liser.evaluation.evaluate.evaluate` gives none); `clips`,
+    how many were heard, and `unheard`, how many were spoilt until nothing was left of them, which
+    both sides of `change` are without. With a `threshold`, `coverage` is the share of clips whose
+    best posterior reaches it, and `answered_wa` the share of these that are right (None of none).
 
     Args:
         model: what `liser.students.student.load_student` or `liser.load` gives.

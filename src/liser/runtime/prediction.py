@@ -78,7 +78,8 @@ class Prediction:
 def label_or_uncertain(probabilities: Mapping[str, float], threshold: float) -> str:
     """Return the likeliest label, or "uncertain" below the threshold.
 
-    >>> label_or_uncertain({"sad": 0.6, "calm": 0.4}, 0.5), label_or_uncertain({"sad": 0.6, "calm": 0.4}, 0.7)
+    >>> sad = {"sad": 0.6, "calm": 0.4}
+    >>> label_or_uncertain(sad, 0.5), label_or_uncertain(sad, 0.7)
     ('sad', 'uncertain')
     """
     best = max(probabilities, key=lambda label: probabilities[label])

@@ -101,9 +101,9 @@ class Recognizer:
 
         It takes all that it hears from then on, segment after segment, recordings and streams one
         after another, for that speaker's, and takes out what it says of the voice whatever it says
-        (`liser.runtime.speaker_adaptation`). That assumes emotions which are evenly mixed in the long run:
-        of somebody who is angry all day, the anger is taken for the voice. It belongs to one
-        thread.
+        (`liser.runtime.speaker_adaptation`). That assumes emotions which are evenly mixed in the
+        long run: of somebody who is angry all day, the anger is taken for the voice. It belongs to
+        one thread.
         """
         other = copy(self)
         other._voice = SpeakerAdapter(self.bundle.mean_log_posterior)
