@@ -13,7 +13,7 @@ from liser.errors import NotFoundError
 from liser.runtime.vad import all_sound_is_speech
 
 
-def test_importing_is_quick_and_names_are_there_when_asked_for() -> None:
+def test_importing_is_quick_and_names_load_on_first_use() -> None:
     code = (
         "import sys, liser\n"
         "assert {'Prediction', 'Recognizer', 'load'} <= set(dir(liser))\n"
@@ -29,7 +29,7 @@ def test_importing_is_quick_and_names_are_there_when_asked_for() -> None:
         liser.Nothing  # noqa: B018
 
 
-def test_the_public_load_takes_all_that_the_runtime_s_does() -> None:
+def test_the_public_load_has_the_runtime_s_parameters() -> None:
     ours, theirs = (inspect.signature(one).parameters for one in (liser.load, runtime.load))
     assert {n: p.kind for n, p in ours.items()} == {n: p.kind for n, p in theirs.items()}
     recognizer = liser.load("default", detector=all_sound_is_speech)
@@ -37,7 +37,7 @@ def test_the_public_load_takes_all_that_the_runtime_s_does() -> None:
     assert recognizer._detector is all_sound_is_speech
 
 
-def test_a_folder_called_default_goes_before_the_bundled_model(
+def test_a_folder_called_default_wins_over_the_bundled_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

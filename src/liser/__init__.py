@@ -1,4 +1,4 @@
-"""Unlabelled talking-face video and a few labels in, a tiny speech emotion recogniser out."""
+"""Distils unlabelled videos of talking people and a few labels into a tiny emotion recogniser."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def load(
     threads: int = 1,
     detector: Callable[[], Detector] | None = None,
 ) -> Recognizer:
-    """Load a model that says which emotion is heard: ``liser.load().predict("talk.mp4")``.
+    """Load a model that recognises emotions: ``liser.load().predict("talk.mp4")``.
 
     Args:
-        folder: a bundle; None for the model that comes with the package; so does "default", where
-            no folder is called that.
+        folder: a bundle; None for the bundled model. "default" means the bundled model too, unless
+            a folder has that name.
         threads: how many threads the model may use at once, 1 to 256.
         detector: makes a voice activity detector for each recording; None for Silero VAD,
             `liser.runtime.vad.all_sound_is_speech` to take all sound for speech.
 
     Raises:
-        NotFoundError: there is no such bundle, or the package carries none.
-        InputError: the bundle is damaged, of a newer liser, or its graph doesn't fit it.
+        NotFoundError: there is no such bundle, or the package has no bundled model.
+        InputError: the bundle is damaged or of a newer liser, or its graph doesn't fit it.
     """
     from liser.runtime import load as load_recognizer
 
@@ -40,7 +40,7 @@ def load(
 
 
 def __getattr__(name: str) -> Any:
-    """Import the runtime's classes once somebody asks for them: ``import liser`` stays quick."""
+    """Import the runtime's classes on first use, so that ``import liser`` stays quick."""
     if name in ("Prediction", "Recognizer"):
         from liser import runtime
 

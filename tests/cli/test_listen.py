@@ -74,6 +74,13 @@ def test_a_file_plays_the_microphone(liser, tune: Path) -> None:
     assert "0:00.6 of sound, 0:00.6 of it speech" in ended.out and "overall:" in ended.out
 
 
+def test_notes_on_a_file_are_shown(liser, tune: Path) -> None:
+    tune.write_bytes(tune.read_bytes() * 2)
+    assert "bytes follow the end" in " ".join(listen(liser, "--file", tune).out.split())
+    (note,) = json.loads(listen(liser, "--file", tune, "--json").out)["notes"]
+    assert "bytes follow the end" in note
+
+
 def test_its_predictions_are_those_of_predict(liser, tune: Path) -> None:
     live = json.loads(listen(liser, "--file", tune, "--json").out)
     recorded = json.loads(liser("predict", "--bundle", "model", "--all-sound", tune, "--json").out)
@@ -85,7 +92,7 @@ def test_predictions_are_printed_when_time_is_up_or_the_microphone_gone(
     liser, tune: Path, microphones: Microphones
 ) -> None:
     ended = listen(liser, "--seconds", 4.7)
-    assert ended.status == 2 and "has given nothing" in ended.err and microphones.closed
+    assert ended.status == 2 and "has sent nothing" in ended.err and microphones.closed
     assert "0:03.0 of sound" in ended.out  # until it was unplugged
     ended = listen(liser, "--seconds", 2.95)
     assert ended.status == 0 and "0:03.0 of sound" in ended.out and ended.err == ""
@@ -124,7 +131,7 @@ def test_ctrl_c_ends_it_with_a_summary(
         yield from (blocks.get() for _ in range(20))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("liser.runtime.microphone._until_gone", until_ctrl_c)
+    monkeypatch.setattr("liser.runtime.microphone._until_unplugged", until_ctrl_c)
     ended = listen(liser)
     assert ended.status == 0 and "0:02.0 of sound" in ended.out and microphones.closed
 

@@ -1,4 +1,4 @@
-"""The model that comes along: small, whole, honest about itself, and quick to be there."""
+"""The bundled model: small, complete, honest about itself, and quick to load."""
 
 import json
 import re
@@ -19,14 +19,14 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "shipped.json"
 
 
-def test_it_is_there_without_asking_for_it(speech: NDArray[np.float32]) -> None:
+def test_it_is_the_default(speech: NDArray[np.float32]) -> None:
     answer = liser.load().predict(speech, 16_000)
     assert answer.label in (*EMOTIONS, UNCERTAIN)
     assert tuple(answer.probabilities) == EMOTIONS
     assert sum(answer.probabilities.values()) == pytest.approx(1.0)
 
 
-def test_silence_and_noise_are_given_no_emotion() -> None:
+def test_silence_and_noise_have_no_emotion() -> None:
     recognizer = liser.load()
     rng = np.random.default_rng(0)
     assert recognizer.predict(np.zeros(32_000, np.float32), 16_000).label is None
@@ -34,26 +34,26 @@ def test_silence_and_noise_are_given_no_emotion() -> None:
     assert recognizer.predict(hiss, 16_000).label is None
 
 
-def test_it_is_small_and_says_what_it_is() -> None:
+def test_it_is_small_and_its_card_is_current() -> None:
     bundle = read_bundle(DEFAULT)
     assert (bundle.precision, bundle.labels) == ("int8", EMOTIONS)
     assert bundle.graph.stat().st_size <= 500_000
     assert 0 < bundle.threshold < 1
-    told = bundle.provenance
-    assert told["corpus"] == "ravdess+cremad"
-    assert len(told["speakers"]) == 96
+    provenance = bundle.provenance
+    assert provenance["corpus"] == "ravdess+cremad"
+    assert len(provenance["speakers"]) == 96
     assert (DEFAULT / "README.md").read_text("utf-8") == card(bundle)
-    for words in ("research", "CC BY-NC-SA", "ODbL", "bad at"):
+    for words in ("research", "CC BY-NC-SA", "ODbL", "Weaknesses"):
         assert words in card(bundle)
 
 
-def test_its_card_tells_the_scores_that_were_measured() -> None:
+def test_its_scores_are_the_measured_ones() -> None:
     record = json.loads(RESULTS.read_text("utf-8"))
     measured = [row["uar"] for row in record["scores"] if row["precision"] == "int8"]
     assert [row["uar"] for row in read_bundle(DEFAULT).provenance["results"]] == measured
 
 
-def test_no_test_speaker_was_heard_by_the_twin_that_was_scored() -> None:
+def test_the_scored_copy_was_not_trained_on_the_test_speakers() -> None:
     record = json.loads(RESULTS.read_text("utf-8"))
     tested = {f"{name}:{who}" for name, all_ in record["test_speakers"].items() for who in all_}
     everyone = set(read_bundle(DEFAULT).provenance["speakers"])

@@ -105,17 +105,17 @@ def models(one: Callable[..., Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("where", models(tensor))
-def test_it_is_found_wherever_a_tensor_can_be(where: str) -> None:
+def test_external_data_is_found_in_any_tensor(where: str) -> None:
     assert not has_external_data(models(tensor)[where].SerializeToString())
     assert has_external_data(models(external)[where].SerializeToString())
 
 
 @pytest.mark.parametrize("part", ["initialization", "algorithm"])
-def test_training_graphs_are_looked_at(part: str) -> None:
+def test_training_graphs_are_searched(part: str) -> None:
     assert has_external_data(in_training(part).SerializeToString())
 
 
-def test_half_a_statement_is_enough() -> None:
+def test_either_field_is_enough() -> None:
     """ONNX Runtime may go by either field, and Protocol Buffers cut 64-bit enums to 32 bits."""
     named, located = external(), external()
     named.ClearField("data_location")
@@ -139,12 +139,12 @@ def test_half_a_statement_is_enough() -> None:
         (b"\xff\xff\xff\xff\xff\x01", "numbered"),
     ],
 )
-def test_what_is_no_message_is_said(data: bytes, words: str) -> None:
+def test_bad_messages_are_refused(data: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         has_external_data(data)
 
 
-def test_deep_graphs_are_followed() -> None:
+def test_deeply_nested_graphs_are_searched() -> None:
     message = b"\x2a\x02\x70\x01"  # an initializer with data_location = 1
     for _ in range(5_000):  # node { attribute { g { … } } }
         for tag in (b"\x32", b"\x2a", b"\x0a"):
@@ -187,11 +187,11 @@ def test_a_bundle_with_external_data_is_refused(
         model.graph.node.append(node)
     bundle = write_bands(model.SerializeToString())
     (bundle.folder / "w.bin").write_bytes(bytes(16))
-    with pytest.raises(InputError, match="keeps weights in another file"):
+    with pytest.raises(InputError, match="stores weights in another file"):
         Graph(bundle)
 
 
-def test_the_bundled_model_is_looked_through_in_no_time() -> None:
+def test_the_bundled_model_is_searched_quickly() -> None:
     content = (DEFAULT / "model.onnx").read_bytes()
     start = time.perf_counter()
     assert not has_external_data(content)

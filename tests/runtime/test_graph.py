@@ -1,4 +1,4 @@
-"""A graph is checked against its bundle before anybody asks it anything."""
+"""A graph is checked against its bundle before its first use."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,12 +21,12 @@ def test_posteriors_are_softmax_of_logits_over_temperature(bands: Bundle) -> Non
     session = onnxruntime.InferenceSession(str(bands.graph))
     logits = session.run(["logits"], {"waveform": waveform[None]})[0][0] / bands.temperature
     expected = np.exp(logits) / np.exp(logits).sum()
-    said = Graph(bands).log_posterior(waveform)
-    np.testing.assert_allclose(np.exp(said), expected, rtol=1e-5)
+    log_posterior = Graph(bands).log_posterior(waveform)
+    np.testing.assert_allclose(np.exp(log_posterior), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 22_050 * 3])
-def test_any_length_is_answered(bands: Bundle, samples: int) -> None:
+def test_any_length_works(bands: Bundle, samples: int) -> None:
     assert Graph(bands).log_posterior(np.zeros(samples, np.float32)).shape == (len(bands.labels),)
 
 
@@ -34,11 +34,11 @@ def test_any_length_is_answered(bands: Bundle, samples: int) -> None:
     ("names", "words"),
     [
         ({"waveform": "x"}, "takes"),
-        ({"logits": "y"}, "gives"),
-        ({"embedding": "z"}, "gives"),
+        ({"logits": "y"}, "returns"),
+        ({"embedding": "z"}, "returns"),
     ],
 )
-def test_other_ends_are_refused(
+def test_other_inputs_and_outputs_are_refused(
     write_bands: Write, bands_graph: Make, names: dict[str, str], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
@@ -53,7 +53,7 @@ def test_a_graph_of_other_labels_is_refused(
         Graph(write_bands(bands_graph(classes).SerializeToString()))
 
 
-def test_what_is_no_graph_is_refused(write_bands: Write, bands_graph: Make) -> None:
+def test_a_file_that_is_no_graph_is_refused(write_bands: Write, bands_graph: Make) -> None:
     for graph in (b"", b"not a graph", bands_graph().SerializeToString()[:300]):
         with pytest.raises(InputError, match="can't load"):
             Graph(write_bands(graph))
@@ -73,7 +73,7 @@ def test_an_input_of_another_type_or_rank_is_refused(write_bands: Write, bands_g
             Graph(write_bands(model.SerializeToString()))
 
 
-def test_answers_that_are_not_finite_are_refused(bands: Bundle) -> None:
+def test_logits_that_are_not_finite_are_refused(bands: Bundle) -> None:
     waveform = np.full(1000, np.nan, np.float32)
     with pytest.raises(InputError, match="nan"):
         Graph(bands).log_posterior(waveform)

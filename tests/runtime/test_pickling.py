@@ -1,4 +1,4 @@
-"""Recognisers and answers in other processes, and as copies."""
+"""Recognisers and predictions in other processes, and as copies."""
 
 import copy
 import multiprocessing
@@ -30,21 +30,21 @@ def _predict(work: tuple[Recognizer, np.ndarray]) -> Prediction:
     return recognizer.predict(sound, 16_000)
 
 
-def test_another_process_answers_alike(recognizer: Recognizer, sound: np.ndarray) -> None:
+def test_another_process_predicts_the_same(recognizer: Recognizer, sound: np.ndarray) -> None:
     here = [recognizer.predict(sound, 16_000), recognizer.predict(sound[::2], 16_000)]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         work = [(recognizer, sound), (recognizer, sound[::2])]
         assert pool.map_async(_predict, work).get(timeout=60) == here
 
 
-def test_settings_and_the_voice_come_along(bands: Bundle, sound: np.ndarray) -> None:
+def test_settings_and_speaker_statistics_are_pickled(bands: Bundle, sound: np.ndarray) -> None:
     used = Recognizer(bands, threads=2, detector=all_sound_is_speech).for_one_speaker()
     used.predict(sound, 16_000)
     for again in (pickle.loads(pickle.dumps(used)), copy.deepcopy(used)):
         assert again.one_speaker and again.bundle == used.bundle
         assert again._threads == 2
         own = copy.deepcopy(used)
-        for _ in range(2):  # each goes on from there by itself
+        for _ in range(2):  # each goes on by itself
             assert again.predict(sound, 16_000) == own.predict(sound, 16_000)
 
 
@@ -79,13 +79,13 @@ def test_the_bundled_model_is_found_wherever_the_package_is(
     assert pickle.loads(pickled).bundle == replace(bundle, folder=elsewhere)
 
 
-def test_answers_and_bundles_survive(recognizer: Recognizer, sound: np.ndarray) -> None:
-    answer = recognizer.predict(sound, 16_000)
-    for value in (answer, answer.segments[0], recognizer.bundle):
+def test_predictions_and_bundles_survive(recognizer: Recognizer, sound: np.ndarray) -> None:
+    prediction = recognizer.predict(sound, 16_000)
+    for value in (prediction, prediction.segments[0], recognizer.bundle):
         assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value
 
 
-def test_a_stream_says_that_it_stays_where_it_is(recognizer: Recognizer) -> None:
+def test_a_stream_refuses_to_be_pickled_or_copied(recognizer: Recognizer) -> None:
     stream = recognizer.stream(16_000)
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(InputError, match="in the middle of a recording"):

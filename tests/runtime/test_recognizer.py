@@ -1,4 +1,4 @@
-"""Whole recordings: files, bytes, arrays; and what is said where there is nothing to say."""
+"""Recordings as files, bytes and arrays; silence; and everything that can be wrong with them."""
 
 import io
 import json
@@ -58,56 +58,60 @@ def mp4(tmp_path_factory: pytest.TempPathFactory, sound: np.ndarray) -> bytes:
     return path.read_bytes()
 
 
-def test_a_file_its_bytes_and_its_samples_are_heard_alike(
-    hears_loudness: Recognizer, wav: Path, sound: np.ndarray
+def test_a_file_its_bytes_and_its_samples_give_the_same(
+    loudness_recognizer: Recognizer, wav: Path, sound: np.ndarray
 ) -> None:
     rounded = (np.round(sound * 32767) / 32768).astype(np.float32)
-    expected = hears_loudness.predict(rounded, 16_000)
+    expected = loudness_recognizer.predict(rounded, 16_000)
     assert len(expected.segments) == 2
-    assert hears_loudness.predict(wav) == expected
-    assert hears_loudness.predict(str(wav)) == expected
+    assert loudness_recognizer.predict(wav) == expected
+    assert loudness_recognizer.predict(str(wav)) == expected
     with wav.open("rb") as file:
-        assert hears_loudness.predict(file) == expected
-    assert hears_loudness.predict(io.BytesIO(wav.read_bytes())) == expected
+        assert loudness_recognizer.predict(file) == expected
+    assert loudness_recognizer.predict(io.BytesIO(wav.read_bytes())) == expected
 
 
-def test_a_pipe_is_heard_to_its_end(hears_loudness: Recognizer, wav: Path, mp4: bytes) -> None:
+def test_a_pipe_is_read_to_its_end(loudness_recognizer: Recognizer, wav: Path, mp4: bytes) -> None:
     for content in (wav.read_bytes(), mp4):
         read, write = os.pipe()
         writer = threading.Thread(target=lambda b=content, w=write: _pour(w, b))
         writer.start()
         with os.fdopen(read, "rb") as pipe:
-            answer = hears_loudness.predict(pipe)
+            prediction = loudness_recognizer.predict(pipe)
         writer.join()
-        assert answer.duration_s == pytest.approx(4.6, abs=0.1) and len(answer.segments) == 2
+        assert (
+            prediction.duration_s == pytest.approx(4.6, abs=0.1) and len(prediction.segments) == 2
+        )
 
 
-def test_a_pipe_s_path_is_heard_too(hears_loudness: Recognizer, wav: Path, tmp_path: Path) -> None:
+def test_the_path_of_a_pipe_works_too(
+    loudness_recognizer: Recognizer, wav: Path, tmp_path: Path
+) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(wav.read_bytes()))
     writer.start()
-    answer = hears_loudness.predict(pipe)
+    prediction = loudness_recognizer.predict(pipe)
     writer.join()
-    assert answer == hears_loudness.predict(wav)
+    assert prediction == loudness_recognizer.predict(wav)
     with pytest.raises(MediaError, match="no bytes"):
-        hears_loudness.predict("/dev/null")
+        loudness_recognizer.predict("/dev/null")
 
 
-def test_what_is_odd_is_noted(hears_loudness: Recognizer, wav: Path, sound: np.ndarray) -> None:
-    plain = hears_loudness.predict(wav)
+def test_oddities_are_noted(loudness_recognizer: Recognizer, wav: Path, sound: np.ndarray) -> None:
+    plain = loudness_recognizer.predict(wav)
     assert plain.notes == () and plain.to_dict()["notes"] == []
     wav.write_bytes(wav.read_bytes() * 2)
-    answer = hears_loudness.predict(wav)
-    assert answer.segments == plain.segments
-    (note,) = answer.notes
-    assert "bytes lie behind the end" in note and note in repr(answer)
-    assert answer.to_dict()["notes"] == [note]
-    opposed = hears_loudness.predict(np.stack([sound, -sound]), 16_000)
-    assert opposed.segments == hears_loudness.predict(sound, 16_000).segments
+    prediction = loudness_recognizer.predict(wav)
+    assert prediction.segments == plain.segments
+    (note,) = prediction.notes
+    assert "bytes follow the end" in note and note in repr(prediction)
+    assert prediction.to_dict()["notes"] == [note]
+    opposed = loudness_recognizer.predict(np.stack([sound, -sound]), 16_000)
+    assert opposed.segments == loudness_recognizer.predict(sound, 16_000).segments
     assert "the channels cancel each other" in opposed.notes[0]
     with pytest.raises(InputError, match="16-bit"):
-        hears_loudness.predict(np.round(sound * 32767).astype(np.int32), 16_000)
+        loudness_recognizer.predict(np.round(sound * 32767).astype(np.int32), 16_000)
 
 
 def _pour(descriptor: int, content: bytes) -> None:
@@ -115,20 +119,26 @@ def _pour(descriptor: int, content: bytes) -> None:
         pipe.write(content)
 
 
-def test_the_whole_is_the_weighted_mean_of_its_segments(
-    hears_loudness: Recognizer, sound: np.ndarray
+def test_a_recording_is_the_weighted_mean_of_its_segments(
+    loudness_recognizer: Recognizer, sound: np.ndarray
 ) -> None:
-    answer = hears_loudness.predict(sound, 16_000)
-    logs = np.array([np.log([*s.probabilities.values()]) for s in answer.segments])
-    lengths = np.array([s.end_s - s.start_s for s in answer.segments])
+    prediction = loudness_recognizer.predict(sound, 16_000)
+    logs = np.array([np.log([*s.probabilities.values()]) for s in prediction.segments])
+    lengths = np.array([s.end_s - s.start_s for s in prediction.segments])
     powers = np.exp((lengths @ logs) / lengths.sum())
-    np.testing.assert_allclose([*answer.probabilities.values()], powers / powers.sum(), rtol=1e-6)
-    assert answer.speech_s == pytest.approx(lengths.sum())
-    assert answer.label == max(answer.probabilities, key=lambda k: answer.probabilities[k])
-    assert answer.duration_s == pytest.approx(4.6) and answer.elapsed_s > 0
+    np.testing.assert_allclose(
+        [*prediction.probabilities.values()], powers / powers.sum(), rtol=1e-6
+    )
+    assert prediction.speech_s == pytest.approx(lengths.sum())
+    assert prediction.label == max(
+        prediction.probabilities, key=lambda k: prediction.probabilities[k]
+    )
+    assert prediction.duration_s == pytest.approx(4.6) and prediction.elapsed_s > 0
 
 
-def test_memory_does_not_grow_with_a_file(hears_loudness: Recognizer, talk, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_a_file(
+    loudness_recognizer: Recognizer, talk, tmp_path: Path
+) -> None:
     minute = np.concatenate([talk((0.5, 7.0), (3.0, 1.0), rate=8_000)] * 5)
     peaks = []
     for minutes in (1, 8):
@@ -136,64 +146,70 @@ def test_memory_does_not_grow_with_a_file(hears_loudness: Recognizer, talk, tmp_
         path.write_bytes(wav_bytes(np.tile(minute, minutes), 8_000))
         tracemalloc.start()
         try:
-            answer = hears_loudness.predict(path)
+            prediction = loudness_recognizer.predict(path)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-        assert len(answer.segments) >= 10 * minutes
-    assert peaks[1] - peaks[0] < 2_000 * len(answer.segments)  # the timeline, and nothing else
+        assert len(prediction.segments) >= 10 * minutes
+    assert peaks[1] - peaks[0] < 2_000 * len(prediction.segments)  # the timeline, and nothing else
 
 
-def test_stereo_and_integers_are_heard_as_the_floats_are(
-    hears_loudness: Recognizer, sound: np.ndarray
+def test_stereo_and_integers_give_the_same_as_floats(
+    loudness_recognizer: Recognizer, sound: np.ndarray
 ) -> None:
-    expected = hears_loudness.predict(sound, 16_000)
+    expected = loudness_recognizer.predict(sound, 16_000)
     stereo = np.stack([sound, sound])
-    assert hears_loudness.predict(stereo, 16_000) == expected
-    assert hears_loudness.predict(stereo.T, 16_000) == expected
-    whole = hears_loudness.predict(np.round(sound * 2**31).astype(np.int32), 16_000)
+    assert loudness_recognizer.predict(stereo, 16_000) == expected
+    assert loudness_recognizer.predict(stereo.T, 16_000) == expected
+    whole = loudness_recognizer.predict(np.round(sound * 2**31).astype(np.int32), 16_000)
     assert whole.label == expected.label and len(whole.segments) == 2
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.02, 0.1, 5.0])
-def test_silence_is_given_no_emotion(recognizer: Recognizer, seconds: float) -> None:
-    answer = recognizer.predict(np.zeros(round(seconds * 16_000)), 16_000)
-    assert answer.label is None and answer.probabilities == {} and answer.segments == ()
-    assert answer.duration_s == pytest.approx(seconds) and answer.speech_s == 0.0
-    assert "no speech" in repr(answer) and answer.to_dict()["label"] is None
+def test_silence_has_no_emotion(recognizer: Recognizer, seconds: float) -> None:
+    prediction = recognizer.predict(np.zeros(round(seconds * 16_000)), 16_000)
+    assert prediction.label is None and prediction.probabilities == {} and prediction.segments == ()
+    assert prediction.duration_s == pytest.approx(seconds) and prediction.speech_s == 0.0
+    assert "no speech" in repr(prediction) and prediction.to_dict()["label"] is None
 
 
-def test_whoever_knows_that_it_is_speech_can_say_so(bands: Bundle) -> None:
-    answer = Recognizer(bands, detector=all_sound_is_speech).predict(np.zeros(16_000), 16_000)
-    ((start_s, end_s),) = [(s.start_s, s.end_s) for s in answer.segments]
+def test_all_sound_can_be_taken_for_speech(bands: Bundle) -> None:
+    prediction = Recognizer(bands, detector=all_sound_is_speech).predict(np.zeros(16_000), 16_000)
+    ((start_s, end_s),) = [(s.start_s, s.end_s) for s in prediction.segments]
     assert (start_s, end_s) == (0.0, 1.0)
 
 
-def test_what_is_unsure_is_uncertain(bands: Bundle, sound: np.ndarray, hears_loudness) -> None:
-    best = max(hears_loudness.predict(sound, 16_000).probabilities.values())
+def test_below_the_threshold_the_label_is_uncertain(
+    bands: Bundle, sound: np.ndarray, loudness_recognizer
+) -> None:
+    best = max(loudness_recognizer.predict(sound, 16_000).probabilities.values())
     for threshold, unsure in ((best - 0.01, False), (best + 0.01, True)):
         bundle = replace(bands, threshold=threshold)
-        strict = Recognizer(bundle, detector=hears_loudness._detector)
+        strict = Recognizer(bundle, detector=loudness_recognizer._detector)
         assert (strict.predict(sound, 16_000).label == "uncertain") is unsure
 
 
-def test_an_answer_is_plain_json(hears_loudness: Recognizer, sound: np.ndarray) -> None:
-    answer = hears_loudness.predict(sound, 16_000)
-    record = json.loads(json.dumps(answer.to_dict()))
-    assert record["label"] == answer.label and len(record["segments"]) == 2
+def test_a_prediction_is_plain_json(loudness_recognizer: Recognizer, sound: np.ndarray) -> None:
+    prediction = loudness_recognizer.predict(sound, 16_000)
+    record = json.loads(json.dumps(prediction.to_dict()))
+    assert record["label"] == prediction.label and len(record["segments"]) == 2
     assert set(record["segments"][0]) == {"start_s", "end_s", "label", "probabilities"}
-    assert str(answer).startswith(f"<Prediction {answer.label}: ") and "2 segments" in str(answer)
+    assert str(prediction).startswith(f"<Prediction {prediction.label}: ") and "2 segments" in str(
+        prediction
+    )
 
 
-def test_a_bad_recording_costs_the_others_nothing(
-    hears_loudness: Recognizer, wav: Path, tmp_path: Path
+def test_a_bad_recording_does_not_stop_the_others(
+    loudness_recognizer: Recognizer, wav: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.wav").write_text("these are my notes\n" * 40)
-    answers = hears_loudness.predict_batch([wav, tmp_path / "notes.wav", tmp_path / "no.mp4", wav])
-    assert answers[0] == answers[3] and isinstance(answers[0], Prediction)
-    reasons = [a.reason for a in answers if isinstance(a, MediaError)]
+    predictions = loudness_recognizer.predict_batch(
+        [wav, tmp_path / "notes.wav", tmp_path / "no.mp4", wav]
+    )
+    assert predictions[0] == predictions[3] and isinstance(predictions[0], Prediction)
+    reasons = [a.reason for a in predictions if isinstance(a, MediaError)]
     assert reasons == ["not media", "missing file"]
-    array, odd = hears_loudness.predict_batch([np.zeros(99), np.array([np.inf])], 16_000)
+    array, odd = loudness_recognizer.predict_batch([np.zeros(99), np.array([np.inf])], 16_000)
     assert isinstance(array, Prediction) and isinstance(odd, InputError)
 
 
@@ -217,7 +233,9 @@ class _NeedsGrad:
         raise RuntimeError("can't call numpy() on a tensor that requires grad")
 
 
-def test_whatever_a_source_raises_has_its_place(hears_loudness: Recognizer, wav: Path) -> None:
+def test_any_exception_takes_its_recording_s_place(
+    loudness_recognizer: Recognizer, wav: Path
+) -> None:
     with wav.open("rb") as closed:
         pass
     with wav.open() as text:
@@ -232,61 +250,65 @@ def test_whatever_a_source_raises_has_its_place(hears_loudness: Recognizer, wav:
             "no network": _Raises(),
             "null": "a\0b.wav",
         }
-        answers = hears_loudness.predict_batch([wav, *bad.values(), wav])  # type: ignore[list-item]
-    assert isinstance(answers[0], Prediction) and answers[0] == answers[-1]
-    for words, answer in zip(bad, answers[1:-1], strict=True):
-        assert isinstance(answer, Exception) and words in str(answer), answer
-        assert isinstance(answer, LiserError) or words == "null"
+        predictions = loudness_recognizer.predict_batch([wav, *bad.values(), wav])  # type: ignore[list-item]
+    assert isinstance(predictions[0], Prediction) and predictions[0] == predictions[-1]
+    for words, prediction in zip(bad, predictions[1:-1], strict=True):
+        assert isinstance(prediction, Exception) and words in str(prediction), prediction
+        assert isinstance(prediction, LiserError) or words == "null"
     sound = np.zeros(1600)
-    answers = hears_loudness.predict_batch([sound, _NeedsGrad(), sound], 16_000)  # type: ignore[list-item]
-    assert answers[0] == answers[2]
-    assert isinstance(answers[1], InputError) and "requires grad" in str(answers[1])
+    predictions = loudness_recognizer.predict_batch([sound, _NeedsGrad(), sound], 16_000)  # type: ignore[list-item]
+    assert predictions[0] == predictions[2]
+    assert isinstance(predictions[1], InputError) and "requires grad" in str(predictions[1])
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, MemoryError])
-def test_what_ends_the_program_ends_a_batch(hears_loudness: Recognizer, raised) -> None:
+def test_ctrl_c_and_the_like_end_a_batch(loudness_recognizer: Recognizer, raised) -> None:
     class Ends(_Raises):
         def read(self, size: int = -1) -> bytes:
             raise raised
 
     with pytest.raises(raised):
-        hears_loudness.predict_batch([Ends()])
+        loudness_recognizer.predict_batch([Ends()])
 
 
-def test_one_recording_is_no_batch(hears_loudness: Recognizer, wav: Path) -> None:
+def test_one_recording_is_no_batch(loudness_recognizer: Recognizer, wav: Path) -> None:
     for one in (str(wav), wav, io.BytesIO(wav.read_bytes()), np.zeros(1600)):
         with pytest.raises(InputError, match="put it into a list"):
-            hears_loudness.predict_batch(one, 16_000)  # type: ignore[arg-type]
+            loudness_recognizer.predict_batch(one, 16_000)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rate", [None, 16, 400_000])
-def test_an_array_needs_a_rate_of_sound(hears_loudness: Recognizer, rate: int | None) -> None:
+def test_an_array_needs_a_sensible_sample_rate(
+    loudness_recognizer: Recognizer, rate: int | None
+) -> None:
     with pytest.raises(InputError, match="sample"):
-        hears_loudness.predict(np.zeros(100), rate)
+        loudness_recognizer.predict(np.zeros(100), rate)
 
 
-def test_a_file_knows_its_rate(hears_loudness: Recognizer, wav: Path, tmp_path: Path) -> None:
+def test_a_file_has_its_own_rate(
+    loudness_recognizer: Recognizer, wav: Path, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="leave sample_rate=16000 out"):
-        hears_loudness.predict(wav, 16_000)
+        loudness_recognizer.predict(wav, 16_000)
     (tmp_path / "slow.wav").write_bytes(wav_bytes(np.zeros(4000), 4_000))
     with pytest.raises(MediaError, match="4000 Hz, outside"):
-        hears_loudness.predict(tmp_path / "slow.wav")
+        loudness_recognizer.predict(tmp_path / "slow.wav")
 
 
-def test_a_cut_off_file_is_refused(hears_loudness: Recognizer, wav: Path, mp4: bytes) -> None:
+def test_a_cut_off_file_is_refused(loudness_recognizer: Recognizer, wav: Path, mp4: bytes) -> None:
     for content in (wav.read_bytes(), mp4):
         with pytest.raises(MediaError) as caught:
-            hears_loudness.predict(io.BytesIO(content[: len(content) // 2]))
+            loudness_recognizer.predict(io.BytesIO(content[: len(content) // 2]))
         assert caught.value.reason == "truncated"
 
 
-def test_what_cannot_be_read_is_refused(hears_loudness: Recognizer, tmp_path: Path) -> None:
+def test_unreadable_sources_are_refused(loudness_recognizer: Recognizer, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no bytes"):
-        hears_loudness.predict(io.BytesIO())
+        loudness_recognizer.predict(io.BytesIO())
     with pytest.raises(MediaError, match="unreadable"):
-        hears_loudness.predict(io.StringIO("text"))  # type: ignore[arg-type]
+        loudness_recognizer.predict(io.StringIO("text"))  # type: ignore[arg-type]
     with pytest.raises(MediaError, match="is a folder"):
-        hears_loudness.predict(tmp_path)
+        loudness_recognizer.predict(tmp_path)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -296,34 +318,36 @@ def test_what_cannot_be_read_is_refused(hears_loudness: Recognizer, tmp_path: Pa
     st.floats(0, 1),
     st.booleans(),
 )
-def test_broken_media_is_refused_or_heard_but_never_surprises(
-    hears_loudness: Recognizer, sound, mp4: bytes, kind: str, changes, kept: float, head: bool
+def test_broken_media_is_refused_or_predicted_but_never_surprises(
+    loudness_recognizer: Recognizer, sound, mp4: bytes, kind: str, changes, share: float, head: bool
 ) -> None:
     content = bytearray(wav_bytes(sound[:16_000], 16_000) if kind == "wav" else mp4)
-    reach = 64 if head else len(content)  # headers are small, and the most can go wrong there
+    reach = 64 if head else len(content)  # headers are small, and break most easily
     for place, value in changes:
         content[int(place * (reach - 1))] = value
-    del content[max(1, int((0.2 + kept) * len(content))) :]
+    del content[max(1, int((0.2 + share) * len(content))) :]
     try:
-        assert isinstance(hears_loudness.predict(io.BytesIO(bytes(content))), Prediction)
+        assert isinstance(loudness_recognizer.predict(io.BytesIO(bytes(content))), Prediction)
     except LiserError as error:
         assert str(error)
 
 
-def test_one_recogniser_serves_many_threads(hears_loudness: Recognizer, sound) -> None:
-    expected, answers = hears_loudness.predict(sound, 16_000), []
+def test_many_threads_can_share_a_recogniser(loudness_recognizer: Recognizer, sound) -> None:
+    expected, predictions = loudness_recognizer.predict(sound, 16_000), []
     threads = [
-        threading.Thread(target=lambda: answers.append(hears_loudness.predict(sound, 16_000)))
+        threading.Thread(
+            target=lambda: predictions.append(loudness_recognizer.predict(sound, 16_000))
+        )
         for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers == [expected] * 4
+    assert predictions == [expected] * 4
 
 
-def test_a_package_without_a_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_bundled_model_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", Path("/nowhere/models/default"))
     with pytest.raises(NotFoundError, match="--bundle DIR"):
         liser.load()

@@ -34,8 +34,8 @@ def test_every_type_has_its_scale(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bool", "complex64", "object", "int64", "uint16", "U1", "M8[s]"])
-def test_what_is_no_sound_is_refused_by_type(dtype: str) -> None:
-    with pytest.raises(InputError, match="can't be heard"):
+def test_other_types_are_refused(dtype: str) -> None:
+    with pytest.raises(InputError, match="not supported"):
         Mixer(16_000)(np.zeros(10, dtype))
 
 
@@ -57,7 +57,7 @@ def test_channels_that_cancel_are_not_silence() -> None:
     assert quiet.notes == ()
 
 
-def test_32_bit_integers_of_16_bit_values_are_told() -> None:
+def test_int32_samples_of_16_bit_values_are_reported() -> None:
     small = (RAMP * 9000).astype(np.int32)
     with pytest.raises(InputError, match=r"only 9,000 of .*astype\(np\.int16\)"):
         refuse_small_integers(small)
@@ -69,18 +69,18 @@ def test_32_bit_integers_of_16_bit_values_are_told() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (8, 3), (9, 4000), (500, 500), (2, 2, 99), ()])
-def test_a_shape_that_could_mean_anything_is_refused(shape: tuple[int, ...]) -> None:
+def test_an_ambiguous_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="pass"):
         Mixer(16_000)(np.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 2), (2, 0)])
-def test_nothing_is_nothing(shape: tuple[int, ...]) -> None:
+def test_an_empty_array_stays_empty(shape: tuple[int, ...]) -> None:
     assert mono(np.zeros(shape)).size == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300, 20_000.0])
-def test_an_odd_sample_is_named_with_its_place(value: float) -> None:
+def test_an_invalid_sample_is_named_with_its_time(value: float) -> None:
     sound = np.zeros((2, BLOCK + 5000))
     sound[1, BLOCK + 3200] = value
     with pytest.raises(InputError, match=rf"sample {BLOCK + 3200 + 32_000} \(at 6\.296 s\) is"):
@@ -88,13 +88,13 @@ def test_an_odd_sample_is_named_with_its_place(value: float) -> None:
 
 
 @pytest.mark.parametrize("samples", [[[0.0, 1.0], [2.0]], None, {}, "talk"])
-def test_what_is_no_array_is_refused(samples: object) -> None:
-    with pytest.raises(InputError, match="can't be heard"):
+def test_other_objects_are_refused(samples: object) -> None:
+    with pytest.raises(InputError, match=r"not supported|can't be made an array"):
         Mixer(16_000)(samples)
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100.0, np.int64(16_000), 192_000])
-def test_rates_of_sound_are_taken(rate: float) -> None:
+def test_sample_rates_in_range_are_accepted(rate: float) -> None:
     assert checked_rate(rate) == rate
 
 
@@ -105,7 +105,7 @@ def test_other_rates_are_refused(rate: object) -> None:
 
 
 @given(st.lists(st.integers(0, 4000), max_size=30), st.sampled_from([8_000, 22_050, 48_000]))
-def test_resampling_is_the_same_whatever_the_blocks(sizes: list[int], rate: int) -> None:
+def test_block_sizes_do_not_change_resampling(sizes: list[int], rate: int) -> None:
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, 20_000).astype(np.float32)
     edges = [0, *np.minimum(np.cumsum(sizes), len(sound)).astype(int).tolist(), len(sound)]
     whole, parts = Resampler(rate, 16_000), Resampler(rate, 16_000)

@@ -1,4 +1,4 @@
-"""Getting used to a voice: the formula, and that nobody else's clips, or later ones, matter."""
+"""Speaker adaptation: its formula, and that other speakers' or later clips change nothing."""
 
 import numpy as np
 import pytest
@@ -18,42 +18,42 @@ SEEDS = st.integers(0, 2**31)
 Floats = NDArray[np.float64]
 
 
-def answers(seed: int, clips: int = 12, classes: int = 4) -> tuple[Floats, Floats]:
-    """Posteriors (clips, classes) and a mean log-posterior (classes,), made up."""
+def posteriors_and_mean(seed: int, clips: int = 12, classes: int = 4) -> tuple[Floats, Floats]:
+    """Return random posteriors (clips, classes) and a mean log-posterior (classes,)."""
     rng = np.random.default_rng(seed)
     return rng.dirichlet(np.ones(classes), clips), np.log(rng.dirichlet(np.ones(classes)))
 
 
 @given(SEEDS, st.floats(0, 50))
 @settings(max_examples=30, deadline=None)
-def test_it_is_its_formula(seed: int, prior: float) -> None:
-    posteriors, mean = answers(seed)
-    z, voice = np.log(posteriors), SpeakerAdapter(mean, prior)
+def test_it_follows_its_formula(seed: int, prior: float) -> None:
+    posteriors, mean = posteriors_and_mean(seed)
+    z, adapter = np.log(posteriors), SpeakerAdapter(mean, prior)
     for t in range(1, len(z) + 1):
         expected = z[t - 1] - (prior * mean + z[:t].sum(0)) / (prior + t)
         expected -= np.log(np.exp(expected).sum())
-        np.testing.assert_allclose(voice.update(z[t - 1]), expected, atol=1e-9)
+        np.testing.assert_allclose(adapter.update(z[t - 1]), expected, atol=1e-9)
 
 
 @given(SEEDS)
 @settings(max_examples=20, deadline=None)
-def test_a_student_that_never_gets_used_to_anybody_takes_its_own_habit_out(seed: int) -> None:
-    posteriors, mean = answers(seed)
-    voice = SpeakerAdapter(mean, 1e12)
+def test_with_an_infinite_prior_only_the_mean_is_removed(seed: int) -> None:
+    posteriors, mean = posteriors_and_mean(seed)
+    adapter = SpeakerAdapter(mean, 1e12)
     expected = log_softmax(np.log(posteriors) - mean)
     for z, one in zip(np.log(posteriors), expected, strict=True):
-        np.testing.assert_allclose(voice.update(z), one, atol=1e-6)
+        np.testing.assert_allclose(adapter.update(z), one, atol=1e-6)
     same = adapt_posteriors(posteriors, ["a", "b"] * 6, mean, prior_clips=1e12)
     np.testing.assert_allclose(np.log(same), expected, atol=1e-6)
 
 
 @given(SEEDS)
 @settings(max_examples=20, deadline=None)
-def test_an_average_answer_says_nothing_and_a_first_one_moves_little(seed: int) -> None:
-    posteriors, mean = answers(seed)
-    voice = SpeakerAdapter(mean)
+def test_the_mean_gives_chance_and_a_first_clip_is_shrunk(seed: int) -> None:
+    posteriors, mean = posteriors_and_mean(seed)
+    adapter = SpeakerAdapter(mean)
     for _ in range(5):
-        np.testing.assert_allclose(np.exp(voice.update(mean)), 0.25, atol=1e-9)
+        np.testing.assert_allclose(np.exp(adapter.update(mean)), 0.25, atol=1e-9)
     z = np.log(posteriors[0])
     shrunk = PRIOR_CLIPS / (PRIOR_CLIPS + 1) * (z - mean)
     np.testing.assert_allclose(SpeakerAdapter(mean).update(z), log_softmax(shrunk), atol=1e-9)
@@ -61,23 +61,25 @@ def test_an_average_answer_says_nothing_and_a_first_one_moves_little(seed: int) 
 
 @given(SEEDS)
 @settings(max_examples=10, deadline=None)
-def test_a_constant_offset_of_a_speaker_is_heard_no_more_in_the_end(seed: int) -> None:
+def test_a_speaker_s_constant_offset_vanishes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     mean = log_softmax(rng.normal(size=4))
-    # what is said of clip after clip varies around the training speakers' mean
+    # log-posteriors vary around the training speakers' mean
     plain = mean + np.tile(np.concatenate([noise := rng.normal(size=(20, 4)), -noise]), (50, 1))
     offset = rng.normal(0, 2, 4)
-    voice, other = SpeakerAdapter(mean), SpeakerAdapter(mean)
-    said = [(voice.update(log_softmax(z)), other.update(log_softmax(z + offset))) for z in plain]
-    first, last = (np.abs(np.exp(a) - np.exp(b)).max() for a, b in (said[0], said[-1]))
+    adapter, other = SpeakerAdapter(mean), SpeakerAdapter(mean)
+    adapted = [
+        (adapter.update(log_softmax(z)), other.update(log_softmax(z + offset))) for z in plain
+    ]
+    first, last = (np.abs(np.exp(a) - np.exp(b)).max() for a, b in (adapted[0], adapted[-1]))
     assert last < 0.02
     assert last < first / 3 or first < 0.02
 
 
 @given(SEEDS, st.integers(1, 11))
 @settings(max_examples=20, deadline=None)
-def test_later_clips_change_no_earlier_answer(seed: int, until: int) -> None:
-    posteriors, mean = answers(seed)
+def test_later_clips_change_no_earlier_posterior(seed: int, until: int) -> None:
+    posteriors, mean = posteriors_and_mean(seed)
     other = posteriors.copy()
     other[until:] = np.random.default_rng(seed + 1).dirichlet(np.ones(4), len(other) - until)
     ours, theirs = SpeakerAdapter(mean), SpeakerAdapter(mean)
@@ -88,7 +90,7 @@ def test_later_clips_change_no_earlier_answer(seed: int, until: int) -> None:
 @given(SEEDS, st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_other_speakers_and_their_order_do_not_matter(seed: int, own: int) -> None:
-    posteriors, mean = answers(seed, clips=30)
+    posteriors, mean = posteriors_and_mean(seed, clips=30)
     rng = np.random.default_rng(seed)
     speakers = [str(s) for s in rng.choice(["a", "b", "c"], 30)]
     whole = adapt_posteriors(posteriors, speakers, mean, own)
@@ -102,20 +104,20 @@ def test_other_speakers_and_their_order_do_not_matter(seed: int, own: int) -> No
 
 
 def test_the_order_of_a_speakers_clips_comes_from_the_seed() -> None:
-    posteriors, mean = answers(0)
-    said = [adapt_posteriors(posteriors, ["a"] * 12, mean, seed) for seed in (0, 0, 1)]
-    np.testing.assert_array_equal(said[0], said[1])
-    assert not np.array_equal(said[0], said[2])
+    posteriors, mean = posteriors_and_mean(0)
+    adapted = [adapt_posteriors(posteriors, ["a"] * 12, mean, seed) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(adapted[0], adapted[1])
+    assert not np.array_equal(adapted[0], adapted[2])
 
 
-def test_a_posterior_of_nought_does_no_harm() -> None:
+def test_a_posterior_of_zero_does_no_harm() -> None:
     assert np.isfinite(log_posteriors(np.array([[0.0, 1.0]]))).all()
     adapted = adapt_posteriors(np.array([[0.0, 1.0], [1.0, 0.0]]), ["a", "a"], np.log([0.5, 0.5]))
     assert np.isfinite(adapted).all()
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    posteriors, mean = answers(0)
+def test_wrong_shapes_are_refused() -> None:
+    posteriors, mean = posteriors_and_mean(0)
     with pytest.raises(InputError, match=r"not \(3,\) and 12"):
         adapt_posteriors(posteriors, ["a"] * 12, mean[:3])
     with pytest.raises(InputError, match=r"not \(4,\) and 11"):

@@ -1,4 +1,4 @@
-"""Pieces of speech: what is cut, what is joined, what is left out, and when it is known."""
+"""Speech segments: what is cut, joined and left out, and how early they are known."""
 
 from pathlib import Path
 
@@ -18,126 +18,128 @@ from liser.runtime.vad import (
 )
 
 
-def pieces(*parts: tuple[float, float], window_s: float = 3.0) -> list[tuple[float, float]]:
-    """Let speech begin after each gap and last: (seconds of gap, seconds of speech) …"""
-    finder, found, frames = SpeechSegmenter(window_s), [], 0
+def segments(*parts: tuple[float, float], window_s: float = 3.0) -> list[tuple[float, float]]:
+    """Segment a recording of parts, each (seconds of silence, seconds of speech)."""
+    segmenter, found, frames = SpeechSegmenter(window_s), [], 0
     for gap_s, speech_s in parts:
         for seconds, probability in ((gap_s, 0.01), (speech_s, 0.9)):
             for _ in range(round(seconds / FRAME_S)):
-                found += finder.feed(probability)
+                found += segmenter.feed(probability)
                 frames += 1
-    return found + finder.end(frames * FRAME_S)
+    return found + segmenter.end(frames * FRAME_S)
 
 
 def test_speech_is_found_with_margins() -> None:
-    ((start_s, end_s),) = pieces((0.64, 1.6), (1.6, 0.0))
+    ((start_s, end_s),) = segments((0.64, 1.6), (1.6, 0.0))
     assert start_s == pytest.approx(0.64 - MARGIN_S)
     assert end_s == pytest.approx(0.64 + 1.6 + MARGIN_S)
 
 
 def test_margins_end_where_the_recording_does() -> None:
-    assert pieces((0.0, 1.6)) == [(0.0, pytest.approx(1.6))]
+    assert segments((0.0, 1.6)) == [(0.0, pytest.approx(1.6))]
 
 
 def test_silence_and_clicks_are_no_speech() -> None:
-    assert pieces((5.0, 0.0)) == []
-    assert pieces((1.0, SHORTEST_S - 2 * FRAME_S), (2.0, 0.0)) == []
-    assert pieces() == []
+    assert segments((5.0, 0.0)) == []
+    assert segments((1.0, SHORTEST_S - 2 * FRAME_S), (2.0, 0.0)) == []
+    assert segments() == []
 
 
-def test_a_halting_sentence_stays_one() -> None:
-    assert len(pieces((0.5, 1.0), (0.7, 0.5), (0.25, 0.9), window_s=5.0)) == 1
+def test_a_halting_sentence_is_one_segment() -> None:
+    assert len(segments((0.5, 1.0), (0.7, 0.5), (0.25, 0.9), window_s=5.0)) == 1
 
 
-def test_a_long_pause_ends_a_stretch_and_a_short_one_does_where_enough_was_said() -> None:
-    assert len(pieces((0.5, 1.0), (1.0, 1.0))) == 2
-    assert len(pieces((0.5, 2.0), (0.5, 1.0))) == 2
-    assert len(pieces((0.5, 2.0), (0.2, 0.5))) == 1
+def test_a_long_pause_ends_a_segment_and_a_short_one_ends_a_long_segment() -> None:
+    assert len(segments((0.5, 1.0), (1.0, 1.0))) == 2
+    assert len(segments((0.5, 2.0), (0.5, 1.0))) == 2
+    assert len(segments((0.5, 2.0), (0.2, 0.5))) == 1
 
 
-def test_doubt_goes_on_what_it_would_not_begin() -> None:
-    finder = SpeechSegmenter(3.0)
-    assert [finder.feed(0.2) for _ in range(50)] == [[]] * 50 and finder.end(9.0) == []
-    finder = SpeechSegmenter(3.0)
+def test_low_probabilities_continue_speech_but_do_not_begin_it() -> None:
+    segmenter = SpeechSegmenter(3.0)
+    assert [segmenter.feed(0.2) for _ in range(50)] == [[]] * 50 and segmenter.end(9.0) == []
+    segmenter = SpeechSegmenter(3.0)
     for probability in (0.9, *[0.2] * 30):
-        finder.feed(probability)
-    assert finder.end(9.0) == [(0.0, pytest.approx(31 * FRAME_S + MARGIN_S))]
+        segmenter.feed(probability)
+    assert segmenter.end(9.0) == [(0.0, pytest.approx(31 * FRAME_S + MARGIN_S))]
 
 
 def test_long_speech_is_cut_evenly() -> None:
-    found = pieces((0.5, 4.0), (1.0, 0.0))
+    found = segments((0.5, 4.0), (1.0, 0.0))
     first, second = (end_s - start_s for start_s, end_s in found)
     assert first == pytest.approx(second) and first <= 3.0
 
 
-stretches = st.lists(st.tuples(st.floats(0.0, 3.0), st.floats(0.0, 20.0)), min_size=0, max_size=6)
+recordings = st.lists(st.tuples(st.floats(0.0, 3.0), st.floats(0.0, 20.0)), min_size=0, max_size=6)
 
 
-@given(stretches, st.floats(0.5, 10.0))
-def test_pieces_are_in_order_apart_and_no_longer_than_a_window(parts, window_s: float) -> None:
-    found = pieces(*parts, window_s=window_s)
-    edges = [edge for piece in found for edge in piece]
+@given(recordings, st.floats(0.5, 10.0))
+def test_segments_are_in_order_disjoint_and_at_most_a_window_long(parts, window_s: float) -> None:
+    found = segments(*parts, window_s=window_s)
+    edges = [edge for segment in found for edge in segment]
     assert edges == sorted(edges)
     assert all(0 < end_s - start_s <= window_s + 1e-6 for start_s, end_s in found)
     long = [end_s - start_s for start_s, end_s in found]
     for (_, end_s), (start_s, _), one, other in zip(found, found[1:], long, long[1:], strict=False):
-        if start_s == end_s:  # two of one stretch
+        if start_s == end_s:  # both of the same speech
             assert min(one, other) >= window_s / 2 - 1e-6
 
 
 @given(st.lists(st.floats(0.0, 1.0), max_size=600), st.floats(0.5, 5.0))
-def test_a_piece_is_known_soon_and_begins_in_what_is_needed(probabilities, window_s: float) -> None:
-    finder = SpeechSegmenter(window_s)
+def test_a_segment_is_known_early_and_begins_in_what_is_needed(
+    probabilities, window_s: float
+) -> None:
+    segmenter = SpeechSegmenter(window_s)
     for number, probability in enumerate(probabilities, 1):
-        needed_from_s, now_s = finder.needed_from_s, number * FRAME_S
-        for start_s, end_s in finder.feed(probability):
+        needed_from_s, now_s = segmenter.needed_from_s, number * FRAME_S
+        for start_s, end_s in segmenter.feed(probability):
             assert start_s >= needed_from_s - 1e-9
-            assert end_s <= now_s - 0.1  # all of its sound has come, through any resampler
-        assert now_s - finder.needed_from_s <= 1.5 * window_s + 1.0
+            assert end_s <= now_s - 0.1  # all its samples have passed any resampler
+        assert now_s - segmenter.needed_from_s <= 1.5 * window_s + 1.0
 
 
-def test_silero_hears_speech_at_any_level_and_nothing_in_noise(speech: np.ndarray) -> None:
+def test_silero_detects_speech_at_any_level_and_none_in_noise(speech: np.ndarray) -> None:
     make, rng = silero(), np.random.default_rng(0)
     noise = rng.normal(size=len(speech))
 
-    def heard_s(sound: np.ndarray) -> float:
-        detector, finder, found = make(), SpeechSegmenter(6.0), []
+    def speech_s(sound: np.ndarray) -> float:
+        detector, segmenter, found = make(), SpeechSegmenter(6.0), []
         for start in range(0, len(sound) - FRAME + 1, FRAME):
-            found += finder.feed(detector(sound[start : start + FRAME].astype(np.float32)))
-        return sum(b - a for a, b in found + finder.end(len(sound) / 16_000))
+            found += segmenter.feed(detector(sound[start : start + FRAME].astype(np.float32)))
+        return sum(b - a for a, b in found + segmenter.end(len(sound) / 16_000))
 
     for gain in (1.0, 0.1, 0.01):
-        assert heard_s(speech * gain) == pytest.approx(3.0, abs=0.5)
-        assert heard_s(noise * gain * 0.05) == 0.0
+        assert speech_s(speech * gain) == pytest.approx(3.0, abs=0.5)
+        assert speech_s(noise * gain * 0.05) == 0.0
 
 
 def test_each_recording_has_a_detector_of_its_own(speech: np.ndarray) -> None:
     make = silero()
     frames = [speech[start : start + FRAME] for start in range(0, 32_000, FRAME)]
     alone, beside, other = make(), make(), make()
-    said = [alone(frame) for frame in frames if len(frame) == FRAME]
-    for frame, expected in zip(frames, said, strict=False):
+    probabilities = [alone(frame) for frame in frames if len(frame) == FRAME]
+    for frame, expected in zip(frames, probabilities, strict=False):
         other(frame[::-1].copy())
         assert beside(frame) == expected
 
 
-def test_everything_is_speech_where_that_is_known() -> None:
+def test_all_sound_can_be_taken_for_speech() -> None:
     assert all_sound_is_speech()(np.zeros(FRAME, np.float32)) == 1.0
 
 
 @pytest.mark.shared
-def test_acted_clips_are_heard_whole_whispered_or_shouted(shared: Path) -> None:
+def test_acted_clips_are_detected_whispered_or_shouted(shared: Path) -> None:
     from liser.media.audio import load_audio
 
     files = sorted((shared / "data" / "ravdess" / "audio").rglob("*.flac"))[::30]
-    make, kept = silero(), []
+    make, found_s = silero(), []
     for file in files:
         sound = load_audio(file, 16_000)
-        detector, finder, found = make(), SpeechSegmenter(6.0), []
+        detector, segmenter, found = make(), SpeechSegmenter(6.0), []
         for start in range(0, len(sound) - FRAME + 1, FRAME):
-            found += finder.feed(detector(sound[start : start + FRAME]))
-        found += finder.end(len(sound) / 16_000)
-        kept.append([end_s - start_s for start_s, end_s in found])
-    assert sum(not lengths for lengths in kept) <= 0.05 * len(files)
-    assert sum(len(lengths) > 1 for lengths in kept) <= 0.05 * len(files)
-    assert np.median([sum(lengths) for lengths in kept]) > 1.5
+            found += segmenter.feed(detector(sound[start : start + FRAME]))
+        found += segmenter.end(len(sound) / 16_000)
+        found_s.append([end_s - start_s for start_s, end_s in found])
+    assert sum(not lengths for lengths in found_s) <= 0.05 * len(files)
+    assert sum(len(lengths) > 1 for lengths in found_s) <= 0.05 * len(files)
+    assert np.median([sum(lengths) for lengths in found_s]) > 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,13 +67,14 @@ def listen_command(
 
     recognizer = open_recognizer(bundle, 1, all_sound, one_speaker)
     on_screen = console.is_terminal
-    with _source(file, device) as (rate, blocks):
+    with _source(file, device) as (rate, source):
         stream = recognizer.stream(rate)
-        if file is not None and on_screen:
-            blocks = _in_real_time(blocks, rate)
+        blocks = _in_real_time(source, rate) if file is not None and on_screen else source
         with _Screen(stream) if on_screen else nullcontext(_printer(as_json)) as show_segments:
             peak, broken = _feed(stream, blocks, seconds, show_segments)
     prediction = stream.flush()
+    if file is not None:
+        prediction = replace(prediction, notes=source.notes)
     if as_json:
         print_json(prediction.to_dict())
     else:
@@ -184,6 +186,7 @@ class _Screen:
 def _print_summary(prediction: Prediction, peak: float) -> None:
     from liser.cli.bars import bars, clock, label_markup
     from liser.cli.tables import show
+    from liser.text.escaping import markup
 
     show(f"{clock(prediction.duration_s)} of sound, {clock(prediction.speech_s)} of it speech")
     if prediction.segments:
@@ -191,3 +194,4 @@ def _print_summary(prediction: Prediction, peak: float) -> None:
         show(segments_table(prediction))
     elif peak == 0.0:
         show("the sound was all zeros: is the microphone muted, or is --device another one?")
+    show(*(markup(f"note: {note}") for note in prediction.notes))

@@ -1,4 +1,4 @@
-"""Running a bundle: NumPy, ONNX Runtime and a voice activity detector, without PyTorch."""
+"""Running a bundle with NumPy, ONNX Runtime and a voice activity detector; no PyTorch."""
 
 from liser.runtime.prediction import Prediction, Segment
 from liser.runtime.recognizer import DEFAULT, Recognizer, Source, load

@@ -1,4 +1,4 @@
-"""Predictions as rows: a CSV file of recordings and their segments."""
+"""Predictions as a CSV file: a row for each recording and for each of its segments."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from liser.text.spreadsheet import csv_of
 
 
 def rows(name: str, prediction: Prediction, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield a row for the whole recording (part 0), and one for each of its segments (1, 2, …).
+    """Yield a row for the whole recording (part 0), and one for each segment (1, 2, …).
 
     The columns are file, part, start_s, end_s, label (empty without speech), ``p_LABEL`` for each
-    of the `labels`, and notes, which only part 0 has.
+    of the `labels`, and notes (of part 0 only).
     """
-    whole = (0.0, prediction.duration_s, prediction.label or "", prediction.probabilities)
-    parts = [(s.start_s, s.end_s, s.label, s.probabilities) for s in prediction.segments]
-    for part, (start_s, end_s, label, probabilities) in enumerate([whole, *parts]):
+    recording = (0.0, prediction.duration_s, prediction.label or "", prediction.probabilities)
+    segments = [(s.start_s, s.end_s, s.label, s.probabilities) for s in prediction.segments]
+    for part, (start_s, end_s, label, probabilities) in enumerate([recording, *segments]):
         yield {
             "file": name,
             "part": part,
@@ -30,14 +30,16 @@ def rows(name: str, prediction: Prediction, labels: Sequence[str]) -> Iterator[d
 
 
 def csv_table(predictions: Iterable[tuple[str, Prediction]], labels: Sequence[str]) -> bytes:
-    """Return named predictions as `rows` in a CSV file (see `liser.text.spreadsheet`)."""
+    """Return the `rows` of named predictions as a CSV file (`liser.text.spreadsheet`)."""
     columns = ["file", "part", "start_s", "end_s", "label"]
     columns += [*(f"p_{label}" for label in labels), "notes"]
-    return csv_of(columns, (row for name, one in predictions for row in rows(name, one, labels)))
+    return csv_of(
+        columns, (row for name, prediction in predictions for row in rows(name, prediction, labels))
+    )
 
 
 def write_csv(
     path: Path, predictions: Iterable[tuple[str, Prediction]], labels: Sequence[str]
 ) -> None:
-    """Write `csv_table` to a file; raises `StorageError` if it can't be written."""
+    """Write `csv_table` to a file; raises `StorageError` if that fails."""
     write_bytes(path, csv_table(predictions, labels))

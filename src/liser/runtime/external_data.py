@@ -1,11 +1,11 @@
-"""Finds out, without the `onnx` package, whether an ONNX model keeps data in other files.
+"""Tells whether an ONNX model stores data in other files, without the `onnx` package.
 
-ONNX tensors may name a file that holds their values. Some versions of ONNX Runtime follow such a
-name out of the model's folder, or to the current folder where the model is given as bytes. A
-bundle is one graph that its checksum covers whole, so it may have none.
+An ONNX tensor may name a file that holds its values. Some versions of ONNX Runtime follow such a
+name out of the model's folder. Given the model as bytes, they look in the current folder. A
+bundle's checksum covers one file only, so its graph may name no others.
 
-A model is a Protocol Buffers message. Of its encoding only as much is read here as leads to the
-tensors: https://protobuf.dev/programming-guides/encoding, and onnx.proto for the field numbers.
+A model is a Protocol Buffers message. This module reads only the fields that lead to tensors; see
+https://protobuf.dev/programming-guides/encoding, and onnx.proto for the field numbers.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _PARTS: dict[str, dict[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Tensor": {},
 }
-"""Which fields of a message lead to tensors, and the message that each holds."""
+"""The fields of each message that lead to tensors, and the message in each field."""
 
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # a tensor's fields
 _VARINT, _EIGHT_BYTES, _MESSAGE, _FOUR_BYTES = 0, 1, 2, 5  # how a field's value is written
@@ -32,15 +32,15 @@ _FIXED = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}
 
 
 def has_external_data(model: bytes) -> bool:
-    """Tell whether any tensor of a serialized ONNX model names a file that holds its values.
+    """Tell whether any tensor of a serialized ONNX model stores its values in another file.
 
-    Tensors are looked for wherever there can be some: initializers, also sparse ones, attributes,
-    graphs within graphs, functions and training graphs.
+    Searches everywhere that tensors can be: initializers (also sparse ones), attributes, nested
+    graphs, functions and training graphs.
 
     Raises `ValueError` for bytes that are no Protocol Buffers message.
     """
     waiting = [("Model", memoryview(model))]
-    while waiting:  # no recursion: how deep graphs lie in graphs is up to the file
+    while waiting:  # no recursion: the file decides how deep its graphs nest
         kind, message = waiting.pop()
         parts = _PARTS[kind]
         for field, value in _fields(message):
@@ -54,7 +54,7 @@ def has_external_data(model: bytes) -> bool:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield the number and the value of each field; values of a fixed length are left out."""
+    """Yield the number and value of each field, except values of a fixed length."""
     place = 0
     while place < len(message):
         tag, place = _varint(message, place)
@@ -78,7 +78,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """Read an integer of seven bits a byte; return it and the place after it."""
+    """Read an integer of seven bits a byte; return it and the position after it."""
     value = 0
     for shift in range(0, 70, 7):  # 64 bits take ten bytes at most
         if place == len(message):

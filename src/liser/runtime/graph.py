@@ -1,4 +1,4 @@
-"""A bundle's ONNX graph in ONNX Runtime: waveform in, log-posteriors out."""
+"""A bundle's graph in ONNX Runtime: waveform in, log-posteriors out."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from liser.bundle import Bundle
 from liser.errors import InputError
+from liser.posteriors import log_softmax
 from liser.runtime.external_data import has_external_data
 
-# ONNX Runtime's errors share no base of their own.
+# ONNX Runtime's errors have no common base class.
 _ERRORS = (
     *(_state.Fail, _state.InvalidArgument, _state.InvalidGraph, _state.InvalidProtobuf),
     *(_state.NoSuchFile, _state.NotImplemented, _state.RuntimeException),
@@ -19,26 +20,28 @@ _ERRORS = (
 _OUTPUTS = ["logits", "embedding"]
 _TRIAL_S = 0.5
 MOST_THREADS = 256
-"""ONNX Runtime starts as many as it is asked for, and so takes all of a machine's memory."""
+"""ONNX Runtime would start any number, and use up the machine's memory."""
 
 
 class Graph:
-    """What a bundle's student says of a waveform.
+    """A bundle's student in ONNX Runtime.
 
-    Raises `InputError` if the graph is none, or not one that a bundle with these labels can have:
-    its input and outputs are looked at, and it is tried once.
+    Raises `InputError` if the file is no ONNX graph or doesn't fit the bundle. The constructor
+    checks the graph's input and outputs and runs it once.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        whole = isinstance(threads, int) and not isinstance(threads, bool)
-        if not whole or not 1 <= threads <= MOST_THREADS:
-            raise InputError(f"threads = {threads!r}: give a whole number, 1 to {MOST_THREADS}")
+        is_int = isinstance(threads, int) and not isinstance(threads, bool)
+        if not is_int or not 1 <= threads <= MOST_THREADS:
+            raise InputError(
+                f"threads = {threads!r} is not a whole number from 1 to {MOST_THREADS}"
+            )
         self._bundle = bundle
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
-        options.enable_mem_pattern = False  # patterns are kept for each length that ever came
-        # not in its own format, where external data would not be found
+        options.enable_mem_pattern = False  # it would store a pattern for every length
+        # not its own format, in which `has_external_data` would find nothing
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = onnxruntime.InferenceSession(
@@ -46,12 +49,12 @@ class Graph:
             )
         except _ERRORS as error:
             raise InputError(f"ONNX Runtime can't load {bundle.graph}: {error}") from None
-        self._check_ends()
+        self._check_interface()
         trial = np.zeros(round(_TRIAL_S * bundle.sample_rate), np.float32)
         logits, embedding = self._run(trial)
         if logits.shape != (1, len(bundle.labels)) or embedding.ndim != 2:
             raise self._wrong(
-                f"answers logits {logits.shape} and an embedding {embedding.shape}; its "
+                f"returns logits {logits.shape} and an embedding {embedding.shape}; its "
                 f"{len(bundle.labels)} labels need (batch, {len(bundle.labels)}) and (batch, dim)"
             )
 
@@ -63,32 +66,31 @@ class Graph:
         logits = self._run(waveform)[0][0].astype(np.float64) / self._bundle.temperature
         if not np.isfinite(logits).all():
             seconds = len(waveform) / self._bundle.sample_rate
-            raise self._wrong(f"answers {logits.tolist()} to {seconds:.2f} s of sound")
-        shifted = logits - logits.max()
-        return np.asarray(shifted - np.log(np.exp(shifted).sum()))
+            raise self._wrong(f"returns {logits.tolist()} for {seconds:.2f} s of sound")
+        return log_softmax(logits)
 
     def _run(self, waveform: NDArray[np.float32]) -> list[NDArray[Any]]:
         try:
-            answers = self._session.run(_OUTPUTS, {"waveform": waveform[None]})
+            outputs = self._session.run(_OUTPUTS, {"waveform": waveform[None]})
         except _ERRORS as error:
             seconds = len(waveform) / self._bundle.sample_rate
             raise self._wrong(f"fails on {seconds:.2f} s of sound: {error}") from None
-        return [np.asarray(answer) for answer in answers]
+        return [np.asarray(output) for output in outputs]
 
-    def _check_ends(self) -> None:
+    def _check_interface(self) -> None:
         inputs = [(one.name, one.type, len(one.shape)) for one in self._session.get_inputs()]
         if inputs != [("waveform", "tensor(float)", 2)]:
             raise self._wrong(f"takes {inputs}, not one float32 waveform (batch, samples)")
         outputs = {one.name: one.type for one in self._session.get_outputs()}
         if any(outputs.get(name) != "tensor(float)" for name in _OUTPUTS):
-            raise self._wrong(f"gives {outputs}, not float32 logits and embedding")
+            raise self._wrong(f"returns {outputs}, not float32 logits and embedding")
 
     def _wrong(self, what: str) -> InputError:
         return InputError(f"{self._bundle.graph} {what}; export the bundle again")
 
 
 def _self_contained(bundle: Bundle) -> bytes:
-    """Read a bundle's graph, which must not keep data in other files."""
+    """Read a bundle's graph, which must not store data in other files."""
     try:
         graph = bundle.graph.read_bytes()
         external = has_external_data(graph)
@@ -98,7 +100,7 @@ def _self_contained(bundle: Bundle) -> bytes:
         raise InputError(f"can't load {bundle.graph}: it is no ONNX model: {error}") from None
     if external:
         raise InputError(
-            f"{bundle.graph} keeps weights in another file, which its checksum doesn't cover; "
-            "a bundle has them in the graph: export it again"
+            f"{bundle.graph} stores weights in another file, which its checksum doesn't cover: "
+            "export the bundle again, with all weights in the graph"
         )
     return graph

@@ -1,4 +1,4 @@
-"""The microphone as blocks of sound, in the form of `liser.media.audio.open_audio`."""
+"""The microphone as blocks of samples, like a file from `liser.media.audio.open_audio`."""
 
 import queue
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from liser.errors import LiserError, MediaError, MissingExtraError
 
 BLOCK_S = 0.1
 _PATIENCE_S = 5.0
-"""A device that gives nothing for so long has gone."""
+"""A device that sends nothing for so long counts as unplugged."""
 
 
 @contextmanager
 def open_microphone(
     device: str | None = None,
 ) -> Iterator[tuple[int, Iterator[NDArray[np.float32]]]]:
-    """Open a microphone: its sample rate in Hz, and blocks (samples,) of sound without an end.
+    """Open a microphone: give its sample rate in Hz, and endless blocks (samples,) of sound.
 
     Args:
         device: number or part of the name, as `python -m sounddevice` lists them; None for the
-            system's own choice.
+            system's default.
 
     Raises:
         MissingExtraError: sounddevice is not installed.
         LiserError: the PortAudio library is missing.
-        MediaError: "no microphone"; while listening, too, if it is unplugged.
+        MediaError: "no microphone"; also while reading, if it is unplugged.
     """
     sounddevice = _sounddevice()
     chosen: str | int | None = int(device) if device and device.isdigit() else device
@@ -45,9 +45,9 @@ def open_microphone(
         )
         stream.start()
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise MediaError("no microphone", _what_there_is(sounddevice, error)) from None
+        raise MediaError("no microphone", _with_devices(sounddevice, error)) from None
     with stream:
-        yield rate, _until_gone(blocks)
+        yield rate, _until_unplugged(blocks)
 
 
 def _sounddevice() -> Any:
@@ -55,18 +55,20 @@ def _sounddevice() -> Any:
         import sounddevice
     except ModuleNotFoundError:
         raise MissingExtraError("sounddevice", "listen") from None
-    except OSError as error:  # it looks for the library when it is imported
+    except OSError as error:  # the import looks for the library
         raise LiserError(
             f"{error}: install PortAudio (apt install libportaudio2, dnf install portaudio), or "
-            "let a file play the microphone with --file"
+            "use a file instead with --file FILE"
         ) from None
     return sounddevice
 
 
-def _what_there_is(sounddevice: Any, error: Exception) -> str:
+def _with_devices(sounddevice: Any, error: Exception) -> str:
     names = [f"{d['index']} {d['name']}" for d in _devices(sounddevice) if d["max_input_channels"]]
-    there = f"--device may be {'; '.join(names)}" if names else "this machine has none that is free"
-    return f"{error} ({there}; --file FILE plays a file instead)"
+    found = (
+        f"--device may be {'; '.join(names)}" if names else "this machine has no free microphone"
+    )
+    return f"{error} ({found}; --file FILE uses a file instead)"
 
 
 def _devices(sounddevice: Any) -> list[dict[str, Any]]:
@@ -76,12 +78,12 @@ def _devices(sounddevice: Any) -> list[dict[str, Any]]:
         return []
 
 
-def _until_gone(
+def _until_unplugged(
     blocks: "queue.SimpleQueue[NDArray[np.float32]]",
 ) -> Iterator[NDArray[np.float32]]:
     while True:
         try:
             yield blocks.get(timeout=_PATIENCE_S)
         except queue.Empty:
-            detail = f"it has given nothing for {_PATIENCE_S:g} s; is it still plugged in?"
+            detail = f"it has sent nothing for {_PATIENCE_S:g} s; is it still plugged in?"
             raise MediaError("no microphone", detail) from None

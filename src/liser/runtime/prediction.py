@@ -1,4 +1,4 @@
-"""What is answered: for a whole recording, and for each piece of speech in it."""
+"""Predictions: of a whole recording, and of each segment of speech in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,11 @@ from liser.bundle import UNCERTAIN
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of speech, from `start_s` to `end_s` seconds, and what is heard in it.
+    """A segment of speech and its emotion.
 
-    `label` is "uncertain" where the best of the `probabilities`, one a label, which sum to 1, is
-    below the model's threshold.
+    It lasts from `start_s` to `end_s` seconds. `probabilities` has one entry a label; they sum to
+    1. `label` is the likeliest, or "uncertain" where its probability is below the model's
+    threshold.
     """
 
     start_s: float
@@ -26,22 +27,25 @@ class Segment:
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
             "label": self.label,
-            "probabilities": _plain(self.probabilities),
+            "probabilities": _rounded(self.probabilities),
         }
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Prediction:
-    """What is heard in a recording.
+    """The emotion of a recording, and of each segment of speech in it. All times are in seconds.
 
-    `label` is an emotion, "uncertain" where the best probability is below the model's threshold,
-    or None where there is no speech: silence is not given an emotion. `probabilities` are the
-    mean of the segments' log-posteriors, weighted by their durations, made to sum to 1 again;
-    without speech there are none. `segments` are in order of time and don't overlap. `duration_s`
-    is the recording's length and `speech_s` that of its segments; `elapsed_s`, the time that it
-    took to answer, decoding included, is not compared. All are in seconds. `notes` are short
-    sentences on what was odd in the recording and how it was heard all the same, such as "0.02 s
-    could not be decoded".
+    Attributes:
+        label: an emotion; "uncertain" where the best probability is below the model's threshold;
+            None without speech: silence has no emotion.
+        probabilities: the mean of the segments' log-posteriors, weighted by duration, as
+            probabilities that sum to 1. Empty without speech.
+        segments: in order of time, without overlap.
+        duration_s: length of the recording.
+        speech_s: total length of the segments.
+        elapsed_s: how long the prediction took, decoding included. Comparisons ignore it.
+        notes: short sentences on what was odd in the recording, such as "0.02 s could not be
+            decoded", and what was done about it.
     """
 
     label: str | None
@@ -56,7 +60,7 @@ class Prediction:
         """Return plain values, as in JSON."""
         return {
             "label": self.label,
-            "probabilities": _plain(self.probabilities),
+            "probabilities": _rounded(self.probabilities),
             "segments": [segment.to_dict() for segment in self.segments],
             "duration_s": round(self.duration_s, 3),
             "speech_s": round(self.speech_s, 3),
@@ -66,10 +70,10 @@ class Prediction:
 
     def __repr__(self) -> str:
         best = sorted(self.probabilities.items(), key=lambda item: -item[1])[:3]
-        said = ", ".join(f"{label} {p:.2f}" for label, p in best) or "no speech"
+        shown = ", ".join(f"{label} {p:.2f}" for label, p in best) or "no speech"
         count = len(self.segments)
         return (
-            f"<Prediction {self.label or 'no speech'}: {said}; {self.speech_s:.1f} s of speech in "
+            f"<Prediction {self.label or 'no speech'}: {shown}; {self.speech_s:.1f} s of speech in "
             f"{self.duration_s:.1f} s, {count} segment{'s' * (count != 1)}"
             f"{''.join(f'; {note}' for note in self.notes)}>"
         )
@@ -78,13 +82,14 @@ class Prediction:
 def label_or_uncertain(probabilities: Mapping[str, float], threshold: float) -> str:
     """Return the likeliest label, or "uncertain" below the threshold.
 
-    >>> sad = {"sad": 0.6, "calm": 0.4}
-    >>> label_or_uncertain(sad, 0.5), label_or_uncertain(sad, 0.7)
-    ('sad', 'uncertain')
+    >>> label_or_uncertain({"sad": 0.6, "calm": 0.4}, threshold=0.5)
+    'sad'
+    >>> label_or_uncertain({"sad": 0.6, "calm": 0.4}, threshold=0.7)
+    'uncertain'
     """
     best = max(probabilities, key=lambda label: probabilities[label])
     return best if probabilities[best] >= threshold else UNCERTAIN
 
 
-def _plain(probabilities: Mapping[str, float]) -> dict[str, float]:
+def _rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
     return {label: round(p, 6) for label, p in probabilities.items()}

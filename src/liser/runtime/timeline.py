@@ -1,4 +1,4 @@
-"""A picture of what was heard when: a panel for each recording, a row for each emotion."""
+"""A plot of emotions over time: a panel for each recording, a row for each emotion."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,18 +19,18 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def check_plot(path: Path, recordings: int) -> None:
-    """Refuse, before anything is listened to, a picture that can't be made.
+    """Refuse a plot that can't be made, before any prediction.
 
     Raises:
-        InputError: its suffix is not one of `FORMATS`, or it would have too many panels.
+        InputError: the suffix is not one of `FORMATS`, or there would be too many panels.
         MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"a plot is written as {', '.join(FORMATS)}, not as {path.name!r}")
+        raise InputError(f"a plot can be {', '.join(FORMATS)}, not {path.name!r}")
     if recordings > MOST_PANELS:
         raise InputError(
-            f"a plot has room for {MOST_PANELS} recordings, not for {recordings}; "
-            "take fewer, or --csv"
+            f"a plot has room for {MOST_PANELS} recordings, not {recordings}: "
+            "give fewer, or use --csv"
         )
     if find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "plot")
@@ -39,7 +39,7 @@ def check_plot(path: Path, recordings: int) -> None:
 def plot_timeline(
     path: Path, predictions: Sequence[tuple[str, Prediction]], labels: Sequence[str]
 ) -> None:
-    """Draw named predictions over time; where nothing is drawn, nobody speaks.
+    """Draw named predictions over time; gaps are times without speech.
 
     Raises as `check_plot`, and `StorageError` if the file can't be written.
     """
@@ -49,7 +49,7 @@ def plot_timeline(
     from matplotlib.figure import Figure
 
     height_in = 0.6 + 0.22 * len(labels)
-    # names and labels are text: a dollar sign in them begins no formula
+    # a dollar sign in a name or label begins no formula
     with rc_context({"text.parse_math": False, "text.usetex": False}):
         figure = Figure((10.0, 0.4 + height_in * len(predictions)), layout="constrained")
         FigureCanvasAgg(figure)
@@ -62,7 +62,7 @@ def plot_timeline(
 
 
 def _panel(axes: "Axes", name: str, prediction: Prediction, labels: Sequence[str]) -> None:
-    """Shade each segment's row of an emotion by its probability, and frame what was answered."""
+    """Shade each segment and emotion by its probability, and frame the segment's label."""
     from matplotlib.patches import Rectangle
 
     for segment in prediction.segments:
@@ -76,8 +76,8 @@ def _panel(axes: "Axes", name: str, prediction: Prediction, labels: Sequence[str
     axes.set_yticks(range(len(labels)), [visible(label) for label in labels], fontsize=8)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(0, max(prediction.duration_s, 0.1))
-    said = prediction.label or "no speech"
-    best = prediction.probabilities.get(said)
-    title = said if best is None or said == UNCERTAIN else f"{said} {best:.2f}"
+    label = prediction.label or "no speech"
+    best = prediction.probabilities.get(label)
+    title = label if best is None or label == UNCERTAIN else f"{label} {best:.2f}"
     axes.set_title(visible(f"{Path(name).name}: {title}"), fontsize=9, loc="left")
     axes.spines[["top", "right"]].set_visible(False)

