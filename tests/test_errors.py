@@ -1,4 +1,4 @@
-"""Errors that come back from other processes as they were raised."""
+"""Errors come back unchanged from other processes."""
 
 import copy
 import importlib
@@ -36,14 +36,14 @@ def _same(ours: LiserError, theirs: LiserError) -> bool:
 def test_every_error_survives_pickling_and_copying() -> None:
     for kind in _all_errors():
         error = kind(*_TAKES.get(kind, ("what was wrong",)))
-        error.add_note("said by the caller")
+        error.add_note("a note")
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             assert _same(error, pickle.loads(pickle.dumps(error, protocol)))
         assert _same(error, copy.copy(error))
         assert _same(error, copy.deepcopy(error))
 
 
-def test_what_builtin_errors_hold_survives_too() -> None:
+def test_fields_of_builtin_errors_survive_too() -> None:
     error = StorageError(28, "No space left on device", "runs/x.bin")
     again = pickle.loads(pickle.dumps(error))
     assert (again.errno, again.strerror, again.filename) == (28, error.strerror, "runs/x.bin")
@@ -58,7 +58,7 @@ class _TakesThree(InputError):
         self.values = (a, b, c)
 
 
-def test_an_error_of_ones_own_survives_whatever_it_takes() -> None:
+def test_errors_with_other_constructors_survive() -> None:
     again = pickle.loads(pickle.dumps(_TakesThree(1, 2, c=3)))
     assert str(again) == "1 2 3"
     assert again.values == (1, 2, 3)

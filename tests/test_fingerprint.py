@@ -1,4 +1,4 @@
-"""Fingerprints: equal exactly where what they stand for is equal."""
+"""Fingerprints are equal exactly where their parts are."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ def test_a_path_stands_for_its_bytes(tmp_path: Path) -> None:
     assert fingerprint("one") != of["a"]
 
 
-def test_what_cannot_be_hashed_is_refused(tmp_path: Path) -> None:
+def test_missing_files_and_other_types_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nowhere"):
         fingerprint(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="cannot be part of a fingerprint"):
+    with pytest.raises(InputError, match="can't be part of a fingerprint"):
         fingerprint({1, 2})

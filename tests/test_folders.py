@@ -1,4 +1,4 @@
-"""A folder of somebody's files is never filled."""
+"""A folder with other files is never written to."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from liser.errors import InputError
 from liser.folders import BUNDLE, STUDENT
 
 
-def test_new_empty_and_own_folders_are_taken(tmp_path: Path) -> None:
+def test_new_empty_and_own_folders_are_accepted(tmp_path: Path) -> None:
     assert not BUNDLE.check(tmp_path / "new")
     (tmp_path / ".DS_Store").touch()
     assert not BUNDLE.check(tmp_path)
@@ -17,7 +17,7 @@ def test_new_empty_and_own_folders_are_taken(tmp_path: Path) -> None:
     assert BUNDLE.check(tmp_path)
 
 
-def test_others_are_refused_by_name(tmp_path: Path) -> None:
+def test_folders_with_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("README.md", "talk.mp4", "model.onnx"):
         (tmp_path / name).touch()
     with pytest.raises(InputError, match=r"no bundle \(README\.md and 2 more\)"):

@@ -1,4 +1,4 @@
-"""One spelling for each emotion, and one table of synonyms that the docs show as it is."""
+"""One name for each emotion, and one table of synonyms, which the docs show."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ def test_no_word_means_two_emotions() -> None:
     assert set(SYNONYMS) <= set(RAVDESS)
 
 
-def test_only_other_words_are_told() -> None:
+def test_only_synonyms_are_returned() -> None:
     assert renamed(["Sad", "ANGER", "anger", "bored"]) == (("anger", "angry"),)
 
 
-def test_the_docs_show_the_table_as_it_is() -> None:
+def test_the_docs_show_the_table() -> None:
     shown = DOCS.read_text("utf-8")
     for label, words in SYNONYMS.items():
         assert f"| `{label}` | {', '.join(f'`{word}`' for word in words)} |" in shown

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and nothing that isn't a file is replaced."""
+"""Files are written completely or not at all; devices, pipes and links are not replaced."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from liser import storage
-from liser.errors import StorageError
+from liser.errors import InputError, StorageError
 
 
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_replaced_as_a_whole_and_no_part_stays_behind(tmp_path: Path) -> None:
+def test_a_file_is_replaced_completely_and_no_part_stays_behind(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.json"
     storage.write_json(path, {"é": 1})
     storage.write_json(path, {"é": 2})
@@ -57,7 +57,7 @@ def test_a_new_file_has_the_users_permissions_and_an_old_one_keeps_its_own(tmp_p
     assert modes == [0o644, 0o640]
 
 
-def test_what_a_link_points_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+def test_a_link_s_target_is_written_and_the_link_stays(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a").write_text("old")
     (tmp_path / "link").symlink_to("real/a")
@@ -117,7 +117,7 @@ def test_parts_of_a_killed_process_go_with_the_next_write(
     assert _names(tmp_path) == ["a", "b"]
 
 
-def test_what_can_not_be_written_is_said(tmp_path: Path) -> None:
+def test_a_path_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="it is a folder"):
         storage.write_text(tmp_path, "")
@@ -131,7 +131,7 @@ def test_a_long_name_has_room_for_its_part(tmp_path: Path) -> None:
     assert path.read_text() == "long"
 
 
-def test_sealed_bytes_come_back_under_their_key_only_and_whole_only(tmp_path: Path) -> None:
+def test_sealed_bytes_are_read_only_complete_and_with_their_key(tmp_path: Path) -> None:
     path = tmp_path / "sealed"
     storage.write_sealed(path, "key", b"value")
     assert storage.read_sealed(path, "key") == b"value"
@@ -159,7 +159,7 @@ def test_files_that_belong_together_are_all_new_or_all_old(tmp_path: Path, lost:
     assert _names(folder) == ["first", "last"]
 
 
-def test_the_last_of_files_that_belong_together_is_there_last(
+def test_files_that_belong_together_appear_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renamed: list[str] = []
@@ -174,7 +174,7 @@ def test_the_last_of_files_that_belong_together_is_there_last(
     assert renamed == ["weights", "card", "record"]
 
 
-def test_two_who_write_the_same_files_do_not_mix_them(tmp_path: Path) -> None:
+def test_two_writers_of_the_same_files_do_not_mix_them(tmp_path: Path) -> None:
     def write(name: bytes) -> None:
         for _ in range(40):
             storage.write_together(tmp_path, {"first": name, "last": name})
@@ -189,8 +189,8 @@ def test_two_who_write_the_same_files_do_not_mix_them(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["first", "last"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there, nobody is kept out")
-def test_who_holds_a_folder_keeps_others_out_until_killed(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_lock_keeps_other_processes_out_until_its_owner_is_killed(tmp_path: Path) -> None:
     code = (
         f"import time\nfrom pathlib import Path\nfrom liser import storage\n"
         f"with storage.held(Path({str(tmp_path)!r})):\n"
@@ -210,9 +210,7 @@ def test_who_holds_a_folder_keeps_others_out_until_killed(tmp_path: Path) -> Non
         pass
 
 
-def test_a_damaged_file_is_deleted_where_it_can_be_made_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_file_can_be_discarded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a"
     assert storage.read_sealed_or_discard(path, "key") is None
     storage.write_sealed(path, "key", b"value")
@@ -221,6 +219,24 @@ def test_a_damaged_file_is_deleted_where_it_can_be_made_again(
     assert storage.read_sealed_or_discard(path, "other") is None
     assert not path.exists()
     assert f"{path} was damaged" in caplog.text
+
+
+def test_pipes_devices_and_huge_files_are_not_read(tmp_path: Path) -> None:
+    pipe, huge = tmp_path / "pipe", tmp_path / "huge"
+    os.mkfifo(pipe)
+    huge.write_bytes(b"1" * 101)
+    for path in (pipe, Path("/dev/zero"), tmp_path):
+        with pytest.raises(StorageError, match="a folder, a device or a pipe"):
+            storage.read_record(path)
+        with pytest.raises(InputError, match="a folder, a device or a pipe"):
+            storage.read_text(path)
+    with pytest.raises(StorageError, match="more than"):
+        storage.read_bytes(huge, 100)
+    with pytest.raises(InputError, match="more than"):
+        storage.read_text(huge, 100)
+    assert len(storage.read_bytes(huge, 101)) == 101
+    with pytest.raises(FileNotFoundError):
+        storage.read_text(huge / "below")
 
 
 def test_a_record_with_a_checksum_survives_json_and_no_change() -> None:

@@ -59,13 +59,13 @@ def known(monkeypatch):
     return make
 
 
-def test_a_known_name_is_fetched_once_and_told_of(cache, server, known, capsys):
+def test_a_known_name_is_downloaded_once_with_a_message(cache, server, known, capsys):
     base, asked = server
     known(f"{base}/good")
     path = resolve("net", "test net")
     assert path == cache / "net.onnx" and path.read_bytes() == BYTES
-    told = capsys.readouterr().err
-    assert f"{base}/good" in told and "40,000 bytes" in told and "MIT" in told
+    printed = capsys.readouterr().err
+    assert f"{base}/good" in printed and "40,000 bytes" in printed and "MIT" in printed
     assert resolve("net", "test net") == path and asked == ["/good"]
     assert capsys.readouterr().err == ""
     assert [p.name for p in cache.iterdir()] == ["net.onnx"], "no part files stay"
@@ -73,26 +73,26 @@ def test_a_known_name_is_fetched_once_and_told_of(cache, server, known, capsys):
     assert path.stat().st_mode == (cache / "any").stat().st_mode, "others may read it, too"
 
 
-def test_what_is_sent_must_have_the_known_checksum(cache, server, known):
+def test_a_download_must_have_the_known_checksum(cache, server, known):
     known(f"{server[0]}/bad")
-    with pytest.raises(InputError, match="not the file with the known checksum"):
+    with pytest.raises(InputError, match="another file than expected"):
         resolve("net", "test net")
     assert not (cache / "net.onnx").exists()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/nobody", None, "{server}/missing"])
-def test_where_it_cannot_be_fetched_it_can_be_put(cache, server, known, url):
+def test_without_a_download_the_file_can_be_put_in_place(cache, server, known, url):
     known(url and url.format(server=server[0]))
     with pytest.raises(NotFoundError) as caught:
         resolve("net", "test net")
     message = str(caught.value)
-    assert "net.onnx" in message and str(cache) in message and "sha256" in message
+    assert "net.onnx" in message and str(cache) in message and "SHA-256" in message
     cache.mkdir(exist_ok=True)
     (cache / "net.onnx").write_bytes(BYTES)
     assert resolve("net", "test net").read_bytes() == BYTES
 
 
-def test_a_file_put_there_by_hand_is_checked(cache, known):
+def test_a_file_put_in_place_by_hand_is_checked(cache, known):
     known("http://127.0.0.1:9/nobody")
     cache.mkdir()
     (cache / "net.onnx").write_bytes(b"not this one")
@@ -101,7 +101,7 @@ def test_a_file_put_there_by_hand_is_checked(cache, known):
     assert (cache / "net.onnx").exists(), "nothing of the user's is deleted"
 
 
-def test_a_path_is_taken_as_it_is(tmp_path, cache):
+def test_a_path_is_used_as_it_is(tmp_path, cache):
     own = tmp_path / "mine.onnx"
     own.write_bytes(b"mine")
     assert resolve(own, "net") == own and resolve(str(own), "net") == own
@@ -119,7 +119,7 @@ def test_the_table_is_complete():
 
 
 @pytest.mark.shared
-def test_the_table_tells_the_truth_about_the_files_at_hand(shared):
+def test_the_table_agrees_with_the_files(shared):
     for name, file in {
         "yunet": "yunet/yunet_n_640_640.onnx",
         "face-api-expression": "face-api-expression/model.onnx",

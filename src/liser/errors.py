@@ -1,27 +1,27 @@
-"""What can go wrong, said so that a person knows what to do next.
+"""The errors that liser raises; each message says what to do next.
 
-Every error is a `LiserError` and also the builtin that it resembles, so that library users may
-catch either. `exit_status` is what the command line ends with: 2 where the user can mend it,
-1 where the fault is ours or the machine's. Errors survive pickling and copying with all that they
-hold: a pool of processes, which pickles them, would wait for ever for one that doesn't.
+Every error is a `LiserError` and also the builtin that it resembles, so callers may catch either.
+`exit_status` is the exit status of the command line: 2 where the user can fix the cause, 1 where
+the fault is liser's or the machine's. Errors survive pickling and copying with all their fields.
+Process pools need that: they hang on an error that doesn't.
 """
 
 from typing import Any
 
 
 class LiserError(Exception):
-    """Anything `liser` refuses to do, with a message that says what to do instead."""
+    """The base of all errors; the message says what was wrong and what to do."""
 
     exit_status = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Python's own would call the class with its message, which may not be what that takes.
+        # Python would call the class with the message, but some classes take other arguments.
         reduced: tuple[Any, ...] = tuple(super().__reduce__())
         return (_restored, (type(self), reduced[1]), *reduced[2:])
 
 
 def _restored(kind: type[LiserError], args: tuple[Any, ...]) -> LiserError:
-    """Make an error with these `args` without asking its own class's constructor."""
+    """Make an error with these `args`, without calling its constructor."""
     error = kind.__new__(kind, *args)
     builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     builtin.__init__(error, *args)
@@ -29,19 +29,19 @@ def _restored(kind: type[LiserError], args: tuple[Any, ...]) -> LiserError:
 
 
 class InputError(LiserError, ValueError):
-    """A value, file content or setting that cannot be used as it is."""
+    """A value, file content or setting can't be used."""
 
     exit_status = 2
 
 
 class NotFoundError(LiserError, FileNotFoundError):
-    """A path that does not exist or holds nothing usable."""
+    """A path doesn't exist, or holds nothing usable."""
 
     exit_status = 2
 
 
 class MissingExtraError(LiserError, ImportError):
-    """A package is missing that one of liser's extras installs."""
+    """A package is missing; one of liser's extras installs it."""
 
     exit_status = 2
 
@@ -52,17 +52,17 @@ class MissingExtraError(LiserError, ImportError):
 
 
 class StorageError(LiserError, OSError):
-    """The disk is full, read-only, or holds something damaged."""
+    """A file can't be read or written: the disk is full or read-only, or the file is damaged."""
 
 
 class DamagedError(StorageError):
-    """What is stored is not what was written: delete it, and it is made again."""
+    """A stored file is not what liser wrote: delete it, and liser makes it again."""
 
 
 class MediaError(LiserError, ValueError):
-    """One clip cannot be used; the caller skips it, counts it and names it.
+    """One clip can't be used; the caller skips it, counts it and names it.
 
-    `reason` is a short stable name for the count (such as ``"no face"``), the message says more.
+    `reason` is a short stable name for the counts, such as ``"no face"``. `detail` says more.
     """
 
     exit_status = 2

@@ -1,4 +1,4 @@
-"""One short name for everything that decides an output: settings and the bytes of files."""
+"""A hash of everything that an output depends on: settings and files."""
 
 import hashlib
 import json
@@ -11,10 +11,11 @@ from liser.errors import InputError, NotFoundError
 def fingerprint(*parts: Any) -> str:
     """Hash settings and files into 16 hex digits.
 
-    A `Path` stands for the bytes of its file, wherever it lies; all else is hashed as JSON, so
-    tuples and lists are alike and the order of a dict's keys doesn't matter.
+    A `Path` stands for the bytes of its file; the file's name doesn't count. Everything else is
+    hashed as JSON: tuples equal lists, and the order of a dict's keys doesn't matter.
 
-    Raises `InputError` for a part that isn't JSON, `NotFoundError` for a file that is not there.
+    Raises `InputError` for a part that isn't JSON, and `NotFoundError` for a file that can't be
+    read.
 
     >>> fingerprint("whisper", [2, 3]) == fingerprint("whisper", (2, 3))
     True
@@ -27,7 +28,7 @@ def fingerprint(*parts: Any) -> str:
         try:
             text = json.dumps(part, sort_keys=True)
         except TypeError as error:
-            raise InputError(f"{part!r} cannot be part of a fingerprint: {error}") from error
+            raise InputError(f"{part!r} can't be part of a fingerprint: {error}") from error
         digest.update(f"json {text}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -37,4 +38,4 @@ def _file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise NotFoundError(f"{path} cannot be read: {error.strerror}") from error
+        raise NotFoundError(f"can't read {path}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Folders that liser fills: told by a file in them, and never one that holds anything else."""
+"""Output folders: each kind is recognised by its files, and never mixed with other files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,33 +9,37 @@ from liser.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class FolderKind:
-    """What a folder holds, and patterns of files, any of which says that it does or was begun."""
+    """A kind of output folder.
 
-    what: str
-    marks: tuple[str, ...]
+    `name` is for messages. `markers` are file patterns; any match means that the folder is of this
+    kind, finished or not.
+    """
+
+    name: str
+    markers: tuple[str, ...]
 
     def check(self, folder: Path) -> bool:
-        """Tell whether one of this kind is in the folder, which may be missing or empty.
+        """Return True if the folder is of this kind, False if it is missing or empty.
 
         Raises:
-            InputError: it is a file, can't be read, or holds other files alone, which must not
-                be overwritten or mixed with ours.
+            InputError: it is a file, can't be read, or holds only other files, which must not be
+                overwritten or mixed with new ones.
         """
         try:
-            if any(True for mark in self.marks for _ in folder.glob(mark)):
+            if any(True for marker in self.markers for _ in folder.glob(marker)):
                 return True
         except (OSError, ValueError):
-            pass  # the next look says why
-        check_holds_only(folder, self.what)
+            pass  # `check_holds_only` says why
+        check_holds_only(folder, self.name)
         return False
 
 
 def check_holds_only(
-    folder: Path, what: str, is_ours: Callable[[Path], bool] = lambda _: False
+    folder: Path, kind: str, belongs: Callable[[Path], bool] = lambda _: False
 ) -> None:
-    """Refuse a folder with any file that isn't ours; hidden ones don't count.
+    """Refuse a folder that holds files which don't belong to this kind; hidden files don't count.
 
-    Raises `InputError`, also for what is no folder or can't be read.
+    Raises `InputError`, also if it is no folder or can't be read.
     """
     try:
         found = [path for path in folder.iterdir() if path.name[0] != "."]
@@ -43,13 +47,13 @@ def check_holds_only(
         return
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{folder} can't hold a {what}: {reason}") from error
-    others = sorted(path.name for path in found if not is_ours(path))
+        raise InputError(f"{folder} can't hold a {kind}: {reason}") from error
+    others = sorted(path.name for path in found if not belongs(path))
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InputError(
-            f"{folder} holds files that belong to no {what} ({others[0]}{more}): "
-            "give a new or an empty folder"
+            f"{folder} holds files that belong to no {kind} ({others[0]}{more}): "
+            "give a new or empty folder"
         )
 
 

@@ -1,7 +1,7 @@
-"""Emotion sets, and one spelling for each emotion across corpora.
+"""Emotion sets, and one name for each emotion in all corpora.
 
-The canonical names are those of RAVDESS (Livingstone & Russo 2018). Labels are always passed
-along with the data that they belong to, never inferred from whatever clips happen to be at hand.
+The canonical names are those of RAVDESS (Livingstone & Russo 2018). A label set is always passed
+with its data, never inferred from the clips at hand.
 """
 
 from collections.abc import Iterable
@@ -21,16 +21,16 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "disgust": ("disgusted", "dis"),
     "surprised": ("surprise", "pleasant surprise", "pleasant_surprise", "sur"),
 }
-"""Other names of RAVDESS's emotions, in lower case: the words of other corpora, and their short
-forms. A word that may mean several of them, such as "excited", is none."""
+"""Synonyms of RAVDESS's emotions in other corpora, in lower case, short forms included. A word that
+could mean several emotions, such as "excited", is left out."""
 
 _CANONICAL = {word: label for label, words in SYNONYMS.items() for word in words}
 
 
 def canonical(name: str) -> str:
-    """Give an emotion its one spelling: lower case, RAVDESS's word where it has one.
+    """Return the canonical name of an emotion: RAVDESS's where it has one, in lower case.
 
-    Names that are not known pass through in lower case, so that any label set can be used.
+    Unknown names are returned in lower case, so any label set can be used.
 
     >>> canonical("Anger"), canonical("calm"), canonical("Bored")
     ('angry', 'calm', 'bored')
@@ -40,7 +40,7 @@ def canonical(name: str) -> str:
 
 
 def renamed(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return which of the names are synonyms, and of what: each once, in their order.
+    """Return the synonyms among the names as (synonym, canonical name), each once, in order.
 
     >>> renamed(["Anger", "sad", "joy", "anger"])
     (('anger', 'angry'), ('joy', 'happy'))
@@ -50,7 +50,7 @@ def renamed(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Put emotions in RAVDESS's order, each once, and further names behind them as they come.
+    """Sort emotions in RAVDESS's order, each once; other names follow in their own order.
 
     >>> in_order(["disgust", "bored", "neutral", "disgust"])
     ('neutral', 'disgust', 'bored')
@@ -61,7 +61,7 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def index_of(label: str, labels: tuple[str, ...]) -> int:
-    """Return the position of `label` in `labels`; raises `InputError` if it isn't there.
+    """Return the index of `label` in `labels`; raises `InputError` if it isn't there.
 
     >>> index_of("sad", CREMAD)
     2

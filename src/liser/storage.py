@@ -1,11 +1,11 @@
-"""The one way to write a file: whole or not at all, and never over something that isn't a file.
+"""The one way to read and write files: complete or not at all.
 
-A file is written under a name of its own beside its place, flushed to the disk, and renamed. So a
-kill, a full disk or a power cut leaves the old file or the new one, and two processes that write
-the same file don't meet. Devices, pipes and links are written through, not replaced.
+A file is written under a temporary name in its folder, flushed to the disk, and renamed. So a
+kill, a full disk or a power cut leaves the old file or the new one, and two writers of one file
+don't mix. Devices, pipes and links are written through, not replaced.
 
-What `liser` stores for itself carries a checksum over what it is and what it holds: sealed files,
-and records with a checksum of their fields.
+The files that liser stores for itself carry checksums: sealed files over their key and content,
+records over their fields.
 """
 
 import hashlib
@@ -23,29 +23,32 @@ from typing import Any, BinaryIO
 
 from liser.errors import DamagedError, InputError, StorageError
 
-if sys.platform != "win32":  # there, parts of killed processes are left for the user to delete
+if sys.platform != "win32":  # where the user must delete the parts of killed processes
     import fcntl
 
 CHECKSUM = "checksum"
-"""The field of a record that tells whether another one has changed."""
+"""The field of a record that holds the checksum of all others."""
+
+MOST_RECORD_BYTES = 1 << 26
+"""The largest JSON record that is read."""
 
 _log = logging.getLogger(__name__)
 _SEAL = b"liser seal\n"
 _DIGEST_BYTES = 32
-_STALE_S = 60.0  # a part that is younger may not be locked yet
+_STALE_S = 60.0  # a younger part may not be locked yet
 
 
 @contextmanager
 def open_for_writing(path: Path | str) -> Iterator[BinaryIO]:
-    """Open a file for writing bytes; it takes its place when the block ends without an error.
+    """Open a file for writing bytes; the new file appears when the block ends without an error.
 
-    Missing folders are made. A file that was there keeps its permissions, and what a symbolic
-    link points to is replaced, not the link. A device, a named pipe or an open descriptor such as
-    ``/dev/stdout`` is written to directly.
+    Makes missing folders. A replaced file keeps its permissions. A symbolic link stays, and its
+    target is replaced. A device, a named pipe or an open descriptor such as ``/dev/stdout`` is
+    written to directly.
 
     Raises:
-        StorageError: the file can't be written. A reader of a pipe who leaves early is a
-            `BrokenPipeError`.
+        StorageError: the file can't be written.
+        BrokenPipeError: the reader of a pipe is gone.
     """
     path = Path(path)
     try:
@@ -69,18 +72,21 @@ def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
         file.write(content)
 
 
-def read_bytes(path: Path | str) -> bytes:
-    """Return what a file holds; raises `StorageError` where it can't be read."""
+def read_bytes(path: Path | str, most_bytes: int | None = None) -> bytes:
+    """Return the content of a regular file.
+
+    Raises `StorageError` if it can't be read, is no regular file, or has more than `most_bytes`.
+    """
     try:
-        return Path(path).read_bytes()
+        return _read_regular(Path(path), most_bytes)
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a file of UTF-8 text, line ends as they are; see `open_for_writing`.
+    """Write a file of UTF-8 text with its line ends unchanged; see `open_for_writing`.
 
-    Bytes of a file's name that aren't UTF-8 become escapes, as JSON has them (U+DCE9 for E9).
+    Surrogates, which stand for bytes of a file's name that aren't UTF-8, become escapes.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
@@ -91,7 +97,7 @@ def write_json(path: Path | str, record: Any, indent: int = 2) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; raises `StorageError`."""
+    """Make a folder and its parents; raises `StorageError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,47 +105,39 @@ def make_folder(folder: Path) -> None:
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files of one folder that belong together, the last one last.
+    """Write the files of one folder that belong together; they appear in their order.
 
-    Nothing is replaced before all of it is on the disk, and two processes that write the same
-    files don't mix theirs. See `open_for_writing`.
+    Nothing is replaced before all content is on the disk. Two processes that write the same files
+    wait for each other. See `open_for_writing`.
     """
     make_folder(folder)
-    with held(folder), ExitStack() as places:
-        for name, content in reversed(list(contents.items())):  # a stack is left from its end
-            file = places.enter_context(open_for_writing(folder / name))
+    with held(folder), ExitStack() as stack:
+        for name, content in reversed(list(contents.items())):  # a stack unwinds from its end
+            file = stack.enter_context(open_for_writing(folder / name))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
 
 
 def read_text(path: Path | str, most_bytes: int = 1 << 20) -> str:
-    """Return the UTF-8 text of a file that people write by hand, such as settings.
+    """Return the UTF-8 text of a file that a user gave, such as settings.
 
     Raises:
         FileNotFoundError: it isn't there.
         InputError: it is no regular file, has more than `most_bytes`, isn't text, or can't be read.
     """
-    path = Path(path)
     try:
-        if not path.is_file():
-            path.stat()
-            raise InputError(f"{path} can't be read: it is a folder, a device or a pipe")
-        with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
-        if len(content) > most_bytes:
-            raise InputError(f"{path} can't be read: it has more than {most_bytes >> 20} MB")
-        return content.decode("utf-8")
-    except FileNotFoundError:
-        raise
+        return _read_regular(Path(path), most_bytes).decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(*error.args) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} can't be read: {error}") from None
 
 
 def write_sealed(path: Path | str, key: str, value: bytes | memoryview) -> None:
-    """Write bytes with a checksum over them and over `key`, which says whose they are.
+    """Write bytes with a checksum over them and over `key`, which identifies them.
 
-    `read_sealed` gives them back only under the same key and only if no bit has changed.
+    `read_sealed` returns them only for the same key, and only if no bit has changed.
     """
     with open_for_writing(path) as file:
         file.write(value)
@@ -147,10 +145,10 @@ def write_sealed(path: Path | str, key: str, value: bytes | memoryview) -> None:
 
 
 def read_sealed(path: Path | str, key: str) -> bytes:
-    """Return the bytes that `write_sealed` wrote under this key.
+    """Return the bytes that `write_sealed` wrote with this key.
 
     Raises:
-        DamagedError: the file is damaged or cut off, or was written under another key.
+        DamagedError: the file is damaged or cut off, or has another key.
         StorageError: the file can't be read.
     """
     content = read_bytes(path)
@@ -162,64 +160,64 @@ def read_sealed(path: Path | str, key: str) -> bytes:
 
 
 def read_sealed_or_discard(path: Path, key: str) -> bytes | None:
-    """Return what `read_sealed` does, or None where there is no such file, or a damaged one.
+    """Return what `read_sealed` does, or None where the file is missing or damaged.
 
-    For what can be made again: a damaged file is deleted, and the log says so. Raises
-    `StorageError` if the file can't be read.
+    A damaged file is deleted, and the log says so: use this for content that can be made again.
+    Raises `StorageError` if the file can't be read.
     """
     if not path.exists():
         return None
     try:
         return read_sealed(path, key)
     except DamagedError:
-        _log.warning("%s was damaged: what it held is made again", path)
+        _log.warning("%s was damaged: its content is made again", path)
         path.unlink(missing_ok=True)
         return None
 
 
 def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON record with a checksum of its fields, by which `is_whole` knows it again.
+    """Return a JSON record with a checksum of its fields, which `is_whole` checks.
 
     >>> record = with_checksum({"threshold": 0.5})
     >>> is_whole(record), is_whole({**record, "threshold": 0.1})
     (True, False)
     """
     fields = {name: value for name, value in record.items() if name != CHECKSUM}
-    # what is read back has lists for tuples, and words for keys that were numbers
+    # JSON turns tuples into lists, and keys that are numbers into strings
     text = json.dumps(json.loads(json.dumps(fields)), sort_keys=True)
     return {**fields, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def is_whole(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record has the fields that `with_checksum` saw, and no others."""
+    """Return whether a record has exactly the fields that `with_checksum` saw."""
     return CHECKSUM in record and record[CHECKSUM] == with_checksum(record)[CHECKSUM]
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return a JSON record, whose checksum is left for `is_whole` to look at.
+    """Return a JSON record; its checksum is left for `is_whole`.
 
     Raises:
         DamagedError: the file holds no JSON record.
-        StorageError: it can't be read.
+        StorageError: it can't be read, is no regular file, or exceeds `MOST_RECORD_BYTES`.
     """
     try:
-        record = json.loads(read_bytes(path))
+        record = json.loads(read_bytes(path, MOST_RECORD_BYTES))
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
     if not isinstance(record, dict):
-        raise DamagedError(f"{path} is damaged: it holds no record")
+        raise DamagedError(f"{path} is damaged: it holds no JSON object")
     return record
 
 
 @contextmanager
 def held(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a file or a folder, for as long as the block and the process last.
+    """Lock a file or a folder until the block or the process ends.
 
-    Others who ask for it wait, or are refused. Nobody is on Windows, and on file systems that know
-    no locks.
+    Other processes that lock it wait, or are refused. Windows and file systems without locks lock
+    nothing.
 
     Raises:
-        StorageError: another one holds it and `wait` is False; or there is no such file.
+        StorageError: another process holds it and `wait` is False, or there is no such file.
     """
     if sys.platform == "win32":
         yield
@@ -229,23 +227,34 @@ def held(path: Path, wait: bool = True) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"can't use {path}: {error.strerror}") from error
     try:
-        if not _is_taken(descriptor, wait):
-            raise StorageError(f"another process is at work on {path}: wait until it has ended")
+        if not _lock_descriptor(descriptor, wait):
+            raise StorageError(f"another process is at work on {path}: wait until it ends")
         yield
     finally:
         os.close(descriptor)
 
 
-def _is_taken(descriptor: int, wait: bool) -> bool:
-    """Lock a descriptor until it is closed; False if another one has, and `wait` is False."""
+def _lock_descriptor(descriptor: int, wait: bool) -> bool:
+    """Lock a descriptor until it is closed; return False if it is locked and `wait` is False."""
     if sys.platform != "win32":
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
-        except OSError:  # this file system keeps nobody out
+        except OSError:  # a file system without locks
             return True
     return True
+
+
+def _read_regular(path: Path, most_bytes: int | None) -> bytes:
+    """Return the content of a regular file; raises `OSError`, also for larger files and pipes."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is a folder, a device or a pipe")
+    with path.open("rb") as file:
+        content = file.read(-1 if most_bytes is None else most_bytes + 1)
+    if most_bytes is not None and len(content) > most_bytes:
+        raise OSError(f"it has more than {most_bytes >> 20} MB")
+    return content
 
 
 def _digest(key: str, value: bytes | memoryview) -> bytes:
@@ -255,7 +264,7 @@ def _digest(key: str, value: bytes | memoryview) -> bytes:
 
 
 def _is_written_through(path: Path) -> bool:
-    """Tell whether a path is a device, a pipe or a descriptor rather than a file's place."""
+    """Return whether a path is a device, a pipe or a descriptor rather than a file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -266,9 +275,9 @@ def _is_written_through(path: Path) -> bool:
 
 
 def _is_descriptor(path: Path) -> bool:
-    """Tell whether links lead to an open descriptor, as ``/dev/stdout`` does.
+    """Return whether links lead to an open descriptor, as ``/dev/stdout`` does.
 
-    Renaming over the file behind it would not reach who holds it open.
+    Renaming over the file behind it would not reach the program that holds it open.
     """
     for _ in range(40):  # as many links as Linux follows
         path = path.absolute()
@@ -282,12 +291,12 @@ def _is_descriptor(path: Path) -> bool:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a part beside `path`, then flush it and rename it; no part stays behind."""
+    """Write a temporary part beside `path`, flush it and rename it; no part stays behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".liser-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
     _sweep(path.parent, start)
     part = path.parent / f"{start}{secrets.token_hex(6)}.part"
-    # unlike tempfile's, its permissions are those of any new file of this user
+    # unlike `tempfile`, this gives it the permissions of any new file of this user
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -305,16 +314,16 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock a part for as long as it is open, also if this process is killed; False if it is."""
+    """Lock a part until it is closed or this process ends; return False if it is locked."""
     if sys.platform != "win32":
-        with suppress(OSError):  # held by another process, or a file system without locks
+        with suppress(OSError):  # locked by another process, or a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
     return False
 
 
 def _sweep(folder: Path, start: str) -> None:
-    """Delete parts of the same file that a killed process left."""
+    """Delete the parts of this file that killed processes left."""
     with os.scandir(folder) as found:  # several times as fast as `Path.glob`
         parts = [folder / one.name for one in found if one.name.startswith(start)]
     for part in parts:
@@ -324,7 +333,7 @@ def _sweep(folder: Path, start: str) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where folders can be flushed."""
+    """Make a rename survive a power cut, on systems where folders can be flushed."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
-"""Pretrained weights by name: where they come from, where they are kept, what they may be used for.
+"""Pretrained weights by name: their source, checksum, licence and place on disk.
 
-A local path is always taken as it is, so that a machine without a network needs no download: put
-the file where the error says, or name its path.
+A local path is used as it is. A machine without a network needs no download: put the file where
+the error message says, or give its path.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ CACHE_VARIABLE = "LISER_CACHE"
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One published file; `url` None where nobody publishes it in this form."""
+    """One published file; `url` is None where nobody publishes it in this form."""
 
     file: str
     url: str | None
@@ -49,8 +49,8 @@ KNOWN = {
         licence="MIT",
         source="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
     ),
-    # face-api.js publishes its weights in its own format only; this is their ONNX form, with the
-    # outputs `embedding` and `logits`, which has to be put in place by hand.
+    # face-api.js publishes its weights in its own format only. This is their ONNX form, with the
+    # outputs `embedding` and `logits`. It has to be put in place by hand.
     "face-api-expression": Weights(
         file="face-api-expression.onnx",
         url=None,
@@ -63,22 +63,23 @@ KNOWN = {
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept: `LISER_CACHE`, else the user's cache folder."""
+    """Return the folder of downloads: `LISER_CACHE`, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen).expanduser() if chosen else Path(_pooch().os_cache("liser"))
 
 
 def resolve(name_or_path: str | Path, role: str) -> Path:
-    """Return the file or folder of weights that a name or a path stands for.
+    """Return the path of the weights with this name or path.
 
-    A name of `KNOWN` is looked up in the cache folder, and downloaded if it isn't there; what is
-    downloaded, from where, how large and under which licence is said on stderr. Anything else is
-    a path and returned as it is. `role`, such as "face detector", is for the messages.
+    A name of `KNOWN` is looked up in the cache folder and downloaded if it isn't there. A message
+    on stderr gives the download's source, size and licence. Anything else is a path and returned
+    as it is. `role`, such as "face detector", is for the messages.
 
     Raises:
-        NotFoundError: no such path, or a download that failed; says where to put the file.
-        InputError: a file, fetched or put there by hand, whose checksum is not the known one.
-        StorageError: the cache folder cannot be written.
+        NotFoundError: there is no such path, or the download failed; the message says where to
+            put the file.
+        InputError: the file's checksum is not the known one.
+        StorageError: the cache folder can't be written.
     """
     known = KNOWN.get(name_or_path) if isinstance(name_or_path, str) else None
     if known is None:
@@ -86,7 +87,7 @@ def resolve(name_or_path: str | Path, role: str) -> Path:
         if path.exists():
             return path
         raise NotFoundError(
-            f"no {role} at {str(path)!r}; give a file that is there, or one of the known names "
+            f"there is no {role} at {str(path)!r}: give an existing file, or one of the names "
             + ", ".join(KNOWN)
         )
     place = cache_folder() / known.file
@@ -101,24 +102,23 @@ def _verify(place: Path, known: Weights) -> None:
         with place.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise StorageError(f"{place} cannot be read: {error.strerror}") from error
+        raise StorageError(f"can't read {place}: {error.strerror}") from error
     if found != known.sha256:
         raise InputError(
-            f"{place} is not the file that {known.source} describes: its sha256 is {found}, "
-            f"expected {known.sha256}. Delete it to have it fetched again, or give your own "
-            "weights by their path"
+            f"{place} is not the file from {known.source}: its SHA-256 is {found}, not "
+            f"{known.sha256}. Delete it to download it again, or give the path of your own weights"
         )
 
 
 def _download(name: str, known: Weights, place: Path, role: str) -> None:
     by_hand = (
-        f"put the file {known.file} ({known.size:,} bytes, sha256 {known.sha256}) "
+        f"put the file {known.file} ({known.size:,} bytes, SHA-256 {known.sha256}) "
         f"into the folder {place.parent}"
     )
     if known.url is None:
         raise NotFoundError(
-            f"the {role} {name!r} is not published in this form (see {known.source}), so it "
-            f"cannot be downloaded: {by_hand}"
+            f"the {role} {name!r} can't be downloaded, because nobody publishes it in this form "
+            f"(see {known.source}): {by_hand}"
         )
     download = _pooch().HTTPDownloader
     import requests
@@ -136,22 +136,22 @@ def _download(name: str, known: Weights, place: Path, role: str) -> None:
             bar = _DownloadBar(add_task(known.file, None))
             download(progressbar=bar, timeout=30)(known.url, content, None)
     except requests.RequestException as error:
-        detail = f"the {role} {name!r} cannot be downloaded ({type(error).__name__} at {known.url})"
+        detail = f"the {role} {name!r} can't be downloaded ({type(error).__name__} at {known.url})"
         raise NotFoundError(f"{detail}: {by_hand}") from error
     found = hashlib.sha256(content.getbuffer()).hexdigest()
     if found != known.sha256:
         raise InputError(
-            f"what {known.url} sends is not the file with the known checksum: its sha256 is "
-            f"{found}. Nothing was kept. If you have the right one, {by_hand}"
+            f"{known.url} sent another file than expected: its SHA-256 is {found}. Nothing was "
+            f"saved. If you have the right file, {by_hand}"
         )
     try:
         storage.write_bytes(place, content.getbuffer())
     except StorageError as error:
-        raise StorageError(f"{error}; choose another folder by {CACHE_VARIABLE}") from error
+        raise StorageError(f"{error}; choose another folder with {CACHE_VARIABLE}") from error
 
 
 class _DownloadBar:
-    """The four members that pooch wants of a progress bar."""
+    """A progress bar with the members that pooch asks for."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -159,7 +159,7 @@ class _DownloadBar:
 
     @property
     def total(self) -> int:
-        """Bytes to come, as far as the server said."""
+        """Size of the download in bytes, 0 if the server doesn't say."""
         return self._total
 
     @total.setter
@@ -168,7 +168,7 @@ class _DownloadBar:
         self._task.update(self._done, total or None)
 
     def update(self, advance: int) -> None:
-        """Count the bytes that came."""
+        """Count received bytes."""
         self._done += advance
         self._task.update(self._done)
 
@@ -178,7 +178,7 @@ class _DownloadBar:
         self._task.update(0)
 
     def close(self) -> None:
-        """Nothing to do: the progress ends with its block."""
+        """Do nothing: the progress ends with its block."""
 
 
 def _pooch() -> Any:

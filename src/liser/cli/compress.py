@@ -90,7 +90,7 @@ def compress_command(
             chosen,
             seed=seed,
             keep_student=keep_student,
-            tell=lambda what, done, total: task.update(done, total, what),
+            progress=lambda stage, done, total: task.update(done, total, stage),
         )
     if as_json:
         print_json({"bundle": str(out), **record})
@@ -110,7 +110,7 @@ def _check_folders(out: Path, keep_student: Path | None) -> None:
         raise InputError(f"{keep_student} holds a student made by training: give another folder")
     for kind, folder in ((BUNDLE, out), (STUDENT, keep_student)):
         if folder is not None and kind.check(folder):
-            console.print(f"replaces the {kind.what} in {folder}", highlight=False, markup=False)
+            console.print(f"replaces the {kind.name} in {folder}", highlight=False, markup=False)
 
 
 def _table(record: dict[str, Any]) -> Any:

@@ -1,1 +1,1 @@
-"""Text from elsewhere, made harmless for a terminal, a page or a spreadsheet."""
+"""Untrusted text, made harmless for terminals, pages and spreadsheets."""

@@ -1,4 +1,4 @@
-"""Tables as CSV files that people open in a spreadsheet."""
+"""CSV files that are safe to open in a spreadsheet."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from liser.text.escaping import spreadsheet_cell
 
 
 def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    r"""Return a CSV file in UTF-8, with a header; no cell is a formula (see `spreadsheet_cell`).
+    r"""Return a CSV file in UTF-8 with a header; no cell is a formula (`spreadsheet_cell`).
 
     >>> csv_of(["file", "p_sad"], [{"file": "=1+1.wav", "p_sad": -0.5}])
     b"file,p_sad\r\n'=1+1.wav,-0.5\r\n"

@@ -1,4 +1,4 @@
-"""Where people read along: nothing from elsewhere controls the terminal, and any encoding works."""
+"""Terminal output: untrusted text controls nothing, and any encoding works."""
 
 import codecs
 import sys
@@ -19,16 +19,16 @@ _CLOSEST = {
     **dict.fromkeys("‘’", "'"),
     **{"═": "=", "…": "...", "÷": "/", "×": "x", "·": "-", "•": "*", "→": "->", "≥": ">="},
 }
-"""What stands for a character that an output's encoding lacks; anything else becomes ``?``."""
+"""Substitutes for characters that the output's encoding lacks; others become ``?``."""
 
 
 class Terminal(Console):
-    """A console that shows control characters of what it prints, and doesn't send them."""
+    """A console that shows control characters in its text instead of sending them."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render as any console does; control codes of rich's own pass."""
+        """Render as any console does; rich's own control codes pass."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
@@ -37,7 +37,7 @@ class Terminal(Console):
 
 
 def accept_any_encoding() -> None:
-    """Let stdout and stderr write what comes nearest where their encoding lacks a character."""
+    """Let stdout and stderr substitute characters that their encoding lacks."""
     codecs.register_error("liser-closest", _closest)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
