@@ -1,6 +1,7 @@
-"""A bundle comes back as it was written, or says what is wrong with it and what to do."""
+"""A bundle is read as it was written, or an error says what is wrong and what to do."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -37,11 +38,11 @@ def folder(tmp_path: Path) -> Path:
 def change(folder: Path, **values: Any) -> None:
     path = folder / "model.json"
     record = json.loads(path.read_text()) | values
-    kept = {k: v for k, v in record.items() if v is not ...}
-    path.write_text(json.dumps(with_checksum(kept)))
+    fields = {k: v for k, v in record.items() if v is not ...}
+    path.write_text(json.dumps(with_checksum(fields)))
 
 
-def test_a_bundle_comes_back_as_it_was_written(folder: Path) -> None:
+def test_a_bundle_is_read_as_it_was_written(folder: Path) -> None:
     bundle = read_bundle(folder)
     assert bundle == replace(BUNDLE, folder=folder)
     assert bundle.graph.read_bytes() == b"graph"
@@ -67,6 +68,24 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         read_bundle(folder)
 
 
+@pytest.mark.parametrize("name", ["model.json", "model.onnx"])
+def test_a_pipe_and_an_endless_device_are_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=f"{name}.*a device or a pipe"):
+        read_bundle(folder)
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name}.*a device or a pipe"):
+        read_bundle(folder)
+
+
+def test_a_record_of_absurd_size_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liser.storage.MOST_RECORD_BYTES", 100)
+    with pytest.raises(InputError, match=r"model\.json can't be read: it has more than"):
+        read_bundle(folder)
+
+
 def test_a_missing_folder_and_a_file_are_no_bundles(folder: Path) -> None:
     with pytest.raises(NotFoundError, match="no such folder"):
         read_bundle(folder / "elsewhere")
@@ -75,7 +94,7 @@ def test_a_missing_folder_and_a_file_are_no_bundles(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"bundle"', "[" * 100_000, "\x00"])
-def test_a_record_that_is_none_is_refused(folder: Path, text: str) -> None:
+def test_an_invalid_record_is_refused(folder: Path, text: str) -> None:
     (folder / "model.json").write_text(text)
     with pytest.raises(InputError, match=r"model\.json"):
         read_bundle(folder)
@@ -102,7 +121,7 @@ def test_a_bundle_of_the_past_says_to_export_it_again(folder: Path) -> None:
         read_bundle(folder)
 
 
-def test_a_value_that_was_edited_is_not_believed(folder: Path) -> None:
+def test_an_edited_record_is_refused(folder: Path) -> None:
     path = folder / "model.json"
     text = path.read_text()
     path.write_text(text.replace('"threshold": 0.5', '"threshold": 0.1'))
@@ -112,7 +131,7 @@ def test_a_value_that_was_edited_is_not_believed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["1", None, True, 0, 1.0])
-def test_a_format_that_never_was_is_refused(folder: Path, version: Any) -> None:
+def test_an_unknown_format_is_refused(folder: Path, version: Any) -> None:
     change(folder, format=version)
     with pytest.raises(InputError, match="format"):
         read_bundle(folder)
@@ -125,7 +144,7 @@ def test_a_missing_field_is_named(folder: Path, name: str) -> None:
         read_bundle(folder)
 
 
-def test_a_field_that_is_not_known_yet_does_no_harm(folder: Path) -> None:
+def test_an_unknown_field_does_no_harm(folder: Path) -> None:
     change(folder, colour="blue")
     assert read_bundle(folder).name == "small"
 
@@ -171,7 +190,7 @@ def test_a_wrong_value_is_named_with_its_field(folder: Path, name: str, value: A
         read_bundle(folder)
 
 
-def test_what_is_not_json_cannot_be_written(tmp_path: Path) -> None:
+def test_only_json_can_be_written(tmp_path: Path) -> None:
     for odd in ({"when": Path()}, {"score": float("nan")}):
         with pytest.raises(InputError, match="isn't JSON"):
             write_bundle(replace(BUNDLE, provenance=odd), b"", tmp_path / "b", "")

@@ -1,4 +1,4 @@
-"""A changed bit, or a cut, in anything that is stored is said or made good, and never believed."""
+"""Stored files with a changed bit or a cut are refused or made again, never used."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -58,8 +58,8 @@ def student(folder: Path) -> Read:
 
     def read() -> Any:
         found = load_student(folder)
-        told = (found.name, found.labels, found.frontend, found.temperature, found.provenance)
-        return told, found.mean_log_posterior, _plain(found.module.state_dict())
+        fields = (found.name, found.labels, found.frontend, found.temperature, found.provenance)
+        return fields, found.mean_log_posterior, _plain(found.module.state_dict())
 
     return read
 
@@ -82,11 +82,11 @@ def cell(folder: Path) -> Read:
     clips = LogMelFeatures(np.zeros((4, 20, 16), np.float16), np.full(4, 20), FRONTEND, ())
     fold, folders = Fold(0, ("x",), ("y",), ("z",)), {"scratch": folder / "scratch-0123"}
     bench = BenchmarkData(corpus, (), clips, np.array([0, 1, 0, 1]), (fold,), Protocol(), folders)
-    one, said = Run("scratch", 1.0, 0, 0), {"posteriors": np.linspace(0, 1, 40).reshape(20, 2)}
+    one, outputs = Run("scratch", 1.0, 0, 0), {"posteriors": np.linspace(0, 1, 40).reshape(20, 2)}
 
     def read() -> Any:
         if not bench.is_trained(one):
-            save_cell(bench, one, said)
+            save_cell(bench, one, outputs)
         return {name: value.tolist() for name, value in load_run(bench, one).items()}
 
     return read
@@ -94,7 +94,7 @@ def cell(folder: Path) -> Read:
 
 @dataclass
 class Counts:
-    """Says of each clip where it starts, and refuses each third."""
+    """A teacher whose target is a clip's start; it refuses every third clip."""
 
     name: str = "counts"
     fingerprint: str = "0123456789abcdef"
@@ -105,8 +105,8 @@ class Counts:
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
         for one in utterances:
             start = np.float32(one.start_s)
-            said = Target(np.full(3, start), np.array([start, -start]), confidence=float(start))
-            yield one, Skip(one.id, "too short", "text") if start % 3 == 0 else said
+            target = Target(np.full(3, start), np.array([start, -start]), confidence=float(start))
+            yield one, Skip(one.id, "too short", "text") if start % 3 == 0 else target
 
 
 def targets(folder: Path) -> Read:
@@ -153,7 +153,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change one bit, or cut the end off; not where a file is empty, as databases mostly are."""
+    """Change one bit or cut the end off, at a byte that isn't 0: most of a database is."""
     at = int(rng.choice(np.flatnonzero(np.frombuffer(content, np.uint8))))
     if rng.random() < 0.2:
         return content[:at]
@@ -161,7 +161,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def outcomes(kind: Callable[[Path], Read], folder: Path, tries: int, seed: int) -> dict[str, int]:
-    """Damage what is stored in many ways, and count what came of it."""
+    """Damage the stored files in many ways, and count the outcomes."""
     stored, rng = folder / "stored", np.random.default_rng(seed)
     stored.mkdir(parents=True)
     read = kind(stored)
@@ -176,7 +176,7 @@ def outcomes(kind: Callable[[Path], Read], folder: Path, tries: int, seed: int) 
         path = stored / places[int(rng.integers(len(places)))]
         path.write_bytes(damaged(path.read_bytes(), rng))
         try:
-            assert read() == whole, f"{path} was damaged and believed"
+            assert read() == whole, f"{path} was damaged and used"
             counts["right"] += 1
         except (StorageError, InputError) as error:
             assert str(stored) in str(error)
@@ -185,7 +185,7 @@ def outcomes(kind: Callable[[Path], Read], folder: Path, tries: int, seed: int) 
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_what_is_damaged_is_said_or_made_good(kind: Callable[[Path], Read], tmp_path: Path) -> None:
+def test_damage_is_reported_or_repaired(kind: Callable[[Path], Read], tmp_path: Path) -> None:
     counts = outcomes(kind, tmp_path, tries=60, seed=1)
     if kind in (frames, cell):  # made again
         assert counts == {"refused": 0, "right": 60}

@@ -1,9 +1,10 @@
-"""A model as people get it: one ONNX graph, and beside it what must be known to use it.
+"""A bundle: a model as a folder of three files, without code.
 
-A bundle is a folder of three files and no code: `model.onnx` takes a mono ``waveform`` float32
-(batch, samples) of any gain to ``logits`` (batch, classes) and an ``embedding`` (batch, dim), with
-the log-mel front end inside; `model.json` holds the fields of `Bundle`, and checksums of these and
-of the graph; `README.md` is the model card. Posteriors are ``softmax(logits / temperature)``.
+- `model.onnx` maps a mono ``waveform`` float32 (batch, samples) of any gain to ``logits``
+  (batch, classes) and an ``embedding`` (batch, dim). The log-mel front end is inside. Posteriors
+  are ``softmax(logits / temperature)``.
+- `model.json` holds the fields of `Bundle`, and checksums of these and of the graph.
+- `README.md` is the model card.
 """
 
 import hashlib
@@ -14,36 +15,46 @@ from pathlib import Path
 from typing import Any
 
 from liser import __version__, storage
-from liser.errors import InputError, NotFoundError
+from liser.errors import InputError, NotFoundError, StorageError
 from liser.folders import BUNDLE
 
 FORMAT = 2
-"""Version of the layout; raised whenever an older liser would misread a bundle."""
+"""Version of the layout; it grows whenever an older liser would misread a bundle."""
 
 UNCERTAIN = "uncertain"
-"""What is answered where no label's probability reaches the threshold."""
+"""The label where no emotion's probability reaches the threshold."""
 
 WINDOW_S = (0.1, 60.0)
-"""The shortest and the longest window: of less a student can tell nothing, more it never learnt."""
+"""The shortest and the longest window: less tells nothing, more was never trained on."""
 
 TEMPERATURE = (0.001, 1000.0)
+
+MOST_GRAPH_BYTES = 1 << 31
+"""The largest ONNX file: a Protocol Buffers message can't be larger."""
 
 GRAPH, RECORD, CARD = "model.onnx", "model.json", "README.md"
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What a model needs to be run, and where it comes from.
+    """What the runtime must know about a model, and where the model comes from.
 
-    `sample_rate` is in Hz. `window_s` is the longest stretch that the student hears at once, in
-    seconds; longer speech is cut into pieces. `temperature` divides the logits. `threshold`, in
-    0…1, is the least probability of the best label that is an answer; below it the answer is
-    "uncertain". `mean_log_posterior` has one entry a label (see
-    `liser.runtime.speaker_adaptation`). `precision` is "float32" or "int8". `provenance` says in
-    plain JSON what the model was made of and how good it was; `parity` how far the graph's outputs
-    were from the student's.
+    Attributes:
+        folder: where the files lie.
+        name: the model's name.
+        labels: the emotions, in the order of the logits.
+        sample_rate: of the waveform, in Hz.
+        window_s: the longest segment that the model takes at once, in seconds; longer speech is
+            cut.
+        temperature: divides the logits.
+        threshold: probability, 0 to 1; if the best label has less, the label is "uncertain".
+        mean_log_posterior: one number a label; see `liser.runtime.speaker_adaptation`.
+        parameters: how many parameters the student has.
+        precision: "float32" or "int8".
+        provenance: how the model was made and how good it is, as plain JSON.
+        parity: how far the graph's outputs are from the student's.
 
-    Raises `InputError` if a field has a value that no model can have.
+    Raises `InputError` if a field has an impossible value.
     """
 
     folder: Path
@@ -77,15 +88,15 @@ class Bundle:
 
 
 def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundle:
-    """Write a bundle to `folder`, and return it as it lies there.
+    """Write a bundle to `folder`, and return it with that folder.
 
-    `model.json` takes its place last: a folder in which that one fits the graph is whole. A
-    bundle that is there already is replaced.
+    `model.json` is written last: if it fits the graph, the bundle is complete. An older bundle in
+    the folder is replaced.
 
     Args:
-        bundle: what to say of the model; its own `folder` is not looked at.
+        bundle: the fields to write; its own `folder` is ignored.
         graph: the ONNX file's bytes.
-        folder: where to write; made if it isn't there.
+        folder: where to write; made if it doesn't exist.
         card: the model card, in Markdown.
 
     Raises:
@@ -100,31 +111,31 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
         record = storage.with_checksum(record)
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
-        raise InputError(f"bundle {folder}: what it says of itself isn't JSON: {error}") from None
+        raise InputError(f"bundle {folder}: provenance or parity isn't JSON: {error}") from None
     BUNDLE.check(folder)
-    # names of files need not be UTF-8: JSON has escapes for them
-    told = [one.encode("utf-8", "backslashreplace") for one in (card, text)]
-    storage.write_together(folder, dict(zip((GRAPH, CARD, RECORD), (graph, *told), strict=True)))
+    # file names need not be UTF-8: their other bytes become escapes
+    texts = [one.encode("utf-8", "backslashreplace") for one in (card, text)]
+    storage.write_together(folder, dict(zip((GRAPH, CARD, RECORD), (graph, *texts), strict=True)))
     return bundle
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check that its graph is the one it was written with.
+    """Read a bundle and check its checksums.
 
     Raises:
-        NotFoundError: the folder, `model.json` or `model.onnx` is not there.
-        InputError: `model.json` is not a bundle's, is of another format, or lacks a field or has
-            a wrong one; or a checksum differs.
+        NotFoundError: the folder, `model.json` or `model.onnx` doesn't exist.
+        InputError: `model.json` is no bundle's or of another format, a field is missing or
+            wrong, or a checksum differs.
     """
     record = _read_record(folder)
     made_by = f"made by liser {record.get('liser', '?')}"
     version = record.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise InputError(f"bundle {folder}: format = {version!r} is none that liser ever wrote")
+        raise InputError(f"bundle {folder}: format = {version!r} is not a format of liser")
     if version > FORMAT:
         raise InputError(
             f"bundle {folder} has format {version}, {made_by}; this is liser {__version__}, which "
-            f"reads up to format {FORMAT}: update it (pip install --upgrade liser)"
+            f"reads format {FORMAT}: update liser (pip install --upgrade liser)"
         )
     if version < FORMAT:
         raise InputError(
@@ -148,27 +159,30 @@ def read_bundle(folder: Path) -> Bundle:
 def _read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        record = json.loads(storage.read_text(path, storage.MOST_RECORD_BYTES))
+    except FileNotFoundError:
         what = f"it has no {RECORD}" if folder.is_dir() else "there is no such folder"
         raise NotFoundError(f"{folder} is not a bundle: {what}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} can't be read: {error}") from None
     if not isinstance(record, dict):
-        raise InputError(f"{path} holds {type(record).__name__}, not a bundle's fields")
+        raise InputError(f"{path} holds a {type(record).__name__}, not a bundle's fields")
     return record
 
 
 def _check_graph(bundle: Bundle, expected: Any) -> None:
+    if not bundle.graph.exists():
+        raise NotFoundError(f"bundle {bundle.folder} has no {GRAPH}: get the bundle again")
     try:
-        found = hashlib.sha256(bundle.graph.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise NotFoundError(f"bundle {bundle.folder} has no {GRAPH}; get it again") from None
-    except OSError as error:
-        raise InputError(f"{bundle.graph} can't be read: {error}") from None
+        graph = storage.read_bytes(bundle.graph, MOST_GRAPH_BYTES)
+    except StorageError as error:
+        raise InputError(str(error)) from None
+    found = hashlib.sha256(graph).hexdigest()
     if found != expected:
         raise InputError(
-            f"{bundle.graph} is damaged or not the one of its {RECORD}: its SHA-256 is "
+            f"{bundle.graph} is damaged or doesn't belong to its {RECORD}: its SHA-256 is "
             f"{found[:12]}…, not {str(expected)[:12]}…; get the bundle again"
         )
 
@@ -178,7 +192,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _between(low: float, high: float) -> Callable[[Any], bool]:
-    """Return what tells a number in a range, ends included, from anything else."""
+    """Return a check that a value is a number from `low` to `high`."""
 
     def fits(value: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)

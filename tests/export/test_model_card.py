@@ -1,4 +1,4 @@
-"""The model card tells what the record says, and says what the record doesn't."""
+"""The model card shows the record, and says what the record lacks."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from liser.bundle import Bundle
 from liser.export.model_card import calibrated_threshold, card
 
 
-def told(provenance: dict[str, Any], threshold: float = 0.0) -> str:
+def card_of(provenance: dict[str, Any], threshold: float = 0.0) -> str:
     bundle = Bundle(
         folder=Path("x"),
         name="small",
@@ -26,17 +26,17 @@ def told(provenance: dict[str, Any], threshold: float = 0.0) -> str:
 
 
 def test_an_empty_record_makes_nothing_up() -> None:
-    page = told({})
+    page = card_of({})
     assert "370,173" in page and "22,050 Hz" in page and "int8" in page
-    assert "It always answers. No threshold was calibrated." in page
+    assert "It is never “uncertain”. No threshold was calibrated." in page
     assert page.count("not stated") >= 5
     assert "Not measured, or not stated." in page
     assert "Not measured for this model" in page
     assert "None" not in page and "{" not in page.replace("```", "")
 
 
-def test_a_full_record_is_told_in_full() -> None:
-    page = told(
+def test_a_full_record_is_shown_in_full() -> None:
+    page = card_of(
         {
             "liser": "0.2",
             "commit": "abc123",
@@ -55,12 +55,12 @@ def test_a_full_record_is_told_in_full() -> None:
         },
         threshold=0.5,
     )
-    for said in (
-        "Below 0.50 for the best label",
+    for words in (
+        "probability is below 0.50",
         "abc123",
         "8642 clips (8642 labelled), 3 speakers",
         "Teacher: whisper",
-        "whisper-base, which heard 7000 clips of cremad, 3 clips of calls",
+        "whisper-base, pretrained on 7000 clips of cremad, 3 clips of calls",
         "Fine-tuned on: mine, 12 clips",
         "These weights: CC BY-NC-SA 4.0",
         "RAVDESS, CC BY-NC-SA 4.0",
@@ -69,23 +69,23 @@ def test_a_full_record_is_told_in_full() -> None:
         "wav2vec 2 (audEERING)",
         "| RAVDESS, unseen actors | 0.600 | 0.550–0.650 |",
         "- whispering",
-        "which emotion the speaker meant to show",
+        "the emotion that the speaker meant to show",
     ):
-        assert said in page, said
+        assert words in page, words
     assert page.count("RAVDESS, CC BY") == 1
 
 
-def test_the_threshold_is_told_with_what_it_was_chosen_on() -> None:
+def test_the_threshold_is_shown_with_its_source() -> None:
     result = {"threshold": 0.5, "coverage": 0.8, "answered_wa": 0.76}
-    chosen = "it answers 80% of the clips, 76% of them right"
-    assert chosen in told({"result": result}, 0.5)
-    assert "This was set by hand." in told({"result": result}, 0.6)
-    assert "This was set by hand." in told({"result": {"threshold": None}}, 0.6)
-    everything = told({"result": {**result, "threshold": 0.0}}, 0.0)
-    assert "It always answers. On the validation speakers" in everything
+    chosen = "it labels 80% of the clips, 76% of them correctly"
+    assert chosen in card_of({"result": result}, 0.5)
+    assert "The threshold was set by hand." in card_of({"result": result}, 0.6)
+    assert "The threshold was set by hand." in card_of({"result": {"threshold": None}}, 0.6)
+    everything = card_of({"result": {**result, "threshold": 0.0}}, 0.0)
+    assert "It is never “uncertain”. On the validation speakers" in everything
 
 
-def test_an_earlier_training_s_threshold_doesn_t_outlive_fine_tuning() -> None:
+def test_fine_tuning_replaces_the_threshold() -> None:
     before = {"result": {"threshold": 0.4}}
     assert calibrated_threshold(before) == 0.4
     assert calibrated_threshold({**before, "finetuned": [{"result": {"threshold": None}}]}) is None
@@ -94,14 +94,14 @@ def test_an_earlier_training_s_threshold_doesn_t_outlive_fine_tuning() -> None:
     assert calibrated_threshold({}) is None
 
 
-def test_teachers_of_unknown_terms_are_told() -> None:
-    page = told({"teachers": [{"name": "whisper"}]})
+def test_teachers_of_unknown_terms_are_named() -> None:
+    page = card_of({"teachers": [{"name": "whisper"}]})
     assert "the teachers: terms not stated" in page
 
 
-def test_text_from_elsewhere_is_no_markup() -> None:
+def test_untrusted_text_is_no_markup() -> None:
     evil = "<script>x</script>\n# [x](javascript:y) | **b** \x1b[31m"
-    page = told(
+    page = card_of(
         {
             **dict.fromkeys(("liser", "commit", "corpus", "licence", "clips", "labelled"), evil),
             "teachers": [{"name": evil}],
@@ -112,7 +112,7 @@ def test_text_from_elsewhere_is_no_markup() -> None:
             "weaknesses": [evil],
         }
     )
-    plain = page.replace(told({}), "")
+    plain = page.replace(card_of({}), "")
     assert plain.count("&lt;script&gt;") >= 12
     for markup in ("<script", "\n# [", "[x](", "**b**", "\x1b", " | \\*"):
         assert markup not in plain, markup

@@ -1,4 +1,4 @@
-"""The exported graph is the student: any length, any batch, within a ten-thousandth."""
+"""The exported graph equals the student: any length, any batch, within a ten-thousandth."""
 
 import copy
 from dataclasses import replace
@@ -24,18 +24,18 @@ LABELS = ("neutral", "happy", "sad")
 
 
 def made(name: str, frontend: Frontend) -> Student:
-    """Return a student with weights by chance, whose batch norms have seen something."""
+    """Return a student with random weights and used batch norms."""
     torch.manual_seed(0)
     module = build_student(name, len(LABELS), frontend.mels)
     module.train()
     with torch.no_grad():
         for _ in range(3):
             module(torch.randn(8, 40, frontend.mels) - 0.5)
-        if isinstance(module, Transformer):  # so that a place off by a digit would be seen
+        if isinstance(module, Transformer):  # so that a wrong position would show
             module.place.weight *= 300
-    told = {"liser": "0", "corpus": "made", "result": {"threshold": 0.4}}
+    provenance = {"liser": "0", "corpus": "made", "result": {"threshold": 0.4}}
     mean = (-1.0, -1.2, -1.1)
-    return Student(module.eval(), name, LABELS, frontend, 1.5, told, mean)
+    return Student(module.eval(), name, LABELS, frontend, 1.5, provenance, mean)
 
 
 @pytest.fixture(scope="module", params=["tiny", "base"])
@@ -49,15 +49,15 @@ def bundle(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     return export_student(student, tmp_path_factory.mktemp("bundle"))
 
 
-def test_what_was_measured_is_kept_and_within_what_is_allowed(bundle: Bundle) -> None:
-    told = read_bundle(bundle.folder).parity
-    assert {one["duration_s"] for one in told["differences"]} == {0.1, 0.5, 1, 3, 10, 30}
-    assert {one["batch"] for one in told["differences"]} == {1, 3}
-    assert 0 < max(one["logits"] for one in told["differences"]) < TOLERANCE
-    assert 0 < max(one["embedding"] for one in told["differences"]) < TOLERANCE
+def test_parity_is_stored_and_within_tolerance(bundle: Bundle) -> None:
+    stored = read_bundle(bundle.folder).parity
+    assert {one["duration_s"] for one in stored["differences"]} == {0.1, 0.5, 1, 3, 10, 30}
+    assert {one["batch"] for one in stored["differences"]} == {1, 3}
+    assert 0 < max(one["logits"] for one in stored["differences"]) < TOLERANCE
+    assert 0 < max(one["embedding"] for one in stored["differences"]) < TOLERANCE
 
 
-def test_real_sounds_of_any_length_come_to_the_same(student: Student, bundle: Bundle) -> None:
+def test_sounds_of_any_length_give_the_same(student: Student, bundle: Bundle) -> None:
     session = onnxruntime.InferenceSession(bundle.graph)
     rng = np.random.default_rng(1)
     for samples in (1, 441, 511, 512, 30_000, 100_001):
@@ -69,7 +69,7 @@ def test_real_sounds_of_any_length_come_to_the_same(student: Student, bundle: Bu
         np.testing.assert_allclose(embedding, ours[1].numpy(), atol=TOLERANCE)
 
 
-def test_a_clip_is_heard_as_if_it_were_alone_and_at_any_gain(bundle: Bundle) -> None:
+def test_neither_the_batch_nor_the_gain_changes_a_clip(bundle: Bundle) -> None:
     session = onnxruntime.InferenceSession(bundle.graph)
     rng = np.random.default_rng(2)
     waveform = rng.normal(0, 0.05, (3, 20_000)).astype(np.float32)
@@ -98,7 +98,7 @@ def test_the_graph_is_one_valid_file_with_the_contract_s_names(bundle: Bundle) -
     }
 
 
-def test_the_graph_is_lean_and_tells_nothing_of_its_maker_s_disk(bundle: Bundle) -> None:
+def test_the_graph_is_small_and_names_no_files(bundle: Bundle) -> None:
     data = bundle.graph.read_bytes()
     assert b".py" not in data and str(Path.cwd()).encode() not in data
     assert len(data) < 4 * bundle.parameters + 90_000, "the front end takes little room"
@@ -109,10 +109,10 @@ def test_the_graph_is_lean_and_tells_nothing_of_its_maker_s_disk(bundle: Bundle)
     assert made - read == {"logits"}, "embedding is read on the way to the logits"
 
 
-def test_a_difference_that_is_no_number_is_refused_wherever_it_is(
+def test_a_nan_difference_is_refused_wherever_it_is(
     student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"logits": lost, "embedding": 0.0} for lost in (1e-6, float("nan"), 1e-6)]
+    rows = [{"logits": gap, "embedding": 0.0} for gap in (1e-6, float("nan"), 1e-6)]
     monkeypatch.setattr(stage, "graph_of", lambda student: b"")
     monkeypatch.setattr(stage, "parity", lambda student, graph: {"differences": rows})
     with pytest.raises(InputError, match="by nan"):
@@ -130,33 +130,33 @@ def test_batch_norms_go_into_the_linear_layers_after_them(student: Student) -> N
     torch.testing.assert_close(chain(x), before, rtol=1e-4, atol=1e-5)
 
 
-def test_a_bundle_says_what_the_student_knew(student: Student, bundle: Bundle) -> None:
-    kept = read_bundle(bundle.folder)
-    assert kept.labels == LABELS
-    assert kept.temperature == student.temperature
-    assert kept.mean_log_posterior == student.mean_log_posterior
-    assert kept.parameters == student.parameters
-    assert kept.threshold == 0.4, "what the student's validation speakers gave"
-    assert kept.provenance == student.provenance
-    assert kept.precision == "float32"
+def test_a_bundle_has_the_student_s_fields(student: Student, bundle: Bundle) -> None:
+    stored = read_bundle(bundle.folder)
+    assert stored.labels == LABELS
+    assert stored.temperature == student.temperature
+    assert stored.mean_log_posterior == student.mean_log_posterior
+    assert stored.parameters == student.parameters
+    assert stored.threshold == 0.4, "from the student's validation speakers"
+    assert stored.provenance == student.provenance
+    assert stored.precision == "float32"
 
 
-def test_a_graph_that_says_something_else_is_refused(
+def test_a_graph_with_other_outputs_is_refused(
     student: Student, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = bundle.graph.read_bytes()
     other = made(student.name, student.frontend)
     with torch.no_grad():
         other.module.classify[-1].bias += 0.01
-    told = parity(other, graph, (0.5,), (1,))
-    assert told["differences"][0]["logits"] == pytest.approx(0.01, rel=0.05)
+    compared = parity(other, graph, (0.5,), (1,))
+    assert compared["differences"][0]["logits"] == pytest.approx(0.01, rel=0.05)
     monkeypatch.setattr(stage, "graph_of", lambda student: graph)
     with pytest.raises(InputError, match=r"differ from the student's by 0\.01"):
         export_student(other, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_student_that_gives_nothing_finite_is_refused(
+def test_a_student_with_nan_outputs_is_refused(
     student: Student, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = made(student.name, student.frontend)
@@ -167,7 +167,7 @@ def test_a_student_that_gives_nothing_finite_is_refused(
         export_student(broken, tmp_path / "bundle")
 
 
-def test_exporting_leaves_the_student_as_it_was() -> None:
+def test_export_does_not_change_the_student() -> None:
     student = made("tiny", Frontend(mels=32))
     before = {name: value.clone() for name, value in student.module.state_dict().items()}
     graph_of(replace(student, temperature=2.0))

@@ -51,12 +51,12 @@ def test_a_tone_falls_in_its_band_whatever_the_phase() -> None:
     assert heights == sorted(heights) and len(set(heights)) == 4
 
 
-def test_what_no_filter_hears_is_not_computed() -> None:
+def test_bins_above_the_filters_are_not_computed() -> None:
     everything = Frontend(high_hz=None)
     assert MelPower(Frontend()).number.numel() < 0.8 * MelPower(everything).number.numel()
 
 
-def test_it_needs_little_room() -> None:
+def test_it_is_small() -> None:
     assert sum(t.numel() * t.element_size() for t in MelPower(Frontend()).buffers()) < 50_000
 
 

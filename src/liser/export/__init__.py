@@ -1,1 +1,1 @@
-"""A student as a bundle: one ONNX file and its card."""
+"""Export of a student as a bundle: one ONNX file and its model card."""

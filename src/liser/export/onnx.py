@@ -1,4 +1,4 @@
-"""From a student to a bundle: one ONNX graph with the front end inside, checked against PyTorch."""
+"""Exports a student as a bundle: one ONNX graph, front end included, checked against PyTorch."""
 
 import contextlib
 import copy
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 OPSET = 20
 TOLERANCE = 1e-4
-"""The largest difference that an exported graph's outputs may have from the student's."""
+"""The largest allowed difference between the graph's outputs and the student's."""
 DURATIONS_S = (0.1, 0.5, 1.0, 3.0, 10.0, 30.0)
 BATCHES = (1, 3)
 WINDOW_S = 6.0
-"""How much speech a student hears at once if nothing else is said: as long as acted clips get."""
+"""The default window: as long as acted clips get."""
 FOLDED = 4096
-"""Constants of more elements than this are left for ONNX Runtime to compute when it loads a graph;
-stored, the front end's would take more room than a small student."""
+"""ONNX Runtime computes constants of more elements than this when it loads a graph. Stored, the
+front end's constants would take more room than a small student."""
 
 
 def export_student(
@@ -47,31 +47,25 @@ def export_student(
 ) -> Bundle:
     """Write a student as a bundle that needs no PyTorch, and return it.
 
-    The graph is compared with the student on sounds of 0.1 to 30 s before anything is written;
-    what was measured is the bundle's `parity`.
+    Before anything is written, the graph is compared with the student on sounds of 0.1 to 30 s.
+    The differences are the bundle's `parity`.
 
     Args:
-        student: what is exported; its provenance goes into the bundle.
-        folder: where the bundle is written.
-        window_s: the longest stretch that is heard at once, seconds.
-        threshold: least probability of the best label that is an answer. None: what the
-            student's validation speakers gave, or 0 (it always answers) if there were too few.
-        provenance: further facts to keep beside the student's own, such as results and terms.
+        student: the student; its provenance goes into the bundle.
+        folder: where to write the bundle.
+        window_s: the longest segment that the model takes at once, in seconds.
+        threshold: below this probability of the best label, the label is "uncertain". None for
+            the threshold from the student's validation speakers, or 0 if there were too few.
+        provenance: further facts to store beside the student's own, such as results and terms.
 
     Raises:
         InputError: the graph's outputs differ from the student's by more than `TOLERANCE`.
-        MissingExtraError: the packages that export are not installed.
+        MissingExtraError: a package that export needs is not installed.
         StorageError: the folder can't be written.
     """
     graph = graph_of(student)
     compared = parity(student, graph)
-    lost = [one[name] for one in compared["differences"] for name in ("logits", "embedding")]
-    worst = float(np.max(lost))  # unlike `max`, it sees what isn't a number
-    if not worst <= TOLERANCE:
-        raise InputError(
-            f"the exported graph's outputs differ from the student's by {worst:.2g}, more than "
-            f"{TOLERANCE:g}: nothing was written. Are there weights of extreme size?"
-        )
+    _check_parity(compared)
     if threshold is None:
         threshold = float(calibrated_threshold(student.provenance) or 0.0)
     bundle = Bundle(
@@ -92,9 +86,9 @@ def export_student(
 
 
 def graph_of(student: Student) -> bytes:
-    """Return an ONNX file: ``waveform`` (batch, samples) to ``logits`` and ``embedding``.
+    """Return an ONNX file that maps ``waveform`` (batch, samples) to ``logits`` and ``embedding``.
 
-    Any batch and any number of samples from 1 up are taken.
+    It takes any batch size and any number of samples from 1 up.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
@@ -105,29 +99,30 @@ def graph_of(student: Student) -> bytes:
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
     module = folded(copy.deepcopy(student.inference_module).cpu().eval())
-    whole = FromWaveform(module, student.frontend).eval()
+    exported = FromWaveform(module, student.frontend).eval()
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet():
         program = torch.onnx.export(
-            whole,
+            exported,
             (torch.randn(2, 3 * student.frontend.sample_rate),),
             dynamo=True,
             input_names=["waveform"],
             output_names=["logits", "embedding"],
             dynamic_shapes={"waveform": free},
             opset_version=OPSET,
-            optimize=False,  # here, where it can be told what not to fold
+            optimize=False,  # done below, with a limit on what is folded
             verbose=False,
         )
-        assert program is not None  # where a program is asked for
+        assert program is not None  # `dynamo=True` always returns one
         onnxscript.optimizer.optimize(program.model, output_size_limit=FOLDED)
-    return bytes(_bare(program.model_proto).SerializeToString())
+    return bytes(_stripped(program.model_proto).SerializeToString())
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """Put each batch norm into the linear layer after it; one after a layer the exporter folds.
+    """Fold each batch norm into the linear layer after it, in place, and return the module.
 
-    In place; with ``w' = w γ/σ`` and ``b' = b + w (β - μ γ/σ)``.
+    ``w' = w γ/σ`` and ``b' = b + w (β - μ γ/σ)``. The exporter itself folds a batch norm that
+    follows a layer.
     """
     for chain in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
         layers = [layer for layer in chain if not isinstance(layer, nn.Dropout)]
@@ -153,10 +148,10 @@ def parity(
     durations_s: Sequence[float] = DURATIONS_S,
     batches: Sequence[int] = BATCHES,
 ) -> dict[str, Any]:
-    """Compare a graph with the student, which hears through `torch.stft`, on made sounds.
+    """Compare a graph with the student, which uses `torch.stft`, on synthetic sounds.
 
-    Returns the largest absolute differences of logits and embedding by length and batch, and
-    which versions were compared.
+    Returns the largest absolute differences of logits and embedding by duration and batch size,
+    and the versions of torch and ONNX Runtime.
     """
     import onnxruntime
 
@@ -170,14 +165,25 @@ def parity(
             with torch.inference_mode():
                 ours = module(frontend(torch.from_numpy(waveform)))
             theirs = session.run(["logits", "embedding"], {"waveform": waveform})
-            lost = [
+            gaps = [
                 float(np.abs(own.numpy() - other).max())
                 for own, other in zip(ours, theirs, strict=True)
             ]
             sizes = {"duration_s": duration_s, "batch": batch}
-            differences.append({**sizes, "logits": lost[0], "embedding": lost[1]})
+            differences.append({**sizes, "logits": gaps[0], "embedding": gaps[1]})
     versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
     return {"tolerance": TOLERANCE, "opset": OPSET, **versions, "differences": differences}
+
+
+def _check_parity(compared: dict[str, Any]) -> None:
+    """Raise `InputError` if a difference exceeds `TOLERANCE` or isn't a number."""
+    gaps = [one[name] for one in compared["differences"] for name in ("logits", "embedding")]
+    worst = float(np.max(gaps))  # unlike `max`, this passes NaN on
+    if not worst <= TOLERANCE:
+        raise InputError(
+            f"the exported graph's outputs differ from the student's by {worst:.2g}, more than "
+            f"{TOLERANCE:g}; nothing was written. Look for weights of extreme size"
+        )
 
 
 def _sounds(batch: int, size: int) -> NDArray[np.float32]:
@@ -192,11 +198,11 @@ def _sounds(batch: int, size: int) -> NDArray[np.float32]:
     return np.stack([level * sound for level in levels]).astype(np.float32)
 
 
-def _bare(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Take off what the exporter noted, such as where on its maker's disk each line of code is.
+def _stripped(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Strip the exporter's notes, such as file paths of source code on this machine.
 
-    Constants that are equal are kept once, and names that nobody asks for are short: a small
-    student's graph has hundreds.
+    Equal constants are stored once, and internal names are short: a small student's graph has
+    hundreds.
     """
     graph = model.graph
     _share_constants(graph)
@@ -209,12 +215,12 @@ def _bare(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _share_constants(graph: "onnx.GraphProto") -> None:
-    """Keep one of all constants that are equal in type, shape and content."""
-    kept: dict[tuple[Any, ...], str] = {}
+    """Store constants that are equal in type, shape and content once."""
+    stored: dict[tuple[Any, ...], str] = {}
     instead: dict[str, str] = {}
     for tensor in list(graph.initializer):
-        what = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
-        first = kept.setdefault(what, tensor.name)
+        content = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        first = stored.setdefault(content, tensor.name)
         if first != tensor.name and tensor.raw_data:
             instead[tensor.name] = first
             graph.initializer.remove(tensor)
@@ -224,9 +230,9 @@ def _share_constants(graph: "onnx.GraphProto") -> None:
 
 
 def _shorten_names(graph: "onnx.GraphProto") -> None:
-    """Number all nodes, and all tensors but inputs and outputs."""
-    asked = [one.name for one in (*graph.input, *graph.output)]
-    short = {"": "", **dict(zip(asked, asked, strict=True))}
+    """Name all nodes, and all tensors except inputs and outputs, by numbers."""
+    fixed = [one.name for one in (*graph.input, *graph.output)]
+    short = {"": "", **dict(zip(fixed, fixed, strict=True))}
     for tensor in graph.initializer:
         tensor.name = short.setdefault(tensor.name, f"c{len(short)}")
     for number, node in enumerate(graph.node):
@@ -237,7 +243,7 @@ def _shorten_names(graph: "onnx.GraphProto") -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes on its own inside from the terminal."""
+    """Silence the exporter's log, warnings and output."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

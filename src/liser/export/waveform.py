@@ -1,4 +1,4 @@
-"""A student that takes the waveform itself: what is exported."""
+"""The module that is exported: a student behind its front end, waveform in."""
 
 from torch import Tensor, nn
 
@@ -8,9 +8,10 @@ from liser.students.frontend import LogMel
 
 
 class FromWaveform(nn.Module):
-    """Waveform (batch, samples) at the front end's rate to logits and embedding of a student.
+    """Maps a waveform (batch, samples) at the front end's rate to a student's outputs.
 
-    Nothing is trimmed: find the speech before. A clip's answer doesn't depend on its neighbours.
+    It doesn't trim silence: the caller detects speech first. The clips of a batch don't influence
+    each other.
     """
 
     def __init__(self, module: nn.Module, settings: Frontend) -> None:
