@@ -133,7 +133,7 @@ def test_the_bundled_model_is_evaluated_by_its_name(here: Path) -> None:
 
 def test_what_cannot_be_degraded_is_refused_before_any_work(liser, student: Path) -> None:
     for arguments, words in (
-        (["--labels", "few.csv", "--robustness", "gale"], "no degradation is called 'gale'"),
+        (["--labels", "few.csv", "--robustness", "gale"], "there is no degradation 'gale'"),
         (["--robustness", "all"], "is labelled: there is no score to lose"),
         (["--labels", "few.csv", "--threshold", "0.5"], "add --robustness all"),
         (["--labels", "few.csv", "--robustness", "cut-1s", "--threshold", "7"], "in 0…1"),

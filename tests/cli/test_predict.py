@@ -114,7 +114,7 @@ def test_notes_stand_in_tables_json_and_csv(liser, voices: Path) -> None:
     clip = voices / "speaker0" / "sad-0.wav"
     clip.write_bytes(clip.read_bytes() * 2)
     shown = " ".join(predict(liser, clip, "--csv", "emotions.csv").out.split())
-    assert "sad-0.wav: " in shown and "bytes lie behind the end" in shown
+    assert "sad-0.wav: " in shown and "bytes follow the end" in shown
     (note,) = json.loads(predict(liser, clip, "--json").out)["recordings"][0]["notes"]
     with Path("emotions.csv").open(newline="") as file:
         assert [row["notes"] for row in csv.DictReader(file)] == [note, ""]
@@ -165,7 +165,7 @@ def test_a_plot_that_cannot_be_made_is_refused_before_any_work(
     liser, voices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = predict(liser, voices, "--plot", "timeline.png")
-    assert ended.status == 2 and "room for 20 recordings, not for 24" in ended.err
+    assert ended.status == 2 and "room for 20 recordings, not 24" in ended.err
     ended = predict(liser, voices / "speaker0", "--plot", "timeline.txt")
     assert ended.status == 2 and "timeline.txt" in ended.err
     monkeypatch.setattr("liser.runtime.timeline.find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""Small media files, written in code."""
+"""Small media files, made in code."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -24,7 +24,7 @@ CODECS = {
 
 @pytest.fixture(scope="session")
 def chirp() -> Callable[..., NDArray[np.float32]]:
-    """A tone that rises from 200 Hz: no two stretches of it are alike."""
+    """A tone that rises from 200 Hz, so that no two segments are alike."""
 
     def make(duration_s: float, sample_rate: int) -> NDArray[np.float32]:
         time = np.arange(round(duration_s * sample_rate)) / sample_rate
@@ -35,7 +35,7 @@ def chirp() -> Callable[..., NDArray[np.float32]]:
 
 @pytest.fixture(scope="session")
 def write_audio() -> Callable[..., Path]:
-    """Write (channels, samples) in the codec that goes with the file's ending."""
+    """Write (channels, samples) with the codec of the file's suffix."""
 
     def write(
         path: Path,

@@ -1,4 +1,4 @@
-"""Sound is what was written, wherever it is cut, and every failure has its name."""
+"""Audio is read as it was written, wherever it is cut, and every failure has a reason."""
 
 import io
 import struct
@@ -43,9 +43,9 @@ def test_every_format_gives_the_same_sound(file, chirp):
     assert match[delay] == pytest.approx(expected @ expected, rel=0.06)  # between samples
 
 
-@pytest.mark.parametrize("stretch", [(0.31, 0.9), (3.3331, 4.1), (6.77, None)])
-def test_a_stretch_is_the_same_samples_of_the_whole(file, stretch):
-    start, end = stretch
+@pytest.mark.parametrize("segment", [(0.31, 0.9), (3.3331, 4.1), (6.77, None)])
+def test_a_segment_equals_the_same_samples_of_the_file(file, segment):
+    start, end = segment
     whole = load_audio(file, 16_000)
     expected = whole[round(start * 16_000) : None if end is None else round(end * 16_000)]
     got = load_audio(file, 16_000, start, end)
@@ -61,7 +61,7 @@ def test_a_stretch_is_the_same_samples_of_the_whole(file, stretch):
 
 @settings(max_examples=15, deadline=None)
 @given(start=st.floats(0, 3.9), length=st.floats(0.01, 2), rate=st.sampled_from([8_000, 22_050]))
-def test_any_stretch_of_a_wav_at_any_rate(long_wav, start, length, rate):
+def test_any_segment_of_a_wav_at_any_rate(long_wav, start, length, rate):
     whole = load_audio(long_wav, rate)
     got = load_audio(long_wav, rate, start, start + length)
     first = round(start * rate)
@@ -76,9 +76,7 @@ def long_wav(tmp_path_factory, chirp, write_audio) -> Path:
     return write_audio(path, chirp(4, 44_100)[None], 44_100)
 
 
-def test_a_late_stretch_does_not_decode_what_comes_before(
-    tmp_path, chirp, write_audio, monkeypatch
-):
+def test_a_late_segment_does_not_decode_the_audio_before(tmp_path, chirp, write_audio, monkeypatch):
     path = write_audio(tmp_path / "long.m4a", np.tile(chirp(6, 8_000), 20)[None], 8_000)
     decoded = []
     samples = sound_track._samples
@@ -128,7 +126,7 @@ def test_an_mp4_whose_index_comes_first_is_truncated_too(tmp_path, chirp, write_
         load_audio(path, 16_000, 3.5, 3.9)
 
 
-def test_a_picture_longer_than_the_sound_is_not_truncated(tmp_path, chirp, write_video):
+def test_a_video_longer_than_its_audio_is_not_truncated(tmp_path, chirp, write_video):
     images = np.zeros((40, 32, 32, 3), np.uint8)
     for suffix in ("mp4", "mkv"):
         path = tmp_path / f"a.{suffix}"
@@ -136,7 +134,7 @@ def test_a_picture_longer_than_the_sound_is_not_truncated(tmp_path, chirp, write
         assert len(load_audio(path, 16_000)) == pytest.approx(16_000, abs=1100)
 
 
-def test_what_is_no_sound_has_its_reason(tmp_path, chirp, write_audio, write_video):
+def test_every_failure_has_its_reason(tmp_path, chirp, write_audio, write_video):
     text = tmp_path / "a.wav"
     text.write_text("this is no sound at all, and it is long enough to be looked at\n" * 20)
     none = tmp_path / "none.wav"
@@ -165,17 +163,17 @@ def test_what_is_no_sound_has_its_reason(tmp_path, chirp, write_audio, write_vid
         assert caught.value.reason == reason, path
 
 
-def test_a_stretch_behind_the_end_is_empty(long_wav, file):
+def test_a_segment_after_the_end_is_empty(long_wav, file):
     for path in (long_wav, file):
         with pytest.raises(MediaError) as caught:
             load_audio(path, 16_000, 30.0, 31.0)
         assert caught.value.reason == "empty"
 
 
-@pytest.mark.parametrize("stretch", [(-1, None), (2, 1), (1, 1), (float("nan"), None)])
-def test_an_impossible_stretch_is_refused(long_wav, stretch):
+@pytest.mark.parametrize("segment", [(-1, None), (2, 1), (1, 1), (float("nan"), None)])
+def test_an_impossible_segment_is_refused(long_wav, segment):
     with pytest.raises(InputError):
-        load_audio(long_wav, 16_000, *stretch)
+        load_audio(long_wav, 16_000, *segment)
     with pytest.raises(InputError):
         load_audio(long_wav, 0)
 
@@ -232,7 +230,7 @@ def test_a_track_is_read_in_blocks_from_files_and_bytes(tmp_path: Path, write_au
         np.testing.assert_array_equal(np.concatenate(parts), load_audio(path, 22_050))
 
 
-def test_what_is_wrong_is_told_while_blocks_are_read(tmp_path: Path, write_audio) -> None:
+def test_failures_are_raised_while_blocks_are_read(tmp_path: Path, write_audio) -> None:
     odd = np.zeros((1, 16_000), np.float32)
     odd[0, 9000] = np.nan
     path = write_audio(tmp_path / "odd.wav", odd, 16_000, ("pcm_f32le", "flt"))

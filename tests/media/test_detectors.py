@@ -1,4 +1,4 @@
-"""Detectors find the one real face at hand, and say so when they cannot be made."""
+"""Detectors find a real face, and fail with a reason when they can't be made."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_the_cascade_finds_a_face_and_nothing_in_noise(portrait):
 
 
 @pytest.mark.shared
-def test_yunet_finds_the_face_at_any_shape_of_picture(yunet, portrait):
+def test_yunet_finds_the_face_in_any_shape_of_image(yunet, portrait):
     square = best(yunet, portrait)
     assert iou(square, ASTRONAUT) > 0.4
     wide = np.pad(portrait, ((0, 0), (400, 0), (0, 0)))
@@ -57,7 +57,7 @@ def test_both_detectors_agree_on_real_video(yunet, shared):
 def test_a_file_that_is_no_yunet_is_refused(tmp_path):
     junk = tmp_path / "junk.onnx"
     junk.write_bytes(b"junk" * 100)
-    with pytest.raises(InputError, match="cannot load"):
+    with pytest.raises(InputError, match="can't load"):
         YuNet(junk)
     with pytest.raises(NotFoundError, match="face detector"):
         YuNet(tmp_path / "missing.onnx")

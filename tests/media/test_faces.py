@@ -1,4 +1,4 @@
-"""The track stays on one face, crops keep their shape, and a clip without a face says so."""
+"""The track stays on one face, crops keep their shape, and a clip without a face is refused."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 120, 160
 
 
 class Script:
-    """A detector that finds in frame n what the n-th entry says: (box, score) pairs."""
+    """A detector that returns the n-th entry, (box, score) pairs, for frame n."""
 
     name = "script"
     settings = ("script",)
@@ -80,7 +80,7 @@ def test_after_a_cut_the_new_face_is_taken_and_boxes_do_not_mix():
         ([5, 30, 130], 3, "4 faces: number 3 from the left was taken"),
     ],
 )
-def test_several_faces_are_counted_and_the_one_taken_is_placed(others, taken, words):
+def test_several_faces_are_counted_and_the_taken_one_is_named(others, taken, words):
     main, small = ((60, 20, 50, 80), 0.9), [((x, 30, 20, 30), 0.9) for x in others]
     track = face_track(blank(6), Script(*[[*small, main]] * 6))
     assert (track.faces, track.taken, track.changes) == (1 + len(others), taken, 0)
@@ -92,7 +92,7 @@ def test_one_face_needs_no_note():
     assert (track.faces, track.taken, track.changes, track.notes) == (1, 1, 0, ())
 
 
-def test_what_a_detector_sees_once_is_no_second_face():
+def test_a_single_false_detection_is_no_second_face():
     face, ghost = ((50, 30, 50, 60), 0.9), ((130, 5, 24, 28), 0.5)
     assert face_track(blank(8), Script([face, ghost], *[[face]] * 7)).faces == 1
     assert face_track(blank(30), Script(*[[face, ghost]] * 2, *[[face]] * 28)).faces == 1
@@ -104,7 +104,7 @@ def test_a_change_to_another_face_is_noted():
     one, two = (10, 10, 40, 50), (100, 60, 40, 50)
     track = face_track(blank(8, 1.5), Script(*[[(one, 0.9)]] * 4, *[[(two, 0.9)]] * 4))
     assert (track.faces, track.changes) == (1, 1)
-    assert track.notes == ("another face was taken where the first was gone",)
+    assert track.notes == ("another face was taken after the first one disappeared",)
 
 
 def test_jitter_is_smoothed():

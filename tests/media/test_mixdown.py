@@ -1,4 +1,4 @@
-"""Channels become their mean, unless it would be silence; however they come."""
+"""Channels become their mean, unless they cancel; chunk sizes don't matter."""
 
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ def noise(seed: int, samples: int = RATE) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 24])
-def test_sound_that_does_not_cancel_is_averaged(channels: int) -> None:
+def test_channels_that_do_not_cancel_are_averaged(channels: int) -> None:
     alone = np.zeros((RATE, channels))
     alone[:, -1] = noise(0)
     alike = np.repeat(noise(0)[:, None], channels, axis=1)
@@ -37,7 +37,7 @@ def test_sound_that_does_not_cancel_is_averaged(channels: int) -> None:
 
 
 @pytest.mark.parametrize("factor", [-1.0, -0.9, -1.1])
-def test_of_channels_that_cancel_one_is_heard(factor: float) -> None:
+def test_of_channels_that_cancel_one_is_used(factor: float) -> None:
     voice = noise(0)
     quiet = 0.001 * np.stack([noise(seed) for seed in range(1, 5)], axis=1)
     sound = np.column_stack([voice, factor * voice, quiet])
@@ -46,7 +46,7 @@ def test_of_channels_that_cancel_one_is_heard(factor: float) -> None:
     assert cancelled == len(voice)
 
 
-def test_a_pause_does_not_turn_the_choice(seed: int = 0) -> None:
+def test_a_pause_does_not_change_the_choice(seed: int = 0) -> None:
     """A hum in opposite phase, far below the voice, is louder than the voice's pauses."""
     hum = 0.01 * np.sin(np.arange(RATE) * 0.04)
     voice = noise(seed) * (np.arange(RATE) < 4000)

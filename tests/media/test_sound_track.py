@@ -1,4 +1,4 @@
-"""Damaged packets, several tracks and changes midway: heard as players play them, and said."""
+"""Damaged packets, several tracks and changes midway: read as players do, and noted."""
 
 import struct
 from pathlib import Path
@@ -15,7 +15,7 @@ from liser.media.source import Reader
 RATE = 44_100
 
 
-def heard(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def read(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     with open_audio(path) as (_, blocks):
         return np.concatenate(list(blocks)), blocks.notes
 
@@ -26,12 +26,12 @@ def packets(path: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "aac", "m4a", "mkv"])
-def test_a_damaged_packet_is_skipped_and_said(
+def test_a_damaged_packet_is_skipped_and_noted(
     tmp_path: Path, chirp, write_audio, suffix: str
 ) -> None:
     codec = ("aac", "fltp") if suffix == "aac" else None
     path = write_audio(tmp_path / f"a.{suffix}", chirp(4, RATE)[None], RATE, codec)
-    whole, nothing = heard(path)
+    whole, nothing = read(path)
     content, noise = bytearray(path.read_bytes()), np.random.default_rng(1).bytes(200)
     all_packets = packets(path)
     raw = suffix in ("mp3", "aac")  # of which players look for the next header
@@ -39,7 +39,7 @@ def test_a_damaged_packet_is_skipped_and_said(
     first = len(content) // 2 if raw else content.index(all_packets[len(all_packets) // 2])
     content[first : first + len(noise)] = noise
     path.write_bytes(content)
-    sound, notes = heard(path)
+    sound, notes = read(path)
     assert nothing == () and len(notes) == 1 and "s could not be decoded" in notes[0]
     assert 0.01 <= float(notes[0].split()[0]) < 0.2
     assert len(sound) == pytest.approx(len(whole), abs=0.1 * RATE)
@@ -51,7 +51,7 @@ def test_a_damaged_packet_is_skipped_and_said(
         np.testing.assert_allclose(sound[-quarter:], whole[-quarter:], atol=0.02)
 
 
-def test_where_nothing_can_be_decoded_it_is_refused(tmp_path: Path, chirp, write_audio) -> None:
+def test_a_file_without_decodable_audio_is_refused(tmp_path: Path, chirp, write_audio) -> None:
     path = write_audio(tmp_path / "a.mkv", chirp(1, RATE)[None], RATE, ("ac3", "fltp"))
     content = path.read_bytes()
     for packet in packets(path):
@@ -62,7 +62,7 @@ def test_where_nothing_can_be_decoded_it_is_refused(tmp_path: Path, chirp, write
     assert caught.value.reason == "not media"
 
 
-def test_the_default_track_is_heard_not_the_first(tmp_path: Path, chirp) -> None:
+def test_the_default_track_is_read_not_the_first(tmp_path: Path, chirp) -> None:
     path = tmp_path / "two.mkv"
     sounds = [0.1 * chirp(1, 16_000), chirp(1, 16_000)]
     with av.open(str(path), "w") as container:
@@ -86,7 +86,7 @@ def test_a_change_of_rate_or_channels_midway_is_followed(
     second = write_audio(tmp_path / "b.mp3", np.stack([chirp(2, rate)] * channels), rate)
     joined = tmp_path / "joined.mp3"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
-    sound, _ = heard(joined)
+    sound, _ = read(joined)
     assert len(sound) == pytest.approx(4 * RATE, abs=0.15 * RATE)
     tail = sound[-int(1.5 * RATE) :]
     match = np.correlate(chirp(2, RATE), tail[:RATE], "valid")
@@ -100,7 +100,7 @@ def wav(content: bytes, rate: int = 16_000, stated: int | None = None) -> bytes:
     return head + content
 
 
-def test_bytes_behind_a_wav_header_s_size_are_noticed(tmp_path: Path, chirp) -> None:
+def test_bytes_after_a_wav_header_s_size_are_noted(tmp_path: Path, chirp) -> None:
     sound = np.round(chirp(1, 16_000) * 32767).astype("<i2").tobytes()
     cases = {
         "whole": (wav(sound), 0),
@@ -112,18 +112,18 @@ def test_bytes_behind_a_wav_header_s_size_are_noticed(tmp_path: Path, chirp) -> 
     path = tmp_path / "a.wav"
     for name, (content, behind) in cases.items():
         path.write_bytes(content)
-        _, notes = heard(path)
-        expected = [f"{behind:,} bytes lie behind the end"] * bool(behind)
+        _, notes = read(path)
+        expected = [f"{behind:,} bytes follow the end"] * bool(behind)
         assert [note[: len(e)] for note, e in zip(notes, expected, strict=True)] == expected, name
 
 
 @pytest.mark.parametrize("rate", [1, 4_000, 400_000])
-def test_a_rate_that_sound_cannot_have_is_refused(tmp_path: Path, rate: int) -> None:
+def test_an_impossible_rate_is_refused(tmp_path: Path, rate: int) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(wav(bytes(128_000), rate))
-    for read in (lambda: load_audio(path, 16_000), lambda: heard(path), lambda: probe(path)):
+    for attempt in (lambda: load_audio(path, 16_000), lambda: read(path), lambda: probe(path)):
         with pytest.raises(MediaError) as caught:
-            read()
+            attempt()
         assert caught.value.reason == "sample rate"
 
 
@@ -140,28 +140,28 @@ def test_more_than_memory_should_hold_is_refused(
     assert len(load_audio(path, 16_000, 1.0, 3.5)) == 40_000
 
 
-def test_channels_that_cancel_are_heard(tmp_path: Path, chirp, write_audio) -> None:
+def test_channels_that_cancel_are_not_silent(tmp_path: Path, chirp, write_audio) -> None:
     sound = chirp(3, 16_000)
     path = write_audio(tmp_path / "a.flac", np.stack([sound, -sound]), 16_000)
-    mono, notes = heard(path)
+    mono, notes = read(path)
     np.testing.assert_allclose(mono, sound, atol=1e-4)
     assert len(notes) == 1 and notes[0].startswith("the channels cancel each other for 3.0 s")
-    stretch = load_audio(path, 16_000, 2.25, 2.75)
-    np.testing.assert_allclose(stretch, sound[36_000:44_000], atol=2e-3)
+    segment = load_audio(path, 16_000, 2.25, 2.75)
+    np.testing.assert_allclose(segment, sound[36_000:44_000], atol=2e-3)
 
 
 def test_a_change_of_rate_in_a_transport_stream_is_followed(
     tmp_path: Path, chirp, write_audio
 ) -> None:
     joined, codec, content = tmp_path / "joined.ts", ("aac", "fltp"), b""
-    for rate in (16_000, 48_000):  # several frames in a packet, of which the first has a stamp
+    for rate in (16_000, 48_000):  # only the first of several frames in a packet has a stamp
         one = chirp(3, rate)[None]
         part = write_audio(tmp_path / "a.ts", one, rate, codec, max_delay="700000")
         content += part.read_bytes()
     joined.write_bytes(content)
-    sound, notes = heard(joined)
+    sound, notes = read(joined)
     assert len(sound) == pytest.approx(6 * 16_000, abs=0.3 * 16_000)
-    assert not any("overlap" in note or "no sound" in note for note in notes)
+    assert not any("overlap" in note or "missing" in note for note in notes)
 
 
 CUT = {
@@ -176,37 +176,37 @@ CUT = {
 
 
 @pytest.mark.parametrize("suffix", CUT)
-def test_what_is_cut_off_is_noticed_where_the_file_states_its_length(
+def test_cut_files_that_state_their_length_are_truncated(
     tmp_path: Path, chirp, write_audio, cut_off, suffix: str
 ) -> None:
     path = write_audio(tmp_path / f"a.{suffix}", chirp(4, 16_000)[None], 16_000, CUT[suffix])
-    assert heard(path)[0].size == pytest.approx(64_000, abs=1_600)
+    assert read(path)[0].size == pytest.approx(64_000, abs=1_600)
     with pytest.raises(MediaError) as caught:
-        heard(cut_off(path, 0.4))
+        read(cut_off(path, 0.4))
     assert caught.value.reason == "truncated"
 
 
 def test_frames_that_share_a_stamp_follow_each_other(tmp_path: Path, chirp, write_audio) -> None:
     codec = ("real_144", "s16")  # FFmpeg gives all frames of a block one stamp
     path = write_audio(tmp_path / "a.rm", chirp(4, 8_000)[None], 8_000, codec)
-    sound, notes = heard(path)
+    sound, notes = read(path)
     assert len(sound) == pytest.approx(32_000, abs=800) and notes == ()
 
 
 @pytest.mark.parametrize("suffix", ["wav", "w64"])
 @pytest.mark.parametrize("codec", ["adpcm_ms", "adpcm_ima_wav"])
-def test_a_stretch_of_coded_wav_is_where_it_is_in_the_whole(
+def test_a_segment_of_coded_wav_equals_the_same_samples(
     tmp_path: Path, chirp, write_audio, suffix: str, codec: str
 ) -> None:
     sample_format = "s16" if codec == "adpcm_ms" else "s16p"
     path = tmp_path / f"a.{suffix}"
     write_audio(path, chirp(8, RATE)[None], RATE, (codec, sample_format))
     whole = load_audio(path, RATE)
-    stretch = load_audio(path, RATE, 5.0, 7.0)
-    np.testing.assert_allclose(stretch, whole[5 * RATE : 7 * RATE], atol=1e-3)
+    segment = load_audio(path, RATE, 5.0, 7.0)
+    np.testing.assert_allclose(segment, whole[5 * RATE : 7 * RATE], atol=1e-3)
 
 
-def test_a_place_that_no_file_has_is_only_damage(tmp_path: Path, chirp, write_audio) -> None:
+def test_an_impossible_position_is_only_damage(tmp_path: Path, chirp, write_audio) -> None:
     path = write_audio(tmp_path / "a.wav", chirp(1, RATE)[None], RATE)
     with path.open("rb") as file:
         reader = Reader(file, path)

@@ -1,4 +1,4 @@
-"""What a user names is a file, and nothing else is opened."""
+"""A name is always a local file, and nothing else is opened."""
 
 import io
 import os
@@ -24,7 +24,7 @@ def sound(chirp) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_a_file_s_whatever_ffmpeg_makes_of_it(
+def test_a_name_is_a_file_even_if_it_looks_like_an_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_audio, sound, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -42,7 +42,7 @@ def test_a_name_is_a_file_s_whatever_ffmpeg_makes_of_it(
 
 @pytest.fixture
 def listener():
-    """A port of this machine that remembers who knocked."""
+    """A port of this machine that records connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.05)
         yield server
@@ -68,7 +68,7 @@ def playlists(other: Path, port: int) -> dict[str, bytes]:
     }
 
 
-def test_text_that_lists_media_opens_nothing(
+def test_playlists_open_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_audio, sound, listener
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -104,7 +104,7 @@ def test_a_name_that_no_file_can_have_is_unreadable() -> None:
 
 
 class Odd(io.BytesIO):
-    """Bytes whose reading goes wrong, in one way or another, once they have been opened."""
+    """Bytes that fail, in several ways, once they have been opened."""
 
     def __init__(self, content: bytes, answer: object) -> None:
         super().__init__(content)

@@ -9,7 +9,7 @@ from liser.media.video import read_frames
 
 
 def shades(values, height=48, width=64):
-    """Plain grey pictures, one for each value, that a decoder can be asked about."""
+    """Plain grey images, one for each value."""
     return np.stack([np.full((height, width, 3), value, np.uint8) for value in values])
 
 
@@ -36,9 +36,9 @@ def test_frames_come_at_the_stated_rate(film):
     assert frames.images.dtype == np.uint8 and frames.images.shape == (10, 48, 64, 3)
 
 
-@pytest.mark.parametrize("stretch", [(0.5, 1.1), (1.0, None), (1.36, 1.5)])
-def test_a_stretch_starts_where_it_should_between_keyframes(film, stretch):
-    start, end = stretch
+@pytest.mark.parametrize("segment", [(0.5, 1.1), (1.0, None), (1.36, 1.5)])
+def test_a_segment_can_start_between_keyframes(film, segment):
+    start, end = segment
     frames = read_frames(film, 10.0, start, end)
     count = int(np.ceil(((2.0 if end is None else end) - start) * 10 - 1e-6))
     times = start + np.arange(count) / 10
@@ -46,7 +46,7 @@ def test_a_stretch_starts_where_it_should_between_keyframes(film, stretch):
     close(read_shades(frames), [4 * int(t / 0.04 + 1e-6) + 20 for t in times])
 
 
-def test_a_variable_frame_rate_is_followed(tmp_path, write_video):
+def test_variable_frame_rates_follow_the_stamps(tmp_path, write_video):
     path = write_video(tmp_path / "a.mkv", shades([20, 100, 180, 240]), [0, 100, 900, 1000])
     close(read_shades(read_frames(path, 5.0)), [20, 100, 100, 100, 100, 240])
 
@@ -58,7 +58,7 @@ def test_colours_are_rgb(tmp_path, write_video):
     assert image[..., 0].mean() > 180 and image[..., 1:].mean() < 20
 
 
-def test_tall_pictures_are_made_smaller_in_proportion(film):
+def test_tall_frames_are_scaled_down(film):
     assert read_frames(film, 5.0, max_height=24).images.shape == (10, 24, 32, 3)
 
 
@@ -76,7 +76,7 @@ def test_a_rotated_video_comes_out_upright(tmp_path, write_video):
     assert image[:32].mean() > 180 and image[32:].mean() < 40, "left turned clockwise is the top"
 
 
-def test_a_film_that_was_cut_off_is_truncated(tmp_path, write_video, cut_off):
+def test_a_video_that_was_cut_off_is_truncated(tmp_path, write_video, cut_off):
     noise = np.random.default_rng(0).integers(0, 255, (40, 64, 64, 3), np.uint8)
     times = [40 * n for n in range(40)]
     for name, options in {"a.mp4": {}, "b.mp4": {"movflags": "faststart"}, "c.mkv": {}}.items():
@@ -86,7 +86,7 @@ def test_a_film_that_was_cut_off_is_truncated(tmp_path, write_video, cut_off):
         assert caught.value.reason == "truncated", name
 
 
-def test_what_is_no_film_has_its_reason(tmp_path, film, chirp, write_audio):
+def test_every_failure_has_its_reason(tmp_path, film, chirp, write_audio):
     text = tmp_path / "a.mp4"
     text.write_text("no film" * 300)
     cases = {

@@ -69,7 +69,7 @@ def robustness(
     if not people:
         example = f"; for example {skipped[0].id}: {skipped[0].detail}" if skipped else ""
         raise InputError(f"not one labelled clip of {corpus.name!r} could be heard{example}")
-    says = {CLEAN: "as recorded", **{name: one.says for name, one in degradations.items()}}
+    says = {CLEAN: "as recorded", **{name: one.description for name, one in degradations.items()}}
     rows = []
     for name, heard in said.items():
         there = np.flatnonzero(~np.isnan(heard).any(1))

@@ -1,1 +1,1 @@
-"""Media: a file in, float32 waveforms, frames at a stated rate and face crops out."""
+"""Media files in; float32 waveforms, video frames and face crops out."""

@@ -1,4 +1,4 @@
-"""Sound out of any media file: decoded, mixed to mono, cut to the sample, resampled."""
+"""Audio from any media file: decoded, mixed to mono, resampled, and cut to the sample."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ import soxr
 from numpy.typing import NDArray
 
 from liser.errors import InputError, MediaError
-from liser.media.container import check_stretch, open_container, open_stream, packet_end_s
+from liser.media.container import check_segment, open_container, open_stream, packet_end_s
 from liser.media.limits import MAX_SOUND_BYTES
 from liser.media.sound_track import SoundTrack
 
-# Decoders that lean on earlier packets (AAC, MP3, Opus) are right again after this much.
+# Decoders that depend on earlier packets (AAC, MP3, Opus) are exact again after this much.
 PREROLL_S = 1.0
-# Sound on both sides of a cut, so that the resampling filter doesn't meet an edge there.
+# Audio on both sides of a cut, so that the resampling filter sees no edge.
 CONTEXT_S = 0.05
 _FLOAT = 4  # bytes
 _UNNAMED = Path("the stream")
@@ -27,9 +27,9 @@ _UNNAMED = Path("the stream")
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What the header says about the sound track; the length of an mp3 may be estimated.
+    """The header's data on the audio track; the length of an mp3 may be an estimate.
 
-    `duration_s` is where the sound ends on the file's clock.
+    `duration_s` is the end of the audio on the file's clock.
     """
 
     duration_s: float
@@ -38,7 +38,7 @@ class AudioInfo:
 
 
 class Blocks:
-    """The sound of a file, block after block of mono samples (samples,) float32."""
+    """The audio of a file as an iterator of mono blocks (samples,) float32."""
 
     def __init__(
         self, blocks: Iterator[NDArray[np.float32]], notes: Callable[[], tuple[str, ...]]
@@ -47,7 +47,7 @@ class Blocks:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was odd in what has been read, in short sentences."""
+        """What was odd in the audio so far, in short sentences."""
         return self._notes()
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
@@ -61,7 +61,7 @@ def probe(path: Path | str) -> AudioInfo:
     """Read length, sample rate and number of channels without decoding.
 
     Raises:
-        MediaError: what `load_audio` raises of a file that can't be opened, or "empty".
+        MediaError: as `load_audio` for a file that can't be opened, or "empty".
     """
     path = Path(path)
     with open_container(path) as media:
@@ -76,72 +76,72 @@ def probe(path: Path | str) -> AudioInfo:
             ends_s = (packet_end_s(packet) for packet in container.demux(stream))
             duration_s = max(ends_s, default=0.0) - track.zero_s
         if duration_s <= 0:
-            raise MediaError("empty", f"{path} has a sound track of no length")
+            raise MediaError("empty", f"{path} has an audio track of no length")
         return AudioInfo(duration_s, track.rate, stream.channels)
 
 
 def load_audio(
     path: Path | str, sample_rate: int, start_s: float = 0.0, end_s: float | None = None
 ) -> NDArray[np.float32]:
-    """Load a file's sound track, or a stretch of it, as mono at a stated rate.
+    """Load a file's audio track, or a segment of it, as mono at a stated rate.
 
-    Reads what FFmpeg reads: wav, flac, mp3, ogg, m4a and the sound of mp4, mkv, webm, flv and
-    many more. Of several tracks the default one is read. Channels are averaged; where they cancel
-    each other, the loudest is taken.
+    Reads every format that FFmpeg does: wav, flac, mp3, ogg, m4a, the audio of mp4, mkv, webm, flv
+    and many more. Of several tracks it reads the default one. Channels are averaged; where they
+    cancel each other, the loudest is used.
 
-    Time is what players show: it counts from where the file's first track begins, time stamps are
-    followed, and silence stands where there is no sound. A stretch is found by seeking, and equals
-    the same samples of the whole file (in mkv, webm and flv to within the millisecond that their
-    clocks tick in). A stretch that ends beyond the sound ends with it.
+    Times are those that players show. They count from the start of the file's first track and
+    follow the time stamps; gaps are silent. A segment is found by seeking and equals the same
+    samples of the whole file. In mkv, webm and flv, whose clocks tick in milliseconds, it may be
+    off by one. A segment that ends beyond the audio ends with it.
 
     Args:
         path: media file.
         sample_rate: rate of the returned waveform, Hz.
-        start_s: start of the stretch, seconds.
-        end_s: end of the stretch, seconds; None for the end of the file.
+        start_s: start of the segment, seconds.
+        end_s: end of the segment, seconds; None for the end of the file.
 
     Returns:
         Waveform (samples,), float32 in -1…1.
 
     Raises:
         MediaError: "missing file", "not a file" (a pipe or device), "unreadable", "not media",
-            "no sound", "sample rate" (outside 8 to 192 kHz), "truncated" (the data end before
-            what the header promises), "empty", "not finite", "too long" (it would take more than
+            "no sound", "sample rate" (outside 8 to 192 kHz), "truncated" (it ends before the
+            length in its header), "empty", "not finite", "too long" (it would need more than
             `MAX_SOUND_BYTES`).
-        InputError: a sample rate or stretch that makes no sense.
+        InputError: the sample rate or the segment makes no sense.
     """
     path = Path(path)
-    check_stretch(start_s, end_s)
+    check_segment(start_s, end_s)
     if sample_rate <= 0:
-        raise InputError(f"a sample rate must be positive, not {sample_rate} Hz")
-    piece = _decode(path, start_s, end_s, sample_rate, seeking=start_s > 2 * PREROLL_S)
-    if piece is None:  # the file's own index led past the start: read it from the beginning
-        piece = _decode(path, start_s, end_s, sample_rate, seeking=False)
-    if piece is None or piece.samples.size == 0:
-        raise MediaError("empty", f"{path} holds no sound{_after(start_s)}")
-    if not np.isfinite(piece.samples).all():
-        raise MediaError("not finite", f"{path} holds samples that are NaN or infinite")
-    waveform = soxr.resample(piece.samples, piece.rate, sample_rate, quality="HQ")
-    first = round(start_s * sample_rate) - piece.first * sample_rate // piece.rate
+        raise InputError(f"the sample rate must be positive, not {sample_rate} Hz")
+    decoded = _decode(path, start_s, end_s, sample_rate, seeking=start_s > 2 * PREROLL_S)
+    if decoded is None:  # the file's index led past the start: read from the beginning
+        decoded = _decode(path, start_s, end_s, sample_rate, seeking=False)
+    if decoded is None or decoded.samples.size == 0:
+        raise MediaError("empty", f"{path} has no audio{_after(start_s)}")
+    if not np.isfinite(decoded.samples).all():
+        raise MediaError("not finite", f"{path} has samples that are NaN or infinite")
+    waveform = soxr.resample(decoded.samples, decoded.rate, sample_rate, quality="HQ")
+    first = round(start_s * sample_rate) - decoded.first * sample_rate // decoded.rate
     last = (
         None if end_s is None else first + round(end_s * sample_rate) - round(start_s * sample_rate)
     )
     waveform = waveform[first:last]
     if waveform.size == 0:
-        raise MediaError("empty", f"{path} holds no sound{_after(start_s)}")
+        raise MediaError("empty", f"{path} has no audio{_after(start_s)}")
     return np.asarray(np.clip(waveform, -1.0, 1.0), np.float32)
 
 
 @contextmanager
 def open_audio(source: Path | str | BinaryIO) -> Iterator[tuple[int, Blocks]]:
-    """Open a file's sound track, to be read block after block whatever its length.
+    """Open a file's audio track to read it block by block, whatever its length.
 
-    Gives its sample rate in Hz, and its sound from the beginning of the file's clock as mono
-    blocks (samples,), float32, of the sizes in which they are decoded, at that rate; see
-    `load_audio`. A `source` that is no path must allow seeking, and stays open.
+    Gives its sample rate in Hz, and its audio from time 0 as mono blocks (samples,) float32 at
+    that rate, in the sizes in which they are decoded; see `load_audio`. A `source` that is no path
+    must be seekable, and stays open.
 
     Raises:
-        MediaError: on opening and while reading, what `load_audio` raises but "too long".
+        MediaError: on opening and while reading, as `load_audio`, except "too long".
     """
     if isinstance(source, Path | str):
         path = Path(source)
@@ -158,16 +158,16 @@ def _finite(track: SoundTrack, path: Path) -> Iterator[NDArray[np.float32]]:
     nothing = True
     for _, samples in track.blocks():
         if not np.isfinite(samples).all():
-            raise MediaError("not finite", f"{path} holds samples that are NaN or infinite")
+            raise MediaError("not finite", f"{path} has samples that are NaN or infinite")
         nothing = nothing and samples.size == 0
         yield samples
     if nothing:
-        raise MediaError("empty", f"{path} holds no sound")
+        raise MediaError("empty", f"{path} has no audio")
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Mono samples at the file's own rate, the first of which is number `first` of its clock."""
+class _Decoded:
+    """Mono samples at the file's own rate; the first one is number `first` on its clock."""
 
     samples: NDArray[np.float32]
     first: int
@@ -176,13 +176,12 @@ class _Piece:
 
 def _decode(
     path: Path, start_s: float, end_s: float | None, sample_rate: int, seeking: bool
-) -> _Piece | None:
-    """Decode a little more than the stretch; None if the seek didn't land before it."""
+) -> _Decoded | None:
+    """Decode the segment with a margin; None if the seek didn't land before it."""
     with open_container(path) as media:
         track = SoundTrack(media)
         rate = track.rate
-        # The piece starts on a sample that both rates share, so that a cut resampled is the
-        # whole file resampled and then cut.
+        # It starts on a sample that both rates share, so that cutting and resampling commute.
         step = rate // gcd(rate, sample_rate)
         first = max(0, int((start_s - CONTEXT_S) * rate) // step * step)
         stop = None if end_s is None else int((end_s + CONTEXT_S) * rate) + 1
@@ -194,12 +193,12 @@ def _decode(
             if index + len(chunk) > first:
                 chunks.append(chunk[max(0, first - index) :])
             if index + len(chunk) - first > room:
-                detail = f"{path} fills {MAX_SOUND_BYTES >> 30} GiB: cut it into stretches"
+                detail = f"{path} needs more than {MAX_SOUND_BYTES >> 30} GiB: cut it into segments"
                 raise MediaError("too long", detail)
         if seeking and not chunks:
             return None
         samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-        return _Piece(samples if stop is None else samples[: stop - first], first, rate)
+        return _Decoded(samples if stop is None else samples[: stop - first], first, rate)
 
 
 def _after(start_s: float) -> str:

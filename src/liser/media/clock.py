@@ -1,37 +1,34 @@
-"""A sound track's clock: which sample of the file a frame's time stamp stands for."""
+"""The clock of an audio track: maps a frame's time stamp to a sample number."""
 
 from liser.media.limits import MAX_SILENCE_S
 
 JITTER_S = 0.04
-"""Stamps that are off by at most so much are rounded or late; the sound just goes on."""
+"""Smaller errors of a stamp are rounding or delay: the audio just goes on."""
 EXACT_S = 0.002
-"""The same behind a packet that could not be decoded: containers that count in ms round."""
+"""The same after a packet that could not be decoded: containers that count in ms round."""
 NOTED_S = 0.25
-"""Silence between sounds that is said."""
+"""A longer total of gaps gets a note."""
 FAR_S = 1.0
-"""A stamp so far off is followed if the next one agrees with it: one alone is damaged."""
+"""A stamp that is further off counts only if the next one agrees: a single one is damaged."""
 OVERLAP_S = 0.5
-"""Sound that begins so much before the end of the last is partly the same. Stamps that go back
-further have begun anew, as where files were put one behind another."""
+"""A smaller step back means that the audio overlaps. A larger one means that the stamps start
+again, as in concatenated files."""
 
 
 class Clock:
-    """Places frames one after another, as players do.
-
-    What is missing between two stamps is silence, and what was already there is left out.
-    """
+    """Places frames one after another, as players do: gaps are silent, overlaps are dropped."""
 
     def __init__(self, zero_s: float, rate: int, seeked: bool, ends_s: float | None = None) -> None:
-        """Count samples at `rate` from a stamp on; after seeking, begin with the first frame's.
+        """Count samples at `rate` from the stamp `zero_s`; after a seek, from the first frame's.
 
-        Stamps that lead far beyond `ends_s`, the file's stated length, are damaged.
+        Stamps far beyond `ends_s`, the file's length by its header, count as damaged.
         """
         self.end: float | None = None if seeked else 0
-        """Number of the sample that comes next, None if that isn't known yet."""
+        """Number of the next sample, None if that isn't known yet."""
         self._zero_s, self._rate = zero_s, rate
         self._last = rate * (float("inf") if ends_s is None else 1.05 * ends_s + FAR_S)
         self._silence = self._overlapped = 0.0  # in samples
-        self._lost = 0.0  # of the silence, what is neither a beginning nor a bad packet
+        self._lost = 0.0  # the silence that is neither at the start nor a bad packet
         self._jumped_at: float | None = None
 
     def place(
@@ -42,11 +39,11 @@ class Clock:
         next_s: float | None = None,
         exact: bool = False,
     ) -> int:
-        """Take a frame of so many samples, and return how many are missing before it.
+        """Place a frame of so many samples; return how many samples are missing before it.
 
-        A negative number says how many of its own are already there. Without a stamp it follows
-        the last one. `next_s` is the stamp of the frame behind it, `exact` is for one behind a
-        packet that could not be decoded.
+        A negative number is an overlap: how many of its own samples to drop. Without a stamp the
+        frame follows the last one. `next_s` is the stamp of the next frame. `exact` is for a frame
+        after a packet that could not be decoded.
         """
         gap = 0
         if stamp_s is None:
@@ -64,7 +61,7 @@ class Clock:
 
     @property
     def end_stamp_s(self) -> float:
-        """The time stamp of what comes next."""
+        """The time stamp of the next sample."""
         return (self.end or 0) / self._rate + self._zero_s
 
     @property
@@ -73,13 +70,15 @@ class Clock:
         notes = []
         if self._lost >= NOTED_S * self._rate:
             length_s = self._lost / self._rate
-            notes.append(f"{length_s:.1f} s have no sound in the file: silence stands there")
+            notes.append(f"{length_s:.1f} s are missing in the file, and were filled with silence")
         if self._jumped_at is not None:
             at_s = self._jumped_at / self._rate
-            notes.append(f"the time stamps begin anew at {at_s:.1f} s: what follows is put there")
+            notes.append(
+                f"the time stamps start again at {at_s:.1f} s; the rest was placed after that"
+            )
         if self._overlapped:
             length_s = self._overlapped / self._rate
-            notes.append(f"{length_s:.2f} s overlap what came before and were left out")
+            notes.append(f"{length_s:.2f} s overlap earlier audio and were dropped")
         return tuple(notes)
 
     def _number(self, stamp_s: float) -> int:

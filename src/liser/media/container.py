@@ -1,8 +1,8 @@
-"""Opening a media file, and saying by a stable name what is wrong with it.
+"""Opens media files; each failure has a stable reason.
 
-The reasons are `"missing file"`, `"not a file"`, `"unreadable"`, `"empty"`, `"not media"`,
-`"truncated"`, and further down the road `"no sound"`, `"no video"`, `"sample rate"`,
-`"not finite"`, `"too long"`, `"too large"` and `"no face"`.
+The reasons are `"missing file"`, `"not a file"`, `"unreadable"`, `"empty"`, `"not media"` and
+`"truncated"`. Later stages add `"no sound"`, `"no video"`, `"sample rate"`, `"not finite"`,
+`"too long"`, `"too large"` and `"no face"`.
 """
 
 import os
@@ -27,24 +27,23 @@ from liser.media.source import Reader, open_file
 SLACK_S = 0.25
 SLACK_RATIO = 0.02
 SAME_START_S = 0.04
-"""A track that starts at most so long after the file does starts with it: encoders pad."""
+"""A track that starts this soon after the file starts with it: encoders pad."""
 
-# Only these write the true length into their header. For the others (mp3, ogg, raw AAC) FFmpeg
-# estimates it from the bit rate or reads it from the last page that is there, so that it promises
-# nothing about what was cut off.
+# Only these formats state their true length in the header. For the others (mp3, ogg, raw AAC)
+# FFmpeg estimates it from the bit rate or reads it from the last page, so it can't show a cut.
 _STATES_ITS_LENGTH = {"mov", "mp4", "flac", "wav", "matroska", "webm", "flv"}
 _STATES_ITS_LENGTH |= {"aiff", "au", "tta", "wv", "mxf"}
-# Of these only the file as a whole does; FFmpeg copies that to tracks which start late.
+# These state only the length of the whole file; FFmpeg copies it to tracks that start late.
 _STATES_IT_ONCE = {"matroska", "webm", "flv"}
 
-# Frames without time stamps: FFmpeg counts them, and rounds each.
+# Formats without time stamps: FFmpeg counts frames, and rounds each time.
 _COUNTED = frozenset(
     {"mp3", "aac", "loas", "ac3", "eac3", "dts", "dtshd", "truehd", "mlp", "amr", "amrnb", "amrwb"}
     | {"gsm", "g722", "g729", "sbc"}
 )
 
-# FFmpeg's demuxers of recordings that are one file. Left out are those that open other files or
-# addresses (playlists, patterns of pictures, descriptions of sessions), text, and games.
+# FFmpeg's demuxers for recordings in one file. Not here: those that open other files or addresses
+# (playlists, image patterns, session descriptions), text, and games.
 _FORMATS = (
     "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,loas,mov,matroska,flv,live_flv,asf,asf_o,avi,mpeg,mpegts,"
     "mpegvideo,m4v,h264,hevc,av1,ivf,obu,dv,rm,ape,wv,tta,tak,shn,osq,mpc,mpc8,ac3,eac3,dts,dtshd,"
@@ -66,7 +65,7 @@ _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"<?xml")
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An opened media file, the name that messages call it by, and what is odd about it."""
+    """An opened media file, its name for messages, and notes on what is odd about it."""
 
     container: av.container.InputContainer
     path: Path
@@ -77,7 +76,7 @@ class Media:
 def open_container(path: Path) -> Iterator[Media]:
     """Open a media file for reading, and close it again; every failure is a `MediaError`.
 
-    `path` is always a file, whatever FFmpeg would take it for, and no other file is opened.
+    `path` is always a file, never an address or a pattern, and no other file is opened.
     """
     with open_file(path) as file, open_stream(file, path) as media:
         yield media
@@ -85,9 +84,9 @@ def open_container(path: Path) -> Iterator[Media]:
 
 @contextmanager
 def open_stream(file: BinaryIO, name: Path) -> Iterator[Media]:
-    """Open media that is held in memory or a temporary file, and can be sought.
+    """Open media in a seekable file object, which stays open; every failure is a `MediaError`.
 
-    `name` is what messages call it; every failure is a `MediaError`. The file stays open.
+    `name` is for the messages.
     """
     size = file.seek(0, os.SEEK_END)
     if size == 0:
@@ -105,29 +104,29 @@ def open_stream(file: BinaryIO, name: Path) -> Iterator[Media]:
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Never:
-    raise MediaError("not media", f"it refers to {url}, and nothing but the file itself is read")
+    raise MediaError("not media", f"it refers to {url}, but liser reads only the file itself")
 
 
 def _cannot_open(path: Path, head: bytes, error: OSError) -> MediaError:
-    # An mp4 keeps its index in a box that most writers put last: without it nothing opens.
+    # Most writers put an mp4's index last. Without it nothing opens.
     if head[4:8] == b"ftyp" or head[:4] == b"fLaC":
-        return MediaError("truncated", f"{path} starts well, but its index or sound is cut off")
+        return MediaError("truncated", f"{path} starts well, but its index or audio is cut off")
     if head.startswith(_PLAYLISTS):
-        return MediaError("not media", f"{path} is text that lists media: give the files it lists")
+        return MediaError("not media", f"{path} is a list of media: give the files that it lists")
     return MediaError("not media", f"FFmpeg cannot open {path} as a recording ({error.strerror})")
 
 
 def default_track(tracks: Sequence[Any]) -> Any:
-    """Return the track that players choose: one that can be decoded, marked as default, first."""
+    """Return the track that players choose: decodable, marked as default, and first."""
     marked = av.stream.Disposition.default
     return max(tracks, key=lambda t: (t.codec_context is not None, bool(t.disposition & marked)))
 
 
 def zero_s(container: av.container.InputContainer, stream: av.stream.Stream) -> float:
-    """Return the time stamp at which the file's clock begins, in seconds.
+    """Return the time stamp of time 0 on the file's clock, in seconds.
 
-    All tracks of a file share one clock, which begins with the first of them, as in players. A
-    track that starts within `SAME_START_S` of it has its own start for zero.
+    As in players, all tracks share one clock, which starts with the first track. For a track that
+    starts within `SAME_START_S` of it, time 0 is its own start.
     """
     own_s = None if stream.start_time is None else float(stream.start_time * stream.time_base)
     if container.start_time is None:
@@ -139,7 +138,7 @@ def zero_s(container: av.container.InputContainer, stream: av.stream.Stream) -> 
 def seek(container: av.container.InputContainer, stream: av.stream.Stream, stamp: float) -> None:
     """Go to the last point at or before a time stamp from which the stream can be decoded.
 
-    Some files can't be sought. They are read on from where they are: stamps tell where that is.
+    A file that can't be sought is read on from its present place, which its stamps give.
     """
     with suppress(av.error.FFmpegError, OverflowError):
         container.seek(int(stamp / stream.time_base), stream=stream, backward=True)
@@ -149,7 +148,7 @@ def seek(container: av.container.InputContainer, stream: av.stream.Stream, stamp
 
 
 def stamp_s(item: av.Packet | av.frame.Frame) -> float | None:
-    """Return the time stamp in seconds, None where there is none."""
+    """Return the time stamp in seconds, None without one."""
     base = item.time_base
     if item.pts is None or base is None:
         return None
@@ -157,14 +156,14 @@ def stamp_s(item: av.Packet | av.frame.Frame) -> float | None:
 
 
 def length_s(packet: av.Packet) -> float:
-    """Return how long a packet lasts, in seconds; 0 where it doesn't say."""
+    """Return the duration of a packet in seconds, 0 if it is unknown."""
     if not packet.duration or packet.time_base is None:
         return 0.0
     return float(packet.duration * packet.time_base)
 
 
 def packet_end_s(packet: av.Packet) -> float:
-    """Return the time stamp of a packet's end, in seconds; 0 where it doesn't say."""
+    """Return the time stamp of a packet's end in seconds, 0 if it is unknown."""
     base = packet.time_base
     if packet.pts is None or base is None:
         return 0.0
@@ -172,19 +171,19 @@ def packet_end_s(packet: av.Packet) -> float:
 
 
 def has_stamps(container: av.container.InputContainer) -> bool:
-    """Tell whether the time stamps come from the file."""
+    """Return whether the time stamps come from the file."""
     return container.format.name not in _COUNTED
 
 
 def counts_at_one_rate(container: av.container.InputContainer) -> bool:
-    """Tell whether FFmpeg counts stamps between the file's own at the rate that it began with."""
+    """Return whether FFmpeg fills in stamps between the file's own at the initial rate."""
     return container.format.name in ("mpegts", "mpeg")
 
 
 def can_be_sought(container: av.container.InputContainer, stream: av.audio.AudioStream) -> bool:
-    """Tell whether what comes behind a seek has its true time stamp.
+    """Return whether frames after a seek have their true time stamps.
 
-    FFmpeg seeks coded sound in wav as if it were PCM, and rounds the stamps of raw DTS.
+    FFmpeg seeks coded audio in wav as if it were PCM, and rounds the stamps of raw DTS.
     """
     name = container.format.name
     if name in ("wav", "w64"):
@@ -193,7 +192,7 @@ def can_be_sought(container: av.container.InputContainer, stream: av.audio.Audio
 
 
 def states_its_length(container: av.container.InputContainer) -> bool:
-    """Tell whether the header promises a length, so that a missing end is noticed."""
+    """Return whether the header states the length, so that a missing end shows."""
     names = set(container.format.name.split(","))
     return container.duration is not None and bool(_STATES_ITS_LENGTH & names)
 
@@ -201,12 +200,12 @@ def states_its_length(container: av.container.InputContainer) -> bool:
 def check_length(
     media: Media, stream: av.stream.Stream, decoded_until_s: float, reached_s: float
 ) -> None:
-    """Compare what was there with what the header promises; raises `MediaError` "truncated".
+    """Compare the length of a file with its header; raises `MediaError` "truncated".
 
-    Where the track states its own length, `decoded_until_s` counts, the end of what was decoded.
-    Else only the file as a whole states one, and `reached_s` counts, the end of the last packet
-    of any track. Both are time stamps. Up to 0.25 s or 2 % may be missing: headers round, and
-    encoders pad.
+    If the track states its own length, it is compared with `decoded_until_s`, the end of the
+    decoded frames. Otherwise the file's length is compared with `reached_s`, the end of the last
+    packet of any track. Both are time stamps. Up to 0.25 s or 2 % may be missing, because headers
+    round and encoders pad.
     """
     container = media.container
     if not states_its_length(container):
@@ -216,13 +215,13 @@ def check_length(
         promised_s = float(stream.duration * stream.time_base)
         reached_s = decoded_until_s - float((stream.start_time or 0) * stream.time_base)
     if reached_s < promised_s - max(SLACK_S, SLACK_RATIO * promised_s):
-        detail = f"{media.path} promises {promised_s:.2f} s and ends after {reached_s:.2f} s"
+        detail = f"{media.path} should last {promised_s:.2f} s and ends after {reached_s:.2f} s"
         raise MediaError("truncated", detail)
 
 
-def check_stretch(start_s: float, end_s: float | None) -> None:
-    """Refuse a stretch that no file can have; raises `InputError`."""
+def check_segment(start_s: float, end_s: float | None) -> None:
+    """Raise `InputError` for a segment that no file can have."""
     if not 0 <= start_s < float("inf"):
-        raise InputError(f"a stretch cannot start at {start_s} s; 0 is the beginning")
+        raise InputError(f"a segment can't start at {start_s} s; 0 is the beginning of the file")
     if end_s is not None and not start_s < end_s:
-        raise InputError(f"a stretch from {start_s} s to {end_s} s holds nothing")
+        raise InputError(f"a segment from {start_s} s to {end_s} s is empty")

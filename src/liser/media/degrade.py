@@ -1,9 +1,9 @@
-"""Sound as the world spoils it: noise, rooms, telephones, wrong gain, clipping, short stretches.
+"""Audio degradations: noise, rooms, telephones, low gain, clipping and short cuts.
 
 Each degradation takes a waveform (samples,) float32, its sample rate in Hz and a generator, and
-gives a new waveform of the same length (but for cuts). The same generator state gives the same
-sound; digital silence stays digital silence. Levels are those of the sound's *active* part
-(`active`), so that the silence before and after the words doesn't change how hard a condition is.
+returns a new waveform of the same length (cuts are shorter). The same generator state gives the
+same waveform. Digital silence stays digital silence. Levels are measured on the *active* part
+(`active`), so silence around the words doesn't change how hard a condition is.
 """
 
 from collections.abc import Callable
@@ -25,32 +25,32 @@ Floats = NDArray[np.float64]
 
 FRAME_S = 0.02
 ACTIVE_DB = 35.0
-"""Frames this far below the loudest one are not active; as much as students trim by default."""
+"""Frames this far below the loudest one are inactive; students trim as much by default."""
 LINE_DB = -26.0
-"""Active level on a telephone line, in dB of full scale: nominal by ITU-T P.56 and G.191."""
+"""Nominal active level on a telephone line in dB of full scale, by ITU-T P.56 and G.191."""
 TELEPHONE_HZ = (300.0, 3400.0)
 LSB = 1 / 32768  # of 16-bit integers
 
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """A way to spoil a waveform, and what it does in words for the report."""
+    """A way to degrade a waveform, and its description for reports."""
 
     apply: Callable[[Waveform, int, np.random.Generator], Waveform]
-    says: str
+    description: str
 
     def __call__(self, waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> Waveform:
-        """Return the spoilt waveform, float32; the given one is left as it is.
+        """Return the degraded waveform, float32; the given one doesn't change.
 
         Raises:
-            InputError: a waveform that is not (samples,), is empty or not finite, or a codec
-                that this build of FFmpeg doesn't have.
+            InputError: the waveform isn't (samples,), is empty or isn't finite, or this build of
+                FFmpeg lacks the codec.
         """
         waveform = np.asarray(waveform, np.float32)
         if waveform.ndim != 1 or waveform.size == 0 or not np.isfinite(waveform).all():
             raise InputError(
-                "only a waveform (samples,) of finite values can be degraded, not "
-                f"{waveform.shape} with {int((~np.isfinite(waveform)).sum())} others"
+                "only a waveform (samples,) of finite values can be degraded, not one of shape "
+                f"{waveform.shape} with {int((~np.isfinite(waveform)).sum())} NaN or infinite"
             )
         if not waveform.any():
             return waveform.copy()
@@ -72,7 +72,7 @@ def active(waveform: Waveform, sample_rate: int) -> Waveform:
 
 
 def level(waveform: Waveform, sample_rate: int) -> float:
-    """Return the mean power of the active part; 0 for silence alone."""
+    """Return the mean power of the active part; 0 for silence."""
     return float(np.square(active(waveform, sample_rate), dtype=np.float64).mean())
 
 
@@ -84,24 +84,24 @@ def add_noise(
     density: Callable[[Floats], Floats],
     snr_db: float,
 ) -> Waveform:
-    """Add stationary Gaussian noise all through, `snr_db` below the sound's active level.
+    """Add stationary Gaussian noise, `snr_db` below the waveform's active level.
 
-    `density` gives the noise's power density at frequencies in Hz, in any unit. Each clip has one
-    noise for all ratios, if each begins with the same generator.
+    `density` gives the noise's power density at frequencies in Hz, in any unit. The same generator
+    state gives the same noise at any ratio.
     """
-    size = 1 << (len(waveform) - 1).bit_length()  # quick to transform, whatever the length is
+    size = 1 << (len(waveform) - 1).bit_length()  # a power of two, for a fast transform
     frequencies = np.asarray(np.fft.rfftfreq(size, 1 / sample_rate), np.float64)
     spectrum = np.fft.rfft(rng.standard_normal(size))
     noise = np.fft.irfft(spectrum * np.sqrt(density(frequencies)), size)[: len(waveform)]
     power = float(np.square(noise).mean())
-    if power == 0:  # of a single sample: there is no frequency but 0
+    if power == 0:  # a single sample has no frequency but 0
         return waveform.copy()
     gain = np.sqrt(level(waveform, sample_rate) / power * 10 ** (-snr_db / 10))
     return np.asarray(waveform + gain * noise, np.float32)
 
 
 def pink(frequencies: Floats) -> Floats:
-    """Give the density 1 / f: the same power in every octave, from 20 Hz up."""
+    """Return the density 1 / f, the same power in every octave, from 20 Hz up."""
     return np.where(frequencies < 20.0, 0.0, 1 / np.maximum(frequencies, 20.0))
 
 
@@ -120,8 +120,8 @@ _SPEECH_HZ, _SPEECH_DB = (
 
 
 def speech_shaped(frequencies: Floats) -> Floats:
-    """Give the density of long-term average speech (Byrne et al. 1994), from 50 Hz up."""
-    # a third octave is as wide as its centre is high: less so much is a density
+    """Return the density of long-term average speech (Byrne et al. 1994), from 50 Hz up."""
+    # the width of a third octave is proportional to its centre: divide by it for a density
     decibels = _SPEECH_DB - 10 * np.log10(_SPEECH_HZ)
     heights = np.log(np.maximum(frequencies, 1.0))
     curve = 10 ** (np.interp(heights, np.log(_SPEECH_HZ), decibels) / 10)
@@ -136,21 +136,21 @@ def reverberate(
     rt60_s: float,
     direct_db: float,
 ) -> Waveform:
-    """Convolve with `impulse_response`; what rings on after the clip's end is cut off."""
+    """Convolve with `impulse_response`, and cut the tail after the clip's end."""
     room = impulse_response(sample_rate, rng, rt60_s=rt60_s, direct_db=direct_db)
     size = 1 << (len(waveform) + len(room) - 2).bit_length()
-    heard = np.fft.irfft(np.fft.rfft(waveform, size) * np.fft.rfft(room, size), size)
-    return np.asarray(heard[: len(waveform)], np.float32)
+    wet = np.fft.irfft(np.fft.rfft(waveform, size) * np.fft.rfft(room, size), size)
+    return np.asarray(wet[: len(waveform)], np.float32)
 
 
 def impulse_response(
     sample_rate: int, rng: np.random.Generator, *, rt60_s: float, direct_db: float
 ) -> Floats:
-    """Return a synthetic room: a direct path of 1, and Gaussian noise that decays after it.
+    """Return a synthetic room response: a direct path of 1, then decaying Gaussian noise.
 
-    The noise begins 2.5 ms after the direct path and loses 60 dB in `rt60_s` (Polack's model of
+    The noise starts 2.5 ms after the direct path and loses 60 dB in `rt60_s` (Polack's model of
     the diffuse tail; Polack 1988, Habets 2007 section 2.3). Its energy is `direct_db` below the
-    direct path's. The response ends `rt60_s` after it began.
+    direct path's. The response lasts `rt60_s`.
     """
     time = np.arange(max(2, round(rt60_s * sample_rate))) / sample_rate
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / rt60_s)
@@ -161,10 +161,10 @@ def impulse_response(
 
 
 def telephone(waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Send through a telephone line: 300–3400 Hz, 8 kHz, G.711 mu-law, and back to the rate.
+    """Simulate a telephone line: 300–3400 Hz, 8 kHz, G.711 mu-law, and back to the rate.
 
-    The line's active level is -26 dB of full scale, whatever the recording's was: the codec
-    rounds, and so it is not blind to the gain.
+    The active level on the line is always -26 dB of full scale, because the codec's rounding
+    depends on the gain.
     """
     line = _resampled(waveform, sample_rate, 8000)
     frequencies = np.fft.rfftfreq(len(line), 1 / 8000)
@@ -177,7 +177,7 @@ def telephone(waveform: Waveform, sample_rate: int, rng: np.random.Generator) ->
 
 
 def internet_call(waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Send through a poor internet call: 8 kHz, Opus at 8 kbit/s for speech, back to the rate."""
+    """Simulate a poor internet call: 8 kHz, Opus at 8 kbit/s for speech, and back to the rate."""
     line = _levelled(_resampled(waveform, sample_rate, 8000), 8000)
     options = {"b": "8000", "application": "voip", "vbr": "off"}
     line = _coded(line, 8000, "ogg", "libopus", options)
@@ -187,9 +187,9 @@ def internet_call(waveform: Waveform, sample_rate: int, rng: np.random.Generator
 def low_gain(
     waveform: Waveform, sample_rate: int, rng: np.random.Generator, *, gain_db: float
 ) -> Waveform:
-    """Record with the gain `gain_db` too low: what is left is rounded to 16-bit integers.
+    """Lower the gain by `gain_db` (negative) and round to 16-bit integers.
 
-    A quiet recording can vanish: what is below half a step is silence.
+    A quiet recording can vanish: samples below half a step become 0.
     """
     steps = np.round(waveform * (10 ** (gain_db / 20) / LSB))
     return np.asarray(np.clip(steps, -32768, 32767) * LSB, np.float32)
@@ -198,7 +198,7 @@ def low_gain(
 def clip(
     waveform: Waveform, sample_rate: int, rng: np.random.Generator, *, share: float
 ) -> Waveform:
-    """Clip so hard that `share` of the active part's samples are at the limit."""
+    """Clip so hard that `share` of the active part's samples reach the limit."""
     heights = np.abs(active(waveform, sample_rate))
     limit = np.quantile(heights[heights > 0], 1 - share)
     return np.asarray(np.clip(waveform, -limit, limit), np.float32)
@@ -207,9 +207,9 @@ def clip(
 def loudest(
     waveform: Waveform, sample_rate: int, rng: np.random.Generator, *, duration_s: float
 ) -> Waveform:
-    """Cut out the stretch of `duration_s` that has the most energy; a shorter clip stays whole.
+    """Cut out the segment of `duration_s` with the most energy; a shorter clip stays whole.
 
-    Neither the middle nor the beginning: a cut that held no words would test the cut.
+    Cutting the middle or the beginning might cut silence only.
     """
     size = max(1, round(duration_s * sample_rate))
     if len(waveform) <= size:
@@ -225,6 +225,7 @@ def _slope(x: Floats) -> Floats:
 
 
 def _levelled(waveform: Waveform, sample_rate: int) -> Waveform:
+    """Scale the active part to `LINE_DB`."""
     power = level(waveform, sample_rate) if waveform.any() else 0.0
     if power == 0:
         return waveform
@@ -237,20 +238,20 @@ def _resampled(waveform: Waveform, sample_rate: int, to: int) -> Waveform:
 
 
 def _fitted(waveform: Waveform, size: int) -> Waveform:
-    """Return exactly `size` samples: a codec or a change of rate may give a few more or less."""
+    """Return exactly `size` samples: codecs and resampling may return a few more or less."""
     return np.pad(waveform[:size], (0, max(0, size - len(waveform))))
 
 
 def _coded(
     waveform: Waveform, rate: int, container: str, codec: str, options: dict[str, str]
 ) -> Waveform:
-    """Encode a waveform as 16-bit integers in memory, and return what a decoder makes of it."""
+    """Encode a waveform as 16-bit integers in memory, and return it decoded."""
     size, file = len(waveform), BytesIO()
-    whole = np.round(np.clip(waveform, -1.0, 1.0 - LSB) / LSB).astype(np.int16)
+    integers = np.round(np.clip(waveform, -1.0, 1.0 - LSB) / LSB).astype(np.int16)
     try:
         with av.open(file, "w", format=container) as out:
             stream = out.add_stream(codec, rate=rate, layout="mono", options=options)
-            frame = av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")
+            frame = av.AudioFrame.from_ndarray(integers[None], format="s16", layout="mono")
             frame.sample_rate = rate
             for packet in (*stream.encode(frame), *stream.encode(None)):
                 out.mux(packet)
@@ -258,22 +259,22 @@ def _coded(
         raise InputError(f"this build of FFmpeg can't encode with {codec}: {error}") from None
     file.seek(0)
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
-    with av.open(file) as made:
-        frames = [piece for frame in made.decode(audio=0) for piece in resampler.resample(frame)]
+    with av.open(file) as coded:
+        frames = [part for frame in coded.decode(audio=0) for part in resampler.resample(frame)]
         frames += resampler.resample(None)
-    heard = np.concatenate([frame.to_ndarray()[0] for frame in frames])
-    return _fitted(np.asarray(heard, np.float32), size)
+    decoded = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+    return _fitted(np.asarray(decoded, np.float32), size)
 
 
 def _noise(density: Callable[[Floats], Floats], snr_db: float, kind: str) -> Degradation:
-    spoil = partial(add_noise, density=density, snr_db=snr_db)
-    return Degradation(spoil, f"{kind} noise, {snr_db:g} dB below the speech")
+    apply = partial(add_noise, density=density, snr_db=snr_db)
+    return Degradation(apply, f"{kind} noise, {snr_db:g} dB below the speech")
 
 
 def _room(rt60_s: float, direct_db: float) -> Degradation:
-    spoil = partial(reverberate, rt60_s=rt60_s, direct_db=direct_db)
-    words = f"a room that rings for {rt60_s:g} s (RT60), direct to reverberant {direct_db:g} dB"
-    return Degradation(spoil, words)
+    apply = partial(reverberate, rt60_s=rt60_s, direct_db=direct_db)
+    words = f"a reverberant room, RT60 {rt60_s:g} s, direct-to-reverberant ratio {direct_db:g} dB"
+    return Degradation(apply, words)
 
 
 DEGRADATIONS: dict[str, Degradation] = {
@@ -288,23 +289,23 @@ DEGRADATIONS: dict[str, Degradation] = {
     "telephone": Degradation(telephone, "300–3400 Hz at 8 kHz, G.711 mu-law"),
     "internet-call": Degradation(internet_call, "8 kHz, Opus at 8 kbit/s"),
     "low-gain": Degradation(
-        partial(low_gain, gain_db=-40.0), "gain 40 dB lower, kept as 16-bit integers"
+        partial(low_gain, gain_db=-40.0), "gain 40 dB lower, as 16-bit integers"
     ),
     "clipping": Degradation(partial(clip, share=0.1), "10 % of the speech's samples clipped"),
     "cut-2s": Degradation(partial(loudest, duration_s=2.0), "the loudest 2 s alone"),
     "cut-1s": Degradation(partial(loudest, duration_s=1.0), "the loudest 1 s alone"),
 }
-"""All of them by name, in the order of the report."""
+"""All degradations by name, in the order of the report."""
 
 
 def degradations(names: str) -> dict[str, Degradation]:
-    """Return those that ``all`` or a comma-separated list names, in the order of `DEGRADATIONS`.
+    """Return the degradations of a comma-separated list, or ``all``, in the report's order.
 
     >>> list(degradations("cut-1s, telephone"))
     ['telephone', 'cut-1s']
 
     Raises:
-        InputError: a name that there is not.
+        InputError: there is no degradation of that name.
     """
     if names.strip() == "all":
         return dict(DEGRADATIONS)
@@ -312,6 +313,6 @@ def degradations(names: str) -> dict[str, Degradation]:
     unknown = sorted(chosen - DEGRADATIONS.keys())
     if unknown:
         raise InputError(
-            f"no degradation is called {unknown[0]!r}; there are all, {', '.join(DEGRADATIONS)}"
+            f"there is no degradation {unknown[0]!r}: give all, or any of {', '.join(DEGRADATIONS)}"
         )
     return {name: one for name, one in DEGRADATIONS.items() if name in chosen}

@@ -1,4 +1,4 @@
-"""Face detectors behind one protocol: where the faces in a picture are, and how sure that is."""
+"""Face detectors behind one protocol: an image in, boxes and scores of faces out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,34 +15,34 @@ from liser.weights import resolve
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Faces in one picture: boxes (faces, 4) as x, y, width, height in pixels, scores 0…1."""
+    """Faces in one image: boxes (faces, 4) as x, y, width, height in pixels, scores 0…1."""
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
 
 
 class FaceDetector(Protocol):
-    """Finds faces; `settings` is all that decides what it finds (for a teacher's fingerprint)."""
+    """Detects faces; `settings` holds all that its output depends on, for fingerprints."""
 
     name: str
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """JSON-able settings, and the paths of weight files."""
+        """Settings that JSON can hold, and the paths of weight files."""
         ...
 
     def detect(self, image: Image) -> Detections:
-        """Find the faces in one RGB picture (h, w, 3)."""
+        """Detect the faces in one RGB image (h, w, 3)."""
         ...
 
 
 class YuNet:
     """YuNet through OpenCV (Wu, Peng & Yu, Machine Intelligence Research 20, 2023).
 
-    Pictures are fitted into the network's own 640×640 with black below or beside them: OpenCV 4
-    could reshape the network, OpenCV 5 cannot, and so both see the same.
+    Images are scaled to the network's 640×640 and padded with black. OpenCV 4 could reshape the
+    network, but OpenCV 5 can't; so both give the same.
 
-    Raises `NotFoundError` for missing weights, `InputError` for weights that OpenCV can't load.
+    Raises `NotFoundError` for missing weights, and `InputError` for weights that OpenCV can't load.
     """
 
     name = "yunet"
@@ -56,7 +56,7 @@ class YuNet:
         self.score_threshold = score_threshold
         self.overlap = overlap
         logging = self._cv2.utils.logging
-        # OpenCV 5 warns on stderr that it computes on the CPU, which is what it is asked for.
+        # OpenCV 5 warns on stderr that it computes on the CPU, which is intended.
         level = logging.setLogLevel(logging.LOG_LEVEL_FATAL)
         try:
             self._net = self._cv2.FaceDetectorYN.create(
@@ -64,7 +64,7 @@ class YuNet:
             )
         except self._cv2.error as error:
             reason = str(error).strip().splitlines()[-1]
-            raise InputError(f"OpenCV cannot load {self.weights} as YuNet: {reason}") from error
+            raise InputError(f"OpenCV can't load {self.weights} as YuNet: {reason}") from error
         finally:
             logging.setLogLevel(level)
 
@@ -74,7 +74,7 @@ class YuNet:
         return (self.name, self.weights, self.score_threshold, self.overlap, self.side)
 
     def detect(self, image: Image) -> Detections:
-        """Find the faces in one RGB picture (h, w, 3)."""
+        """Detect the faces in one RGB image (h, w, 3)."""
         cv2 = self._cv2
         height, width = image.shape[:2]
         scale = self.side / max(height, width)
@@ -88,14 +88,14 @@ class YuNet:
 
 
 class LbpCascade:
-    """scikit-image's frontal-face cascade on local binary patterns; needs no download.
+    """scikit-image's frontal-face cascade on local binary patterns; it needs no download.
 
-    It finds upright faces that look into the camera and are at least a fifth of the picture
-    high. A cascade says yes or no, so that every score is 1.
+    It finds upright frontal faces of at least a fifth of the image's height. A cascade has no
+    scores, so every score is 1.
     """
 
     name = "lbp"
-    height = 120  # pictures are shrunk to it: the cascade's smallest face is 24 pixels
+    height = 120  # images are shrunk to it; the cascade's smallest face is 24 pixels
 
     def __init__(self) -> None:
         try:
@@ -109,11 +109,11 @@ class LbpCascade:
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """Name, cascade file and the height that pictures are shrunk to."""
+        """Name, cascade file and the height that images are shrunk to."""
         return (self.name, self._file, self.height)
 
     def detect(self, image: Image) -> Detections:
-        """Find the faces in one RGB picture (h, w, 3)."""
+        """Detect the faces in one RGB image (h, w, 3)."""
         shrink = min(1.0, self.height / image.shape[0])
         size = (max(1, round(image.shape[1] * shrink)), max(1, round(image.shape[0] * shrink)))
         small = self._cv2.resize(image, size, interpolation=self._cv2.INTER_AREA)
@@ -126,20 +126,20 @@ class LbpCascade:
 
 
 DETECTORS: dict[str, Callable[[], FaceDetector]] = {"yunet": YuNet, "lbp": LbpCascade}
-"""How to make each detector with its known weights."""
+"""Makes each detector with its known weights, by name."""
 
 
 def detector_of(name: str, weights: str | Path | None = None) -> FaceDetector:
-    """Make a detector by its name, with weights of one's own where it takes them.
+    """Make a detector by its name, optionally with other weights.
 
-    Raises `InputError` for a name that is not in `DETECTORS`, or weights for one without any.
+    Raises `InputError` for a name that is not in `DETECTORS`, or for weights that it doesn't take.
     """
     if name not in DETECTORS:
         raise InputError(f"face detector {name!r} is not one of {', '.join(DETECTORS)}")
     if weights is None:
         return DETECTORS[name]()
     if name != YuNet.name:
-        raise InputError(f"the face detector {name!r} takes no weights, and got {str(weights)!r}")
+        raise InputError(f"the face detector {name!r} takes no weights: leave {str(weights)!r} out")
     return YuNet(weights)
 
 

@@ -1,4 +1,4 @@
-"""One face followed through a clip, and cut out of every frame."""
+"""Face tracks: follows one face through a clip and crops it from every frame."""
 
 import math
 from collections import Counter
@@ -13,23 +13,26 @@ from liser.media.detectors import Detections, FaceDetector, import_cv2
 from liser.media.video import Frames, Image
 
 LOST_S = 1.0
-"""A face that appears elsewhere is taken for the track only after this long without the old."""
+"""The track moves to another face only after this long without the old one."""
 
-SAME_FACE = 0.2  # overlap (IoU) from which two boxes of neighbouring frames are one face
-_SMOOTHING = (1.0, 2.0, 3.0, 2.0, 1.0)  # frames before and after that steady a box
+SAME_FACE = 0.2  # IoU from which boxes in neighbouring frames are the same face
+_SMOOTHING = (1.0, 2.0, 3.0, 2.0, 1.0)  # weights of the frames around a box
 
 Boxes = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class FaceTrack:
-    """A face in n frames.
+    """One face in n frames.
 
-    `crops` (n, size, size, 3) uint8 RGB; `scores` (n,) the detector's score, 0 where the face was
-    not found and its box is interpolated between its neighbours; `boxes` (n, 4) x, y, width,
-    height in the frame's pixels, steadied; `times_s` (n,). `faces` is how many faces the clip
-    shows at once, see `at_once`; from the left, this one is number `taken` of them; `changes` is
-    how often another face had to be taken.
+    Attributes:
+        crops: (n, size, size, 3) uint8 RGB.
+        scores: (n,), the detector's; 0 where the face was not found, and its box is interpolated.
+        boxes: (n, 4), smoothed x, y, width and height in the frame's pixels.
+        times_s: (n,).
+        faces: how many faces the clip shows at once, see `at_once`.
+        taken: the number of this face among them, from the left.
+        changes: how often the track moved to another face.
     """
 
     crops: Image
@@ -42,12 +45,12 @@ class FaceTrack:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What one should know who takes this face for the speaker's."""
+        """Reasons to doubt that this is the speaker's face."""
         notes = []
         if self.faces > 1:
             notes.append(f"{self.faces} faces: {which(self.taken, self.faces)} was taken")
         if self.changes:
-            notes.append("another face was taken where the first was gone")
+            notes.append("another face was taken after the first one disappeared")
         return tuple(notes)
 
     @property
@@ -68,34 +71,34 @@ def face_track(
     margin: float = 0.2,
     shift: float = 0.0,
 ) -> FaceTrack:
-    """Find the main face of a clip, follow it, and cut it out square in every frame.
+    """Find the main face of a clip, follow it, and crop it as a square from every frame.
 
-    The main face is the surest, largest and most central one of any frame; from there the track
-    goes on with the face that overlaps the last box, and changes to another only after `LOST_S`.
-    The square is the box's longer side and `margin` of that on each side (negative: tighter),
-    its centre moved down by `shift` of the box's height. Beyond the picture's border its edge is
-    repeated, so that a crop never changes its shape.
+    The main face has the best product of score, size and nearness to the centre in any frame.
+    From there, the track continues with the face that overlaps the last box. It moves to another
+    face only after `LOST_S`. The side of the square is the longer side of the box, plus `margin`
+    of it on each side (negative: tighter). Its centre is `shift` of the box's height below the
+    box's. Beyond the image's border, the edge is repeated.
 
-    Raises `MediaError` "no face" if no frame has one, `InputError` for a size or margin that
-    makes no sense.
+    Raises `MediaError` "no face" if no frame has one, and `InputError` for a size, margin or shift
+    that makes no sense.
     """
     if size < 1 or not -0.4 <= margin <= 10 or not -1 <= shift <= 1:
-        raise InputError(f"cannot cut faces of {size} px with margin {margin}, shift {shift}")
+        raise InputError(f"can't crop faces of {size} px with margin {margin} and shift {shift}")
     detections = [detector.detect(image) for image in frames.images]
     chosen = _follow(detections, frames)
-    seen = np.array([index is not None for index in chosen])
-    if not seen.any():
-        raise MediaError("no face", f"{detector.name} found none in {len(seen)} frames")
-    scores = np.zeros(len(seen), np.float32)
-    boxes = np.zeros((len(seen), 4), np.float32)
+    found_in = np.array([index is not None for index in chosen])
+    if not found_in.any():
+        raise MediaError("no face", f"{detector.name} found none in {len(found_in)} frames")
+    scores = np.zeros(len(found_in), np.float32)
+    boxes = np.zeros((len(found_in), 4), np.float32)
     for row, (found, index) in enumerate(zip(detections, chosen, strict=True)):
         if index is not None:
             boxes[row], scores[row] = found.boxes[index], found.scores[index]
-    for column in range(4):  # at both ends the nearest box stays
-        boxes[~seen, column] = np.interp(
-            frames.times_s[~seen], frames.times_s[seen], boxes[seen, column]
+    for column in range(4):  # at both ends the nearest box is repeated
+        boxes[~found_in, column] = np.interp(
+            frames.times_s[~found_in], frames.times_s[found_in], boxes[found_in, column]
         )
-    changes = int((iou(boxes[seen][:-1], boxes[seen][1:]) < SAME_FACE).sum())
+    changes = int((iou(boxes[found_in][:-1], boxes[found_in][1:]) < SAME_FACE).sum())
     faces = at_once([len(found.scores) for found in detections])
     taken = _from_the_left(detections, chosen, faces)
     boxes = _steady(boxes)
@@ -116,10 +119,10 @@ def which(taken: int, faces: int) -> str:
 
 
 def at_once(counts: Sequence[int]) -> int:
-    """Return how many faces a clip shows at once, of how many each frame shows.
+    """Return how many faces a clip shows at once, from the number of faces in each frame.
 
-    It is the largest number that a tenth of the frames reach, and two of them: a detector may
-    err now and then.
+    It is the largest number that at least a tenth of the frames, and two of them, reach: a
+    detector errs now and then.
 
     >>> at_once([1, 2, 2, 1, 0]), at_once([1, 1, 3, 1, 1]), at_once([2])
     (2, 1, 2)
@@ -155,7 +158,7 @@ def iou(one: Boxes, other: Boxes) -> NDArray[np.float32]:
 def _from_the_left(
     detections: Sequence[Detections], chosen: Sequence[int | None], faces: int
 ) -> int:
-    """Return the usual place of the chosen face, from 1, where `faces` are seen at once."""
+    """Return the commonest position of the chosen face, from 1, in frames with `faces` faces."""
     places = [
         1 + int((found.boxes[:, :2] + found.boxes[:, 2:] / 2)[:, 0].argsort().argsort()[index])
         for found, index in zip(detections, chosen, strict=True)
@@ -165,7 +168,7 @@ def _from_the_left(
 
 
 def _follow(detections: list[Detections], frames: Frames) -> list[int | None]:
-    """Choose one face of each frame, or none, starting both ways from the clip's clearest."""
+    """Choose one face or none in each frame, starting both ways from the clearest."""
     clarity = [_clarity(found, frames.images.shape[1:3]) for found in detections]
     chosen: list[int | None] = [None] * len(detections)
     best = [float(c.max(initial=0.0)) for c in clarity]
@@ -186,7 +189,7 @@ def _follow(detections: list[Detections], frames: Frames) -> list[int | None]:
 
 
 def _next(found: Detections, clarity: NDArray[np.float32], last: Boxes | None) -> tuple[int, float]:
-    """Return the face that continues the track best, and how much it overlaps the last box."""
+    """Return the face that continues the track best, and its overlap with the last box."""
     if last is None:
         return int(clarity.argmax()), 1.0
     overlaps = iou(found.boxes, last[None])
@@ -197,7 +200,7 @@ def _next(found: Detections, clarity: NDArray[np.float32], last: Boxes | None) -
 
 
 def _clarity(found: Detections, picture: tuple[int, ...]) -> NDArray[np.float32]:
-    """Rate each face by score, size and nearness to the middle; 0…1."""
+    """Rate each face by score, size and nearness to the centre; 0…1."""
     height, width = picture
     middle = found.boxes[:, :2] + found.boxes[:, 2:] / 2
     off = np.abs(middle / (width, height) - 0.5).max(axis=1, initial=0.0)  # 0 centre … 0.5 border
@@ -206,7 +209,7 @@ def _clarity(found: Detections, picture: tuple[int, ...]) -> NDArray[np.float32]
 
 
 def _steady(boxes: Boxes) -> Boxes:
-    """Average each box with its neighbours, as far as they overlap it: a cut stays a cut."""
+    """Average each box with its neighbours, weighted by overlap, so that cuts stay sharp."""
     reach = len(_SMOOTHING) // 2
     total = np.zeros_like(boxes)
     weight = np.zeros((len(boxes), 1), np.float32)

@@ -1,4 +1,4 @@
-"""One sound track, decoded: mono samples at their places on the file's clock."""
+"""Decodes one audio track: mono samples at their places on the file's clock."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -29,7 +29,7 @@ from liser.media.container import (
 from liser.media.limits import HIGHEST_RATE, LOWEST_RATE
 from liser.media.mixdown import Mixdown, cancelled_note
 
-# PyAV counts planes up to a null pointer; behind eight there is none, and it reads on.
+# PyAV counts planes up to a null pointer. After eight planes there is none, and it reads on.
 _MOST_PLANES = 8
 _AT_ONCE = 1 << 16  # samples of silence
 
@@ -39,7 +39,7 @@ Mono = NDArray[np.float32]
 
 
 class SoundTrack:
-    """The sound track that players choose. It is read once, from its beginning or a time on."""
+    """The audio track that players choose; it is read once, from its beginning or from a time."""
 
     def __init__(self, media: Media) -> None:
         """Find the track.
@@ -49,33 +49,33 @@ class SoundTrack:
         """
         path, tracks = media.path, media.container.streams.audio
         if not tracks:
-            raise MediaError("no sound", f"{path} has no sound track")
+            raise MediaError("no sound", f"{path} has no audio track")
         self.stream: av.AudioStream = default_track(tracks)
         if self.stream.codec_context is None:
-            raise MediaError("not media", f"the sound of {path} has a codec that isn't known")
+            raise MediaError("not media", f"the audio of {path} has an unknown codec")
         self.rate: int = self.stream.rate or _first_rate(media, self.stream)
-        """In Hz. What comes at another rate later is resampled to it."""
+        """In Hz. Later frames of another rate are resampled to it."""
         if not LOWEST_RATE <= self.rate <= HIGHEST_RATE:
             detail = f"{path} has {self.rate} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE}"
             raise MediaError("sample rate", detail)
         self.zero_s = zero_s(media.container, self.stream)
-        """The time stamp at which the file's clock begins."""
+        """The time stamp of time 0 on the file's clock."""
         self._media = media
         self._clock = self._new_clock(seeked=False)
         self._mixer = _Mixer(self.rate)
         self._reached_s = 0.0  # end of the last packet of any track, by its stamp
         self._is_damaged = False  # a packet could not be decoded
-        self._broken_by = ""  # what ended the reading before the end
-        self._undecoded_s = 0.0  # in all
-        self._hole_s = 0.0  # since the last packet that could be decoded
+        self._broken_by = ""  # the error that ended the file early
+        self._undecoded_s = 0.0  # in total
+        self._hole_s = 0.0  # since the last decoded packet
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was odd in what has been read, in short sentences."""
+        """What was odd in the audio so far, in short sentences."""
         notes = [*self._media.notes, *self._clock.notes]
         if self._undecoded_s:
             missing_s = max(0.01, self._undecoded_s)
-            notes.append(f"{missing_s:.2f} s could not be decoded: silence stands there")
+            notes.append(f"{missing_s:.2f} s could not be decoded, and were filled with silence")
         return (*notes, *cancelled_note(self._mixer.cancelled_s))
 
     def _new_clock(self, seeked: bool) -> Clock:
@@ -88,8 +88,8 @@ class SoundTrack:
     ) -> Iterator[tuple[int, Mono]]:
         """Yield (number of the first sample, mono samples), up to sample `stop` or the end.
 
-        With `from_s` it seeks to that time or before it, and yields nothing where the file can't
-        say what it has sought; where FFmpeg seeks wrong it begins at the beginning.
+        `from_s` seeks to that time or before it, or starts at the beginning where FFmpeg seeks
+        wrong. Yields nothing if the file can't tell where the seek went.
         """
         if from_s is not None and can_be_sought(self._media.container, self.stream):
             seek(self._media.container, self.stream, from_s + self.zero_s)
@@ -109,9 +109,9 @@ class SoundTrack:
             position += len(mono)
 
     def _placed(self) -> Iterator[tuple[int, Floats, int]]:
-        """Yield (place of the first, samples (n, channels), their rate), silence included.
+        """Yield (number of the first sample, samples (n, channels), their rate), gaps filled.
 
-        The place is that of a seek's first frame, else it counts from 0.
+        Numbers count from 0, or after a seek from the first frame's own.
         """
         clock, channels, rate = self._clock, 0, 0
         stamped, before = has_stamps(self._media.container), None
@@ -141,11 +141,11 @@ class SoundTrack:
                 yield round(clock.end or 0), silence, rate
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, float]]:
-        """Yield what can be decoded, each frame with the length of the hole before it."""
+        """Yield the decodable frames, each with the length of the hole before it."""
         begun = False
         try:
-            # All packets are looked at, not the sound's alone: where only the file as a whole has
-            # a stated length, its end may belong to the picture.
+            # Reads the packets of all tracks: if only the whole file states its length, the video
+            # may reach its end.
             for packet in self._media.container.demux():
                 self._reached_s = max(self._reached_s, packet_end_s(packet))
                 if packet.stream.index != self.stream.index:
@@ -154,7 +154,7 @@ class SoundTrack:
                     frames = packet.decode()
                 except av.error.FFmpegError:
                     self._is_damaged = True
-                    if begun:  # junk before the first good frame is common in mp3
+                    if begun:  # mp3 files often have junk before the first good frame
                         self._hole_s += length_s(packet)
                         self._undecoded_s += length_s(packet)
                     continue
@@ -166,41 +166,41 @@ class SoundTrack:
             self._broken_by = str(error.strerror)
 
     def _check_end(self) -> None:
-        """Compare what was read with what the header promises."""
+        """Compare the length of the track with the header."""
         media, clock = self._media, self._clock
         if clock.end is None:
-            return  # nothing behind a seek: whether that is the end is told by reading from 0
+            return  # nothing after a seek: reading from 0 shows whether that is the end
         if self._broken_by and not states_its_length(media.container):
             until_s = clock.end_stamp_s - self.zero_s
             detail = f"{media.path} breaks off at {until_s:.2f} s ({self._broken_by})"
             raise MediaError("truncated", detail)
         if self._is_damaged and not clock.end:
-            raise MediaError("not media", f"nothing in the sound of {media.path} can be decoded")
+            raise MediaError("not media", f"no audio of {media.path} can be decoded")
         check_length(media, self.stream, clock.end_stamp_s + self._hole_s, self._reached_s)
 
 
 class _Mixer:
-    """Channels to one, and any rate to the track's, through changes of both."""
+    """Mixes to mono at the track's rate, while channels and rate may change."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._position = 0
-        self._kind = (0, 0)  # rate and channels of what comes
+        self._kind = (0, 0)  # rate and channels of the input
         self._mixdown = Mixdown(1, rate)
         self._resample: soxr.ResampleStream | None = None
         self._cancelled_s = 0.0
 
     @property
     def cancelled_s(self) -> float:
-        """For how long the loudest channel stands for all."""
+        """For how long the loudest channel was used alone."""
         return self._cancelled_s + self._mixdown.cancelled / max(1, self._kind[0])
 
     def begin(self, position: int) -> None:
-        """Say which sample of the file the first one is."""
+        """Set the number of the first sample."""
         self._position = position
 
     def __call__(self, samples: Floats, rate: int) -> Iterator[Mono]:
-        """Take (samples, channels), and yield what can be mixed by now."""
+        """Take (samples, channels); yield the mono samples that are ready."""
         kind = rate, samples.shape[1]
         if kind != self._kind:
             yield from self.end()
@@ -226,7 +226,7 @@ class _Mixer:
 
 
 def _first_rate(media: Media, stream: av.AudioStream) -> int:
-    """Decode the first frame of a track of which the header doesn't say enough, and go back."""
+    """Return the rate of a track's first frame, if the header has none, and seek back."""
     path, container = media.path, media.container
     try:
         for packet in container.demux(stream):
@@ -240,11 +240,11 @@ def _first_rate(media: Media, stream: av.AudioStream) -> int:
                 return rate
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError("truncated", f"{path} breaks off ({error.strerror})") from None
-    raise MediaError("truncated", f"{path} has a sound track without one readable packet")
+    raise MediaError("truncated", f"{path} has an audio track without a readable packet")
 
 
 def _with_next(items: Iterator[_T]) -> Iterator[tuple[_T, _T | None]]:
-    """Yield each with the one behind it, None behind the last."""
+    """Yield each item with the next one, None after the last."""
     held: list[_T] = []
     for item in items:
         if held:
@@ -254,24 +254,24 @@ def _with_next(items: Iterator[_T]) -> Iterator[tuple[_T, _T | None]]:
 
 
 def _silence(samples: float, channels: int) -> Iterator[Floats]:
-    """Yield so many samples of silence, in pieces."""
+    """Yield so many samples of silence, in blocks."""
     left = round(samples)
     while left > 0:
-        piece = np.zeros((min(left, _AT_ONCE), channels))
-        yield piece
-        left -= len(piece)
+        block = np.zeros((min(left, _AT_ONCE), channels))
+        yield block
+        left -= len(block)
 
 
 def _samples(frame: av.AudioFrame) -> Floats:
     """Return the samples of one decoded frame (samples, channels); integers scaled to -1…1."""
     channels = frame.layout.nb_channels
     too_many = frame.format.is_planar and channels >= _MOST_PLANES
-    if too_many or frame.format.name.startswith("s64"):  # which PyAV makes no arrays of
+    if too_many or frame.format.name.startswith("s64"):  # PyAV makes no arrays of these
         (frame,) = av.AudioResampler("flt").resample(frame)
     samples = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
-    whole = samples.dtype
+    dtype = samples.dtype
     floats: Floats = samples.astype(np.float64)
-    if whole == np.uint8:
+    if dtype == np.uint8:
         return floats / 128.0 - 1.0
-    return floats / -float(np.iinfo(whole).min) if whole.kind == "i" else floats
+    return floats / -float(np.iinfo(dtype).min) if dtype.kind == "i" else floats

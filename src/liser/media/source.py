@@ -1,6 +1,6 @@
-"""What a user names is a file: it is opened here, by us, and FFmpeg gets bytes.
+"""Opens what a user names as a local file, and gives FFmpeg its bytes.
 
-FFmpeg would take a name for an address (``http:x``, ``pipe:0``, ``10:30.wav``).
+FFmpeg itself would take some names for addresses (``http:x``, ``pipe:0``, ``10:30.wav``).
 """
 
 import errno
@@ -22,7 +22,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         MediaError: "missing file", "unreadable", "empty", "not media" (it is a folder), or "not a
-            file" (a pipe or a device, which can't be sought and may never end).
+            file" (it is a pipe or a device, which can't be sought and may never end).
     """
     try:
         status = path.stat()
@@ -47,7 +47,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_pipe(path: Path) -> Iterator[BinaryIO]:
-    """Open what is no file for reading bytes, and close it; raises `MediaError` "unreadable"."""
+    """Open a pipe or device for reading bytes, and close it; raises `MediaError` "unreadable"."""
     try:
         pipe = path.open("rb")
     except OSError as error:
@@ -57,7 +57,7 @@ def open_pipe(path: Path) -> Iterator[BinaryIO]:
 
 
 def is_pipe(path: Path) -> bool:
-    """Tell whether a path is there and is neither a file nor a folder, such as ``/dev/stdin``."""
+    """Return whether a path exists and is neither a file nor a folder, such as ``/dev/stdin``."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -66,9 +66,10 @@ def is_pipe(path: Path) -> bool:
 
 
 class Reader:
-    """A file as FFmpeg reads it; what goes wrong in it is a `MediaError` "unreadable".
+    """A file object for FFmpeg; its errors become `MediaError` "unreadable".
 
-    FFmpeg guesses formats by a name's ending, too, and by nothing else of it: `name` has no more.
+    FFmpeg guesses formats by the suffix, too. So `name` has the suffix, and nothing else of the
+    path.
     """
 
     def __init__(self, file: Any, path: Path) -> None:
@@ -77,18 +78,18 @@ class Reader:
         self._file, self._path = file, path
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes, none at the end."""
+        """Return up to `size` bytes, none at the end of the file."""
         try:
             data = bytes(memoryview(self._file.read(size)))
         except Exception as error:
             raise self._unreadable(error) from error
-        if len(data) > size:  # PyAV would write it beyond its buffer
+        if len(data) > size:  # PyAV would write beyond its buffer
             raise self._unreadable(f"read({size}) gave {len(data)} bytes")
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place, and return it; FFmpeg is told where there is none."""
-        if whence == os.SEEK_SET and not 0 <= offset <= _FARTHEST:  # a damaged file says so
+        """Go to a position and return it; an impossible one gives an error number."""
+        if whence == os.SEEK_SET and not 0 <= offset <= _FARTHEST:  # of a damaged file
             return -errno.EINVAL
         try:
             return int(self._file.seek(offset, whence))
@@ -96,7 +97,7 @@ class Reader:
             raise self._unreadable(error) from error
 
     def tell(self) -> int:
-        """Return the present place."""
+        """Return the present position."""
         return int(self._file.tell())
 
     def _unreadable(self, error: object) -> MediaError:
