@@ -1,4 +1,4 @@
-"""What all tests share: real data if it is here, one thread, tones, and tiny models."""
+"""Shared fixtures: real data if there is any, one thread, tones, and tiny models."""
 
 import os
 import wave
@@ -65,7 +65,7 @@ def tone_corpus() -> Callable[..., Corpus]:
 
 @pytest.fixture(scope="session")
 def tone_targets() -> Callable[..., Targets]:
-    """Make up what a teacher says of the tones: the pitch's code, noise, and a speaker's offset."""
+    """Make a teacher's targets for the tones: a code of the pitch, noise, and a speaker offset."""
 
     def make(corpus: Corpus, modality: Modality, noise: float = 0.4, missing: int = 0) -> Targets:
         seed = 1 if modality == "speech" else 2
@@ -74,14 +74,14 @@ def tone_targets() -> Callable[..., Targets]:
         offsets = {s: rng.normal(0, 2, 6) for s in (*corpus.speakers, None)}
         means = [codes[u.id.split("-")[1]] + offsets[u.speaker_id] for u in corpus.utterances]
         valid = np.arange(n) >= missing
-        said = np.where(valid[:, None], np.array(means) + rng.normal(0, noise, (n, 6)), 0)
+        embeddings = np.where(valid[:, None], np.array(means) + rng.normal(0, noise, (n, 6)), 0)
         return Targets(
             teacher=f"made-{modality}",
             modality=modality,
             fingerprint=f"{seed:016x}",
             labels=None,
             ids=tuple(u.id for u in corpus.utterances),
-            embeddings=said.astype(np.float32),
+            embeddings=embeddings.astype(np.float32),
             valid=valid,
             logits=None,
             confidence=valid.astype(np.float32),
@@ -103,7 +103,7 @@ def nano(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def heir(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name a student so small that it inherits from `whisper` in a second."""
+    """Name a student so small that weight transfer from `whisper` takes a second."""
     from liser.students.registry import STUDENTS
     from liser.students.transformer import Transformer
 
@@ -114,7 +114,7 @@ def heir(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save a tiny Whisper as a hub's folder is: fresh weights, and heads as wide as real ones."""
+    """Save a tiny Whisper as a hub's folder: random weights, and heads as wide as real ones."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -144,7 +144,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def voice() -> Callable[..., np.ndarray]:
-    """Make a sound like a voice: gliding harmonics under formants, syllables, a little breath."""
+    """Make a voice-like sound: gliding harmonics under formants, syllables, a little breath."""
 
     def make(seconds: float = 1.0, rate: int = 16_000, seed: int = 0) -> np.ndarray:
         rng = np.random.default_rng(seed)
@@ -245,7 +245,7 @@ def bands(write_bands: Callable[..., Bundle]) -> Bundle:
 
 @pytest.fixture(scope="session")
 def talk() -> Callable[..., np.ndarray]:
-    """Make tones of different pitch with gaps between: (seconds of gap, seconds of tone) …"""
+    """Make tones of different pitch in parts, each (seconds of silence, seconds of tone)."""
 
     def make(*parts: tuple[float, float], rate: int = 16_000) -> np.ndarray:
         rng = np.random.default_rng(len(parts))

@@ -146,7 +146,7 @@ def test_what_can_not_be_learnt_from_is_refused(liser, recordings: Path) -> None
         (["recordings", "--labels", "angry.csv"], "1 emotions (angry)"),
         (["recordings", "--labels", "missing.csv"], "no table"),
         (["recordings", "--labels", "few.csv", "--budget", "0.01"], "fewer than the 2 classes"),
-        (["recordings", "--labels", "few.csv", "--budget", "99"], "99 labels a class"),
+        (["recordings", "--labels", "few.csv", "--budget", "99"], "99 labels per class"),
         (["recordings", "--labels", "few.csv", "--budget", "some"], "--budget 'some'"),
         (["recordings", "--labels", "few.csv", "--student", "huge"], "tiny, conv, small, base"),
         (["recordings", "--labels", "few.csv", "--settings", "no.toml"], "no settings file"),

@@ -1,4 +1,4 @@
-"""The check of a corpus, on sound made here: every problem is found and the clip named."""
+"""The check of a corpus finds every problem, and names the clip."""
 
 import wave
 from dataclasses import replace
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from liser.config import Frontend
-from liser.corpora import check
 from liser.corpora.base import Corpus, Skip, StoredLogMel, Utterance
+from liser.corpora.check import CorpusReport, check_corpus
 from liser.corpora.registry import load_corpus
 from liser.errors import InputError, MediaError
 
@@ -29,14 +29,14 @@ def corpus_of(*utterances: Utterance, labels: tuple[str, ...] = ()) -> Corpus:
     return Corpus("test", labels, "given", utterances)
 
 
-def reasons(report: check.CorpusReport) -> dict[str, list[str]]:
+def reasons(report: CorpusReport) -> dict[str, list[str]]:
     return {problem.reason: list(problem.clips) for problem in report.problems}
 
 
-def test_sound_corpus_has_no_problem(tmp_path: Path) -> None:
+def test_a_good_corpus_has_no_problem(tmp_path: Path) -> None:
     one = tone(tmp_path / "1.wav", seconds=1.0, hz=200)
     two = tone(tmp_path / "2.wav", seconds=2.0, rate=44_100, hz=300)
-    report = check.corpus(
+    report = check_corpus(
         corpus_of(
             Utterance("1", "ann", "sad", audio=one, video=one, sex="female"),
             Utterance("2", "bob", "happy", audio=two, sex="male"),
@@ -69,7 +69,7 @@ def test_every_problem_is_named(tmp_path: Path) -> None:
         labels=("sad", "happy"),
     )
     corpus = replace(corpus, skipped=(Skip("song.wav", "song", "sung"),))
-    report = check.corpus(corpus)
+    report = check_corpus(corpus)
     found = reasons(report)
     refused = {clip for reason, clips in found.items() for clip in clips} & {"noise", "gone"}
     assert refused == {"noise", "gone"}
@@ -87,9 +87,9 @@ def test_every_problem_is_named(tmp_path: Path) -> None:
     assert "good" in everything["duplicated content"]["copy"]
 
 
-def test_stretches_of_one_file_are_no_copies_but_the_same_stretch_twice_is(tmp_path: Path) -> None:
+def test_only_the_same_segment_of_a_file_is_a_duplicate(tmp_path: Path) -> None:
     file = tone(tmp_path / "long.wav", seconds=3.0)
-    report = check.corpus(
+    report = check_corpus(
         corpus_of(
             Utterance("first", "ann", audio=file, end_s=1.5),
             Utterance("rest", "ann", audio=file, start_s=1.5),
@@ -100,21 +100,21 @@ def test_stretches_of_one_file_are_no_copies_but_the_same_stretch_twice_is(tmp_p
     assert report.duration_s == pytest.approx(4.5, abs=0.01)
 
 
-def test_headers_alone_tell_length_and_rate(tmp_path: Path) -> None:
+def test_headers_give_length_and_rate(tmp_path: Path) -> None:
     silent = tone(tmp_path / "silent.wav", seconds=2.0, hz=0)
     corpus = corpus_of(
         Utterance("silent", "ann", audio=silent, start_s=0.5),
         Utterance("beyond", "ann", audio=silent, start_s=5.0),
     )
-    report = check.corpus(corpus, decode=False)
+    report = check_corpus(corpus, decode=False)
     assert not report.decoded
     assert report.duration_s == pytest.approx(1.5, abs=0.01)
     assert reasons(report) == {"too short": ["beyond"]}
 
 
-def test_stretch_beyond_the_end_is_named(tmp_path: Path) -> None:
+def test_a_segment_after_the_end_is_named(tmp_path: Path) -> None:
     file = tone(tmp_path / "a.wav")
-    report = check.corpus(corpus_of(Utterance("beyond", "ann", audio=file, start_s=5.0)))
+    report = check_corpus(corpus_of(Utterance("beyond", "ann", audio=file, start_s=5.0)))
     assert list(reasons(report).values()) == [["beyond"]]
     assert report.duration_s == 0.0
 
@@ -125,20 +125,20 @@ def test_imbalance_is_the_commonest_over_the_rarest_label(
 ) -> None:
     labels = ["sad"] * sad + ["happy"] * happy
     utterances = (Utterance(str(i), "ann", label) for i, label in enumerate(labels))
-    report = check.corpus(corpus_of(*utterances, labels=("sad", "happy")))
+    report = check_corpus(corpus_of(*utterances, labels=("sad", "happy")))
     assert ("label imbalance" in reasons(report)) is found
 
 
-def test_progress_is_told_once_an_utterance(tmp_path: Path) -> None:
+def test_progress_advances_once_an_utterance(tmp_path: Path) -> None:
     ticks: list[None] = []
     corpus = corpus_of(Utterance("1"), Utterance("2", audio=tmp_path / "gone.wav"))
-    check.corpus(corpus, advance=lambda: ticks.append(None))
+    check_corpus(corpus, advance=lambda: ticks.append(None))
     assert len(ticks) == 2
 
 
 @pytest.mark.shared
-def test_real_clips_are_sound(shared: Path) -> None:
-    report = check.corpus(
+def test_real_clips_have_no_problem(shared: Path) -> None:
+    report = check_corpus(
         load_corpus("ravdess", shared / "data" / "ravdess" / "audio" / "Actor_07")
     )
     assert report.utterances == 60
@@ -147,16 +147,16 @@ def test_real_clips_are_sound(shared: Path) -> None:
     assert reasons(report) == {"duplicated content": ["03-01-03-01-02-02-07"]}
 
 
-def test_a_stored_log_mel_stands_for_the_sound(tmp_path: Path) -> None:
-    kept = np.zeros((2, 16, 5), np.uint8)
-    kept[0, 3, 3] = 9
-    np.save(tmp_path / "kept.npy", kept)
-    rows = [StoredLogMel(tmp_path / "kept.npy", row, Frontend(mels=16), 80.0) for row in range(2)]
+def test_a_stored_log_mel_replaces_the_audio(tmp_path: Path) -> None:
+    array = np.zeros((2, 16, 5), np.uint8)
+    array[0, 3, 3] = 9
+    np.save(tmp_path / "array.npy", array)
+    rows = [StoredLogMel(tmp_path / "array.npy", row, Frontend(mels=16), 80.0) for row in range(2)]
     source = corpus_of(*(Utterance(str(s.row), "ann", logmel=s) for s in rows))
-    report = check.corpus(source)
+    report = check_corpus(source)
     assert reasons(report) == {"silent": ["1"]}
     assert report.with_logmel == 2
-    assert reasons(check.corpus(source, decode=False)) == {}
+    assert reasons(check_corpus(source, decode=False)) == {}
 
 
 def test_no_error_of_one_clip_ends_the_check(
@@ -166,21 +166,21 @@ def test_no_error_of_one_clip_ends_the_check(
 
     load, files = audio.load_audio, {n: tone(tmp_path / f"{n}.wav") for n in ("good", "bad", "big")}
 
-    def broken(path: Path, *stretch: float) -> object:
+    def broken(path: Path, *segment: float) -> object:
         if path.stem == "bad":
             raise RuntimeError("the decoder is confused")
         if path.stem == "big":
             raise MemoryError
-        return load(path, *stretch)
+        return load(path, *segment)
 
     monkeypatch.setattr(audio, "load_audio", broken)
-    report = check.corpus(corpus_of(*(Utterance(n, "ann", audio=f) for n, f in files.items())))
+    report = check_corpus(corpus_of(*(Utterance(n, "ann", audio=f) for n, f in files.items())))
     assert reasons(report) == {"unforeseen error": ["bad"], "too large": ["big"]}
     (problem,) = (p for p in report.problems if p.reason == "unforeseen error")
     assert problem.clips["bad"] == "RuntimeError: the decoder is confused"
 
 
-def test_errors_that_are_no_clips_are_raised() -> None:
+def test_errors_that_concern_every_clip_are_raised() -> None:
     for error in (InputError("a setting"), ImportError("no such package")):
         with pytest.raises(type(error)):
             Skip.of("clip", error)

@@ -1,4 +1,4 @@
-"""CREMA-D: files, clips that only tables know, and the crowd's votes."""
+"""CREMA-D: files, clips that are only in tables, and the crowd's votes."""
 
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def test_video_alone_gives_the_sound_too(tmp_path: Path) -> None:
     assert u.audio == u.video == tmp_path / "1001_DFA_ANG_XX.flv"
 
 
-def test_clips_that_only_a_table_knows_are_utterances(tmp_path: Path) -> None:
+def test_clips_that_are_only_in_a_table_are_utterances(tmp_path: Path) -> None:
     clips = ["1001_DFA_ANG_XX", "1002_DFA_SAD_XX", "1040_ITH_SAD_X", "1076_MTI_NEU_XX", "nonsense"]
     put_table(tmp_path / "logmel_clips.parquet", [{"clip": c} for c in clips])
     put(tmp_path, "audio/1002_DFA_SAD_XX.flac")
@@ -96,7 +96,7 @@ def test_a_clip_of_the_table_has_its_row_of_the_stored_log_mels(tmp_path: Path) 
     }
 
 
-def test_what_the_crowd_perceived_stands_beside_the_intended_label(tmp_path: Path) -> None:
+def test_perceived_emotions_come_with_the_intended_label(tmp_path: Path) -> None:
     a, b = "1001_DFA_HAP_XX", "1002_DFA_HAP_XX"
     put(tmp_path, f"{a}.wav", f"{b}.wav")
     assert {u.perceived for u in cremad.load(tmp_path).utterances} == {None}
@@ -131,17 +131,17 @@ def test_perceived_label_is_the_plurality_of_the_modality(tmp_path: Path) -> Non
         ],
     )
 
-    def heard(**options: Any) -> list[str | None]:
+    def perceived(**options: Any) -> list[str | None]:
         corpus = cremad.load(tmp_path, labels="perceived", **options)
         assert corpus.label_kind == "perceived"
         return [u.label for u in corpus.utterances]
 
-    assert heard() == ["fearful", None, None, None]  # a tie, no vote cast, not voted on
-    assert heard(votes="voice") == ["angry", None, None, None]
-    assert heard(votes="face") == ["sad", None, None, None]
+    assert perceived() == ["fearful", None, None, None]  # a tie, no vote cast, not voted on
+    assert perceived(votes="voice") == ["angry", None, None, None]
+    assert perceived(votes="face") == ["sad", None, None, None]
 
 
-def test_upstream_tables_do_as_well(tmp_path: Path) -> None:
+def test_upstream_tables_work_too(tmp_path: Path) -> None:
     put(tmp_path, "1001_DFA_HAP_XX.wav", "1002_DFA_HAP_XX.wav", "1003_DFA_HAP_XX.wav")
     (tmp_path / "processedResults").mkdir()
     (tmp_path / "processedResults" / "summaryTable.csv").write_text(
@@ -183,7 +183,7 @@ def test_bad_clips_strange_names_and_copies_are_skipped(tmp_path: Path) -> None:
     }
 
 
-def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
+def test_missing_data_and_wrong_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no media"):
         cremad.load(tmp_path)
     put(tmp_path, "talk.wav")

@@ -1,4 +1,4 @@
-"""What is found below a folder: by content, without opening what is no file, and each file once."""
+"""Media below a folder: found by content, regular files only, each file once."""
 
 import os
 import socket
@@ -50,7 +50,7 @@ OTHERS = {
 }
 
 
-def test_what_is_heard_when_named_is_heard_in_its_folder(tmp_path: Path) -> None:
+def test_a_folder_gives_the_same_files_as_their_names(tmp_path: Path) -> None:
     for name in ("a.wav", "b.WAVE", "without", "odd.suffix", "take.2"):
         tone(tmp_path / name)
     film(tmp_path / "film.ts")
@@ -78,7 +78,7 @@ def test_damaged_media_of_an_unknown_suffix_are_not_lost(tmp_path: Path) -> None
     assert names == {"whole.rec", "cut.rec", "ok.wav"}
 
 
-def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
+def test_pipes_and_the_like_are_named_and_never_opened(tmp_path: Path) -> None:
     tone(tmp_path / "ok.wav")
     os.mkfifo(tmp_path / "pipe.wav")  # opening it would hang
     with socket.socket(socket.AF_UNIX) as server:
@@ -105,7 +105,7 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
     ]
 
 
-def test_what_cannot_be_read_costs_itself_only(
+def test_an_unreadable_file_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ok.wav", "locked/x.wav", "secret.rec"):
@@ -146,7 +146,7 @@ def test_a_name_that_is_not_utf8_is_a_clip(tmp_path: Path) -> None:
     assert u.audio is not None and u.audio.is_file()
 
 
-def test_a_folder_without_media_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_folder_without_media_is_refused_with_its_contents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(NotFoundError, match=r"no media.*1 named pipe, 1 not media"):
@@ -156,10 +156,10 @@ def test_a_folder_without_media_says_what_it_holds(tmp_path: Path) -> None:
             find_media(path)
 
 
-def test_each_file_once_however_it_is_named(tmp_path: Path) -> None:
+def test_each_file_comes_once(tmp_path: Path) -> None:
     x, y = tone(tmp_path / "x.wav"), tone(tmp_path / "y.wav")
     (tmp_path / "link.wav").symlink_to(x)
     names = [str(x), f"{tmp_path}/./x.wav", str(y), os.path.relpath(x), str(tmp_path / "link.wav")]
-    kept, again = once([*names, "a\0b"])
-    assert kept == [str(x), str(y), "a\0b"]
+    unique, again = once([*names, "a\0b"])
+    assert unique == [str(x), str(y), "a\0b"]
     assert [skip.reason for skip in again] == ["same file"] * 3

@@ -1,4 +1,4 @@
-"""Folders of media and manifests: what people bring, and the mistakes that they make."""
+"""Folders of media and manifests, as people have them, with their mistakes."""
 
 import os
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_bad_rows_are_skipped_and_named(tmp_path: Path, row: str, clip: str, rea
     assert "row 2" in skip.id + skip.detail
 
 
-def test_label_set_that_is_passed_decides(tmp_path: Path) -> None:
+def test_a_given_label_set_decides(tmp_path: Path) -> None:
     manifest(tmp_path, "path,label", "a.wav,Anger", "b.wav,bored")
     corpus = folder.load(tmp_path / "list.csv", labels=("neutral", "anger"))
     assert corpus.labels == ("neutral", "angry")
@@ -137,7 +137,7 @@ def test_label_set_that_is_passed_decides(tmp_path: Path) -> None:
     [("lable", "label"), ("speaker_id", "speaker"), ("emotion", "label"), ("gender", "sex")],
 )
 def test_misspelt_columns_are_refused(tmp_path: Path, column: str, meant: str) -> None:
-    with pytest.raises(InputError, match=f"'{column}'; rename it to '{meant}'"):
+    with pytest.raises(InputError, match=f"'{column}': rename it to '{meant}'"):
         manifest(tmp_path, f"path,{column}", "a.wav,x")
 
 
@@ -165,7 +165,7 @@ def test_short_rows_have_empty_cells(tmp_path: Path) -> None:
     assert (corpus.utterances[0].label, corpus.utterances[0].speaker_id) == (None, None)
 
 
-def test_nothing_to_load_is_said(tmp_path: Path) -> None:
+def test_empty_and_missing_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no folder or manifest"):
         folder.load(tmp_path / "nowhere")
     with pytest.raises(NotFoundError, match="no media"):
@@ -179,7 +179,7 @@ def test_nothing_to_load_is_said(tmp_path: Path) -> None:
         folder.load(tmp_path / "list.csv")
 
 
-def test_missing_values_are_no_labels_and_nobody(tmp_path: Path) -> None:
+def test_missing_values_are_neither_labels_nor_speakers(tmp_path: Path) -> None:
     rows = ("a.wav,NaN,nan,None,NA", "b.wav,sad,2.0,-,null")
     corpus = manifest(tmp_path, "path,label,speaker,start,end", *rows)
     assert corpus.labels == ("sad",)
@@ -195,7 +195,7 @@ def test_classes_come_from_clips_that_exist(tmp_path: Path) -> None:
     assert [skip.reason for skip in corpus.skipped] == ["file missing", "duplicate id"]
 
 
-def test_one_file_is_one_clip_however_its_path_is_written(tmp_path: Path) -> None:
+def test_one_file_is_one_clip_for_any_spelling_of_its_path(tmp_path: Path) -> None:
     rows = ("a.wav", "./a.wav", str(tmp_path / "a.wav"), r".\a.wav", "a", "talks/../a.wav")
     corpus = manifest(tmp_path, "path", *rows)
     assert [u.id for u in corpus.utterances] == ["a"]
@@ -229,7 +229,7 @@ def test_a_folder_that_holds_only_a_manifest_is_a_corpus(tmp_path: Path) -> None
     assert (corpus.name, corpus.synonyms, corpus.skipped) == ("only", (("joy", "happy"),), ())
 
 
-def test_a_manifest_may_name_what_can_not_be_opened(tmp_path: Path) -> None:
+def test_a_manifest_may_name_unreadable_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     rows = ("a.wav,1,sad", "pipe.wav,1,sad", '"a\0b.wav",1,sad', "a.wav,1;5,sad")
     corpus = manifest(tmp_path, "path,speaker,label", *rows)

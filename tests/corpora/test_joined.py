@@ -1,4 +1,4 @@
-"""Joined corpora: nobody is taken for somebody else, and tables still find their clips."""
+"""Joined corpora: speakers stay distinct, and tables still find their clips."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ A = Corpus(
 B = Corpus("b", ("disgust", "neutral"), "intended", (Utterance("y1", "01", "disgust"),))
 
 
-def test_ids_and_speakers_tell_corpora_apart_and_aliases_keep_the_names() -> None:
+def test_ids_and_speakers_are_prefixed_and_aliases_keep_the_names() -> None:
     both = join([A, B])
     one, other = both.utterances
     assert (both.name, both.label_kind) == ("a+b", "intended")
@@ -41,13 +41,13 @@ def test_label_tables_and_teachers_tables_find_joined_clips(tmp_path: Path) -> N
         "neutral",
         "disgust",
     ]
-    (tmp_path / "said.csv").write_text("clip,v,w\nx1-video,1,2\n")
-    teacher = TableTeacher(tmp_path / "said.csv", "face")
-    found = [not isinstance(said, Skip) for _, said in teacher.observe(both.utterances)]
+    (tmp_path / "outputs.csv").write_text("clip,v,w\nx1-video,1,2\n")
+    teacher = TableTeacher(tmp_path / "outputs.csv", "face")
+    found = [not isinstance(target, Skip) for _, target in teacher.observe(both.utterances)]
     assert found == [True, False]
 
 
-def test_what_cannot_be_joined_is_refused() -> None:
+def test_corpora_that_do_not_fit_are_refused() -> None:
     for corpora, words in (
         ([], "no corpus"),
         ([A, replace(B, name="a")], "two corpora are called 'a'"),

@@ -26,7 +26,7 @@ def table(tmp_path: Path, *rows: str) -> Path:
 @pytest.mark.parametrize(
     "name", ["x/b", "x/b.wav", "./x/b.wav", "b.wav", "data/x/b.wav", "alias-b"]
 )
-def test_a_clip_goes_by_its_id_alias_or_file(tmp_path: Path, name: str) -> None:
+def test_a_clip_is_found_by_its_id_alias_or_file(tmp_path: Path, name: str) -> None:
     found = label_from(corpus(), table(tmp_path, "path,label", f"{name},Anger", "y/c,sad"))
     assert {u.id: u.label for u in found.utterances if u.label} == {"x/b": "angry", "y/c": "sad"}
     assert found.labels == ("angry", "sad")
@@ -71,10 +71,10 @@ def test_a_corpus_with_a_label_set_keeps_it(tmp_path: Path) -> None:
 def test_a_budget_keeps_some_labels_and_every_clip(tmp_path: Path) -> None:
     rows = ("id,label", "x/a,sad", "x/b,angry", "y/a,sad", "y/c,angry")
     labelled = label_from(corpus(), table(tmp_path, *rows))
-    kept = keep_labels(labelled, 0.5, seed=0)
-    assert [u.id for u in kept.utterances] == [u.id for u in labelled.utterances]
-    assert sorted(u.label for u in kept.utterances if u.label) == ["angry", "sad"]
-    assert keep_labels(labelled, 0.5, seed=0) == kept
+    fewer = keep_labels(labelled, 0.5, seed=0)
+    assert [u.id for u in fewer.utterances] == [u.id for u in labelled.utterances]
+    assert sorted(u.label for u in fewer.utterances if u.label) == ["angry", "sad"]
+    assert keep_labels(labelled, 0.5, seed=0) == fewer
     assert keep_labels(labelled, 2, seed=0) == labelled
     with pytest.raises(InputError, match="fewer than the 2 classes"):
         keep_labels(labelled, 0.1, seed=0)

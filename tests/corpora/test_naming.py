@@ -1,4 +1,4 @@
-"""A row of a table is for one clip, by whatever name, or for none."""
+"""Each row of a table belongs to one clip or to none, by any of its names."""
 
 from pathlib import Path
 
@@ -24,14 +24,14 @@ def test_the_very_id_of_a_clip_is_no_other_clips_name() -> None:
     assert match(["01"], [clip("01"), clip("bob/01")]).rows == {"01": ("01",)}
 
 
-def test_dots_and_kinds_of_files_tell_clips_apart_where_they_must() -> None:
+def test_dots_and_suffixes_distinguish_clips_where_needed() -> None:
     clips = [clip("take.1"), clip("take.2")]
     found = match(["take.1", "take.2.flac"], clips)
     assert found.rows == {"take.1": ("take.1",), "take.2": ("take.2.flac",)}
     assert match(["take"], clips).strays == ("take",)
 
 
-def test_a_file_stands_for_a_clip_only_where_the_clip_is_all_of_it() -> None:
+def test_a_file_names_a_clip_only_if_the_clip_is_all_of_it() -> None:
     cut = Utterance("talk@1-2", audio=Path("talk.wav"), start_s=1, end_s=2)
     assert match(["talk", "talk@1-2"], [cut]).strays == ("talk",)
 

@@ -1,4 +1,4 @@
-"""RAVDESS in all the layouts that people have it in. Loaders open no media: files are empty."""
+"""RAVDESS in all common layouts. Loaders open no media, so the files are empty."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_video_only_take_alone_has_no_sound(tmp_path: Path) -> None:
     assert u.video == tmp_path / "02-01-08-02-01-01-04.mp4"
 
 
-def test_performances_are_told_apart(tmp_path: Path) -> None:
+def test_performances_are_distinct(tmp_path: Path) -> None:
     put(
         tmp_path,
         "03-01-03-01-01-01-01.wav",
@@ -89,7 +89,7 @@ def test_lossless_format_is_preferred(tmp_path: Path) -> None:
         ("02-01-01-01-01-01-01.wav", "name not understood", "no sound"),
     ],
 )
-def test_what_is_not_speech_is_skipped_and_named(
+def test_other_files_are_skipped_and_named(
     tmp_path: Path, name: str, reason: str, detail: str
 ) -> None:
     put(tmp_path, "Actor_01/03-01-01-01-01-01-01.wav", f"Actor_01/{name}")
@@ -109,7 +109,7 @@ def test_second_copy_is_skipped_and_the_shallower_one_used(tmp_path: Path) -> No
     assert (skip.id, skip.reason) == (f"audio_speech_actors_01-24/{name}", "duplicate name")
 
 
-def test_hidden_files_are_no_media_and_linked_folders_are(tmp_path: Path) -> None:
+def test_hidden_files_are_left_out_and_linked_folders_followed(tmp_path: Path) -> None:
     elsewhere = put(tmp_path / "disk", "03-01-01-01-01-01-01.wav")
     corpus_folder = put(tmp_path / "corpus", "._03-01-01-01-01-01-01.wav", ".git/x.wav")
     (corpus_folder / "Actor_01").symlink_to(elsewhere)
@@ -119,7 +119,7 @@ def test_hidden_files_are_no_media_and_linked_folders_are(tmp_path: Path) -> Non
     assert corpus.skipped == ()
 
 
-def test_nothing_to_load_is_said(tmp_path: Path) -> None:
+def test_empty_and_missing_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no folder"):
         ravdess.load(tmp_path / "nowhere")
     with pytest.raises(NotFoundError, match="no media file"):

@@ -32,11 +32,11 @@ def test_guess_of_a_manifest_is_a_folder(tmp_path: Path) -> None:
     assert guess_corpus(put(tmp_path, "list.csv") / "list.csv") == "folder"
 
 
-def test_cremad_without_any_file_is_told_by_its_list_of_clips(tmp_path: Path) -> None:
+def test_cremad_without_any_file_is_guessed_by_its_list_of_clips(tmp_path: Path) -> None:
     assert guess_corpus(put(tmp_path, "logmel_clips.parquet")) == "cremad"
 
 
-def test_nothing_to_guess_from_is_said(tmp_path: Path) -> None:
+def test_empty_and_missing_paths_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(NotFoundError):
             guess_corpus(path)
@@ -45,11 +45,11 @@ def test_nothing_to_guess_from_is_said(tmp_path: Path) -> None:
 def test_options_reach_the_loader_and_others_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "1001_DFA_ANG_XX.wav")
     assert load_corpus("cremad", tmp_path, labels="intended").label_kind == "intended"
-    with pytest.raises(InputError, match="no option 'lables'; it has labels, votes"):
+    with pytest.raises(InputError, match="no option 'lables': it has labels, votes"):
         load_corpus("cremad", tmp_path, lables="intended")
     with pytest.raises(InputError, match="it has none"):
         load_corpus("ravdess", tmp_path, labels="intended")
-    with pytest.raises(InputError, match=r"no corpus 'iemocap'; choose from ravdess"):
+    with pytest.raises(InputError, match=r"no corpus 'iemocap': choose from ravdess"):
         load_corpus("iemocap", tmp_path)
 
 

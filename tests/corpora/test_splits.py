@@ -1,4 +1,4 @@
-"""Folds of whole speakers and label budgets: what must hold for every corpus."""
+"""Speaker folds and label budgets: properties that hold for every corpus."""
 
 from collections import Counter
 from typing import Literal
@@ -17,12 +17,12 @@ Sex = Literal["female", "male"] | None
 
 def corpus_of(sexes: list[Sex]) -> Corpus:
     """One speaker for each sex given, two utterances each, and one utterance of nobody's."""
-    said = [
+    named = [
         Utterance(f"{i}-{take}", speaker_id=f"s{i:02d}", sex=sex)
         for i, sex in enumerate(sexes)
         for take in range(2)
     ]
-    return Corpus("test", (), "given", (*said, Utterance("nobody")))
+    return Corpus("test", (), "given", (*named, Utterance("nobody")))
 
 
 sexes = st.lists(st.sampled_from(["female", "male", None]), min_size=5, max_size=40)
@@ -128,8 +128,8 @@ def test_fraction_keeps_the_right_total_and_every_class(
     counts = Counter(x for x in labels if x is not None)
     total = round(fraction * counts.total())
     assume(len(counts) > 1 and total >= len(counts))
-    kept = drawn(labels, fraction, seed)
-    chosen = Counter(labels[i] for i in kept)
+    chosen_rows = drawn(labels, fraction, seed)
+    chosen = Counter(labels[i] for i in chosen_rows)
     assert chosen.total() == total
     assert set(chosen) == set(counts)
     # Stratified: moving one clip from one class to another would not make shares more even.
@@ -142,7 +142,7 @@ def test_fraction_keeps_the_right_total_and_every_class(
 @given(labelled, st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 99))
 # a small fraction of few labels leaves nothing to draw, now and then many times in a row
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
-def test_larger_fraction_keeps_all_that_a_smaller_one_kept(
+def test_a_larger_fraction_contains_a_smaller_one(
     labels: list[str | None], one: float, other: float, seed: int
 ) -> None:
     counts = Counter(x for x in labels if x is not None)
@@ -158,12 +158,12 @@ def test_whole_number_is_the_number_a_class_and_nests(
     ordered: list[str | None] = [str(k) for k, size in enumerate(sizes) for _ in range(size)]
     labels = data.draw(st.permutations([*ordered, None, None]))
     number = data.draw(st.integers(1, min(sizes) - 1))
-    kept = drawn(labels, number, seed)
-    assert Counter(labels[i] for i in kept) == {str(k): number for k in range(len(sizes))}
-    assert kept <= drawn(labels, number + 1, seed)
+    chosen_rows = drawn(labels, number, seed)
+    assert Counter(labels[i] for i in chosen_rows) == {str(k): number for k in range(len(sizes))}
+    assert chosen_rows <= drawn(labels, number + 1, seed)
 
 
-def test_all_labels_and_the_like() -> None:
+def test_extreme_budgets() -> None:
     labels = ["a", "b", None, "b", "a", "b"]
     assert drawn(labels, 1.0, 0) == {0, 1, 3, 4, 5}
     assert len(drawn(labels, 1, 0)) == 2
@@ -181,9 +181,9 @@ def test_equal_classes_get_equal_shares() -> None:
     ("labels", "budget", "message"),
     [
         (["a", "b"] * 10, 0.05, "fewer than the 2 classes"),
-        (["a", "b"] * 10, 0.0, "not a fraction"),
-        (["a", "b"] * 10, 1.5, "not a fraction"),
-        (["a", "b"] * 10, float("nan"), "not a fraction"),
+        (["a", "b"] * 10, 0.0, "neither a fraction"),
+        (["a", "b"] * 10, 1.5, "neither a fraction"),
+        (["a", "b"] * 10, float("nan"), "neither a fraction"),
         (["a", "b"] * 10, 0, "1 to 10"),
         (["a", "b"] * 10 + ["b"], 11, "labelled 'a'"),
         (["a"] * 10, 0.5, "at least two classes"),

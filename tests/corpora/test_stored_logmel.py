@@ -1,4 +1,4 @@
-"""Stored log-mels: decibels of any scale become power again, each file opened once."""
+"""Stored log-mels: decibels of any scale become power, and each file is opened once."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def stored(file: Path, row: int = 0, range_db: float = 80.0) -> StoredLogMel:
 
 
 @given(st.floats(0.05, 20), st.floats(-100, 100), st.integers(0, 99))
-def test_whatever_the_scale_and_the_zero_power_comes_back(
+def test_power_is_recovered_for_any_scale_and_offset(
     tmp_path_factory: pytest.TempPathFactory, scale: float, zero: float, seed: int
 ) -> None:
     decibels = np.random.default_rng(seed).uniform(-80, 0, (16, 9))
@@ -54,7 +54,7 @@ def test_bytes_are_read_and_the_file_is_opened_once(
     assert opened == ["r"]
 
 
-def test_what_cannot_be_heard_has_a_reason(tmp_path: Path) -> None:
+def test_every_failure_has_a_reason(tmp_path: Path) -> None:
     odd = np.ones((2, 16, 5), np.float32)
     odd[1, 3, 3] = np.nan
     np.save(tmp_path / "a.npy", odd)

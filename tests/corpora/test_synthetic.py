@@ -31,7 +31,7 @@ def corpus(folder: Path) -> Corpus:
     return synthetic.generate(folder, speakers=2, clips_per_speaker=3, progress=False)
 
 
-def test_it_is_a_corpus_that_says_it_is_synthetic(corpus: Corpus, folder: Path) -> None:
+def test_the_corpus_says_that_it_is_synthetic(corpus: Corpus, folder: Path) -> None:
     assert corpus.name == "synthetic"
     assert corpus.labels == synthetic.EMOTIONS
     assert corpus.label_kind == "intended"
@@ -65,14 +65,14 @@ def test_an_mp4_has_picture_and_sound_of_one_length(corpus: Corpus) -> None:
 
 def test_a_second_run_makes_only_what_is_missing(tmp_path: Path) -> None:
     first = synthetic.generate(tmp_path, 1, 3, progress=False)
-    lost, kept = (first.utterances[i].video for i in (0, 1))
-    assert lost is not None and kept is not None
-    before, when = lost.read_bytes(), kept.stat().st_mtime_ns
+    lost, other = (first.utterances[i].video for i in (0, 1))
+    assert lost is not None and other is not None
+    before, when = lost.read_bytes(), other.stat().st_mtime_ns
     lost.unlink()
     (tmp_path / synthetic.MANIFEST).unlink()
     assert synthetic.generate(tmp_path, 1, 3, progress=False) == first
     assert lost.read_bytes() == before
-    assert kept.stat().st_mtime_ns == when
+    assert other.stat().st_mtime_ns == when
 
 
 def test_a_corpus_can_grow(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_only_a_finished_corpus_is_read(tmp_path: Path) -> None:
         synthetic.load(tmp_path)
 
 
-def test_a_clip_that_went_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_clip_is_named(tmp_path: Path) -> None:
     made = synthetic.generate(tmp_path, 1, 2, progress=False)
     assert made.utterances[0].video is not None
     made.utterances[0].video.unlink()
@@ -148,7 +148,7 @@ def test_reading_needs_neither_opencv_nor_scipy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_clip_hangs_on_its_key_alone() -> None:
+def test_a_clip_depends_on_its_key_alone() -> None:
     waveform, frames = perform(Speaker.draw(3, 1, "male"), "happy", (3, 1, 4))
     perform(Speaker.draw(3, 0, "female"), "sad", (3, 0, 0))
     again = perform(Speaker.draw(3, 1, "male"), "happy", (3, 1, 4))

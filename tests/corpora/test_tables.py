@@ -1,4 +1,4 @@
-"""Tables as spreadsheets, pandas and people write them: one reader for all that liser reads."""
+"""One reader for all tables, as spreadsheets, pandas and people write them."""
 
 import codecs
 import math
@@ -20,7 +20,7 @@ WRITTEN = ("NaN", "nan", "None", "NA", "N/A", "#N/A", "<NA>", "null", "NULL", "-
 
 
 @pytest.mark.parametrize("cell", [*WRITTEN, None, math.nan, *sorted(MISSING)])
-def test_missing_is_missing_however_it_is_written(cell: object) -> None:
+def test_every_spelling_of_missing_is_missing(cell: object) -> None:
     assert text(cell) is None
     assert math.isnan(number(cell))
 
@@ -33,7 +33,7 @@ def test_missing_is_missing_however_it_is_written(cell: object) -> None:
         ("Zoe\u0301", "Zo\u00e9"),
     ],
 )
-def test_one_thing_has_one_name(cell: object, word: str) -> None:
+def test_spellings_of_one_name_are_equal(cell: object, word: str) -> None:
     assert text(cell) == word
 
 
@@ -58,7 +58,7 @@ LINES = "path,label\nann/a.wav,sad\nann/b.wav,NaN\n"
         LINES.replace("\n", ",,\n").encode() + b",,,\n\n",
     ],
 )
-def test_a_table_is_read_as_programs_write_it(tmp_path: Path, content: bytes) -> None:
+def test_tables_of_other_programs_are_read(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     rows = [{k.lower(): text(v) for k, v in row.items()} for row in read_rows(tmp_path / "t.csv")]
     assert rows == [
@@ -72,7 +72,7 @@ def test_one_column_needs_no_separator(tmp_path: Path) -> None:
     assert [row["path"] for row in rows] == ["a,b;c.wav", "d,e.wav"]
 
 
-def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="UTF-8"):
         read_rows(_csv(tmp_path / "t.csv", "path\né\n", "latin-1"))
     with pytest.raises(InputError, match="'path' more than once"):
@@ -112,5 +112,5 @@ def test_names_work_alike_in_manifests_labels_and_teachers_tables(
     assert {u.id: u.label for u in manifest.utterances} == wanted
     found = label_from(Corpus("test", (), "given", clips), table)
     assert {u.id: u.label for u in found.utterances} == wanted
-    told = dict(TableTeacher(table, "speech").observe(clips))
-    assert [o.embedding.tolist() for o in told.values() if isinstance(o, Target)] == [[1], [2]]
+    observed = dict(TableTeacher(table, "speech").observe(clips))
+    assert [o.embedding.tolist() for o in observed.values() if isinstance(o, Target)] == [[1], [2]]

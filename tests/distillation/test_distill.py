@@ -237,7 +237,7 @@ def test_validation_speakers_are_held_out_whole(tones: Corpus) -> None:
     assert held_out_notes(tones, 2) == held_out_notes(tones, 0) == ()
     (note,) = held_out_notes(tones, 3)
     assert note.startswith(
-        "nobody of tones is held out: without 3 of its 4 speakers fewer than two"
+        "no speaker of tones is held out: without 3 of its 4 speakers, fewer than two"
     )
     with pytest.raises(InputError, match="-1 speakers can't be held out"):
         split_rows(tones, usable, -1, seed=0)

@@ -49,12 +49,12 @@ def corpus_command(
 
 
 def _check(source: Corpus, decode: bool) -> CorpusReport:
-    from liser.corpora import check
+    from liser.corpora.check import check_corpus
     from liser.text.progress import show_progress
 
     with show_progress(transient=True) as add_task:
         task = add_task("checking", len(source.utterances))
-        return check.corpus(source, decode, task.advance)
+        return check_corpus(source, decode, task.advance)
 
 
 def _print(report: CorpusReport) -> None:

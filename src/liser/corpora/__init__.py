@@ -1,1 +1,1 @@
-"""Corpora: who said what, in which file, with which label, and which split of speakers."""
+"""Corpora: utterances with their speakers, files and labels, and splits of speakers."""

@@ -1,4 +1,4 @@
-"""The records that every corpus gives: utterances, what was skipped, and what the labels mean."""
+"""The records of every corpus: utterances, skipped clips, and the meaning of the labels."""
 
 import logging
 from collections import Counter
@@ -14,17 +14,17 @@ from liser.text.escaping import readable
 _log = logging.getLogger(__name__)
 
 LabelKind = Literal["intended", "perceived", "given"]
-"""What a label is against: the emotion an actor was asked for (intended), the one that a crowd
-saw or heard (perceived), or what a manifest says without telling which (given)."""
+"""The meaning of a label: the emotion that an actor was asked for (intended), the one that a crowd
+perceived (perceived), or an unknown one from a manifest (given)."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLogMel:
-    """A log-mel that stands for a clip's sound, where the sound itself isn't there.
+    """A log-mel in place of a clip's audio, where there is none.
 
-    It is one `row` of `file`, a .npy of (clips, mels, frames), in decibels on any scale and from
-    any zero, as long as the clip's lowest value lies `range_db` below its highest. `frontend`
-    says with what it was made; what `Frontend` does after the mel power doesn't matter.
+    It is one `row` of `file`, a .npy of (clips, mels, frames). The values are decibels with any
+    scale and offset, whose range within the clip is `range_db`. `frontend` is the front end that
+    made it, up to the mel power.
     """
 
     file: Path
@@ -35,15 +35,21 @@ class StoredLogMel:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One stretch of speech by one speaker.
+    """A segment of speech by one speaker, also called a clip.
 
-    `audio` and `video` are files; they may be the same file (a talking-head mp4), and either may
-    be missing. `start_s`/`end_s` cut both, in seconds; `end_s` None means to the end.
-    `aliases` are further names under which precomputed tables may know this clip. `logmel` is
-    heard where there is no file. `perceived` is the emotion that a crowd heard and saw in the
-    clip, and `overheard` the one that it heard without seeing: None on a tie or where nobody was
-    asked. They are there to be scored against, and never to be learnt from. `source` names the
-    corpus that the utterance comes from, where several are joined.
+    Attributes:
+        id: unique within the corpus.
+        speaker_id: None if unknown.
+        label: the emotion; None if unlabelled.
+        audio, video: files, which may be the same (a talking-head mp4); either may be missing.
+        start_s, end_s: the segment of both files, in seconds; `end_s` None means to the end.
+        sex: the speaker's, None if unknown.
+        aliases: further names of the clip in precomputed tables.
+        logmel: a stored log-mel, used where there is no audio file.
+        perceived: the emotion that a crowd perceived with sound and picture; None on a tie or
+            without votes. It is for scoring only, never for training.
+        overheard: the same with sound alone.
+        source: the corpus that the utterance comes from, where several are joined.
     """
 
     id: str
@@ -63,7 +69,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A clip that could not be used: its name, a short stable reason, and the detail."""
+    """A clip that can't be used: its name, a short stable reason, and the detail."""
 
     id: str
     reason: str
@@ -71,12 +77,11 @@ class Skip:
 
     @classmethod
     def of(cls, clip: str, error: Exception) -> "Skip":
-        """Return the skip of a clip that `error` made unusable, whatever it was.
+        """Return the skip of a clip that `error` made unusable.
 
-        A `MediaError` says what is wrong with the clip. Any other error of a file, a decoder or a
-        teacher costs this clip only: it is named by its type, and its traceback is logged at the
-        level of debugging. Other errors of ours are about settings, not clips, and a missing
-        package is missing for every clip: they are raised.
+        A `MediaError` gives the reason. Any other error of a file, a decoder or a teacher skips
+        this clip too; its traceback is logged at debug level. Other `LiserError`s and missing
+        packages concern every clip, and are raised.
         """
         if isinstance(error, MediaError):
             return cls(clip, error.reason, readable(error.detail))
@@ -88,22 +93,22 @@ class Skip:
             return cls(clip, "unreadable", readable(error))
         _log.debug("clip %s: unforeseen error", clip, exc_info=error)
         if isinstance(error, MemoryError):
-            return cls(clip, "too large", "it takes more memory than there is")
+            return cls(clip, "too large", "it needs more memory than there is")
         return cls(clip, "unforeseen error", f"{type(error).__name__}: {readable(error)}")
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same bytes may be usable the next time."""
+        """Whether the same bytes may be usable next time."""
         return self.reason in ("missing file", "unreadable", "too large", "unforeseen error")
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Utterances with the label set that they are labelled in, and what was left out and why.
+    """Utterances with their label set, and the clips and files that were left out.
 
-    `skipped` are clips that could not be used. `left_out` are files of a folder that are plainly
-    no clips: text, pictures, what is hidden. `synonyms` says which emotions had other names, as
-    (name, what it was taken for).
+    `skipped` are clips that can't be used. `left_out` are files that are clearly no clips: text,
+    images, hidden files. `synonyms` are the emotions that had other names, as (name, canonical
+    name).
     """
 
     name: str
@@ -119,10 +124,10 @@ class Corpus:
         if doubles:
             raise InputError(f"corpus {self.name!r} names {doubles[0]!r} more than once")
         named = {x for u in self.utterances for x in (u.label, u.perceived, u.overheard)}
-        strangers = named - {None, *self.labels}
-        if strangers:
+        unknown = named - {None, *self.labels}
+        if unknown:
             raise InputError(
-                f"corpus {self.name!r} has the label {min(map(str, strangers))!r}, "
+                f"corpus {self.name!r} has the label {min(map(str, unknown))!r}, "
                 f"which is not one of {', '.join(self.labels)}"
             )
 
@@ -132,7 +137,7 @@ class Corpus:
         return tuple(sorted({u.speaker_id for u in self.utterances if u.speaker_id is not None}))
 
     def only(self, speakers: Iterable[str]) -> "Corpus":
-        """Return the same corpus with these speakers' utterances alone."""
-        keep = set(speakers)
-        chosen = tuple(u for u in self.utterances if u.speaker_id in keep)
+        """Return the corpus with only these speakers' utterances."""
+        wanted = set(speakers)
+        chosen = tuple(u for u in self.utterances if u.speaker_id in wanted)
         return replace(self, utterances=chosen)

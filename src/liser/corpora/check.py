@@ -1,25 +1,30 @@
-"""What a corpus holds, and what is wrong with it."""
+"""Checks a corpus: counts its contents, and names the clips with problems."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from liser.corpora.base import Corpus, LabelKind, Skip, Utterance
+from liser.corpora.stored_logmel import LogMelReader
 
-CHECK_RATE = 16_000  # Hz; speech students and teachers hear nothing above half of it
+CHECK_RATE = 16_000  # Hz; speech teachers use nothing above half of it
 SILENT_PEAK = 10 ** (-60 / 20)  # -60 dB of full scale: below a quiet room's noise
 SHORTEST_S = 0.3  # about one stressed syllable: too little to hear an emotion in
 IMBALANCE = 3.0  # the commonest label over the rarest
-NONE = "(none)"  # stands for no label, no speaker or no sex in the counts
+NONE = "(none)"  # no label, no speaker or no sex in the counts
+
+
+_Fault = tuple[str, str]
+"""Reason and detail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: a short stable reason, and the detail for each clip that has it."""
+    """One kind of problem: a short stable reason, and the detail for each clip that has it."""
 
     reason: str
     clips: dict[str, str]
@@ -27,14 +32,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CorpusReport:
-    """What `corpus` found.
+    """The result of `check_corpus`.
 
     `by_speaker` and `by_sex` count utterances: speaker (or sex) -> label -> count. `with_logmel`
-    counts stored log-mels, which are heard where there is no file. `duration_s` is the total of
-    the utterances that could be opened, and `sample_rates` maps the files' own rates, in Hz, to
-    the number of those utterances. `decoded` tells whether the samples were looked at; without
-    it, nothing is known of silence, damage inside a file, or equal contents. `left_out` and
-    `synonyms` are the corpus's.
+    counts stored log-mels. `duration_s` is the total of the readable utterances, and
+    `sample_rates` maps their files' rates in Hz to numbers of utterances. `decoded` is whether the
+    samples were checked; without that, silence, damage inside files and duplicates are unknown.
+    `left_out` and `synonyms` are the corpus's.
     """
 
     name: str
@@ -53,62 +57,37 @@ class CorpusReport:
     synonyms: tuple[tuple[str, str], ...] = ()
 
 
-def corpus(
+def check_corpus(
     source: Corpus, decode: bool = True, advance: Callable[[], None] = lambda: None
 ) -> CorpusReport:
-    """Count what a corpus holds and name the clips with something wrong.
+    """Count the contents of a corpus and name the clips with problems.
 
-    Reads the header of every sound file and, with `decode`, every sample and every byte; pictures
-    are not looked at. `advance` is called once after each utterance, for a progress bar. Problems
-    are: what the loader skipped, no sound file, what
-    `liser.media.audio` refuses (unreadable, truncated, …), silent, too short, duplicated content
-    (by SHA-256 of the file and the stretch of it), no speaker, no label (where the corpus has
-    labels), and label imbalance.
+    Reads the header of every audio file and, with `decode`, every sample and every byte; it
+    ignores video. `advance` is called after each utterance. Problems are: clips that the loader
+    skipped, no audio file, every reason of `liser.media.audio` (unreadable, truncated, …), silent,
+    too short, duplicated content (by SHA-256 of the file, and the segment), no speaker, no label
+    (if the corpus has labels), and label imbalance.
     """
-    # This check is the one thing of this stage that needs the next one: loaders open no media.
-    from liser.corpora.stored_logmel import LogMelReader
-
-    reader = LogMelReader()
     problems: dict[str, dict[str, str]] = {}
 
-    def note(reason: str, clip: str, detail: str) -> None:
-        problems.setdefault(reason, {})[clip] = detail
+    def note(clip: str, faults: Iterable[_Fault]) -> None:
+        for reason, detail in faults:
+            problems.setdefault(reason, {})[clip] = detail
 
     for skip in source.skipped:
-        note(skip.reason, skip.id, skip.detail)
+        note(skip.id, [(skip.reason, skip.detail)])
     duration_s, rates = 0.0, Counter[int]()
-    contents: dict[tuple[str, float, float | None], str] = {}
-    digests: dict[Path, str] = {}  # a long file cut into many utterances is hashed once
+    reader = _ClipReader(decode)
     for u in source.utterances:
-        for reason, detail in _from_record(u, source):
-            note(reason, u.id, detail)
-        if u.audio is not None:
-            try:
-                heard_s, rate, faults = _listen(u, u.audio, decode)
-                if decode:
-                    if u.audio not in digests:
-                        digests[u.audio] = _sha256(u.audio)
-                    first = contents.setdefault((digests[u.audio], u.start_s, u.end_s), u.id)
-                    if first != u.id:
-                        faults.append(("duplicated content", f"the same bytes as {first}"))
-            except Exception as error:
-                skip = Skip.of(u.id, error)
-                note(skip.reason, u.id, skip.detail)
-            else:
-                duration_s += heard_s
-                rates[rate] += 1
-                for reason, detail in faults:
-                    note(reason, u.id, detail)
-        elif u.logmel is not None and decode:
-            try:
-                reader.power(u.logmel)
-            except Exception as error:
-                skip = Skip.of(u.id, error)
-                note(skip.reason, u.id, skip.detail)
+        note(u.id, _faults_of_record(u, source))
+        length_s, rate, faults = reader.read(u)
+        note(u.id, faults)
+        duration_s += length_s
+        rates.update([] if rate is None else [rate])
         advance()
     imbalance = _imbalance(source)
     if imbalance is not None:
-        note("label imbalance", source.name, imbalance)
+        note(source.name, [("label imbalance", imbalance)])
     return CorpusReport(
         name=source.name,
         labels=source.labels,
@@ -127,35 +106,66 @@ def corpus(
     )
 
 
-def _from_record(u: Utterance, source: Corpus) -> Iterable[tuple[str, str]]:
-    """Yield what is wrong with an utterance before its sound is opened."""
+def _faults_of_record(u: Utterance, source: Corpus) -> Iterator[_Fault]:
+    """Yield the problems of an utterance that don't need its audio."""
     if u.speaker_id is None:
         yield "no speaker", "it can be in no fold of whole speakers"
     if u.label is None and source.labels:
         yield "no label", f"there is no {source.label_kind} emotion for it"
     if u.audio is None and u.logmel is None:
-        yield "no sound file", "only tables or silent video can know this clip"
+        yield "no sound file", "it has neither audio nor a stored log-mel"
 
 
-def _listen(u: Utterance, audio: Path, decode: bool) -> tuple[float, int, list[tuple[str, str]]]:
-    """Return an utterance's length in seconds, its file's rate in Hz, and what is wrong.
+class _ClipReader:
+    """Reads utterances and finds their problems; with `decode`, their samples and bytes too."""
 
-    Raises `MediaError` for sound that cannot be used at all.
-    """
-    from liser.media.audio import load_audio, probe
+    def __init__(self, decode: bool) -> None:
+        self._decode = decode
+        self._logmels = LogMelReader()
+        self._digests: dict[Path, str] = {}  # a long file with many utterances is hashed once
+        self._contents: dict[tuple[str, float, float | None], str] = {}
 
-    info = probe(audio)
-    heard_s = min(info.duration_s, u.end_s or info.duration_s) - u.start_s
-    faults = []
-    if decode:
-        waveform = load_audio(audio, CHECK_RATE, u.start_s, u.end_s)
-        heard_s = len(waveform) / CHECK_RATE
-        peak = float(np.abs(waveform).max())
-        if peak < SILENT_PEAK:
-            faults.append(("silent", f"no sample above {peak:.1e} of full scale"))
-    if heard_s < SHORTEST_S:
-        faults.append(("too short", f"{max(heard_s, 0):.2f} s, less than {SHORTEST_S} s"))
-    return max(heard_s, 0.0), info.sample_rate, faults
+    def read(self, u: Utterance) -> tuple[float, int | None, list[_Fault]]:
+        """Return an utterance's length in seconds, its file's rate in Hz, and its problems.
+
+        Without usable audio, the length is 0 and the rate None.
+        """
+        try:
+            return self._read(u)
+        except Exception as error:
+            skip = Skip.of(u.id, error)
+            return 0.0, None, [(skip.reason, skip.detail)]
+
+    def _read(self, u: Utterance) -> tuple[float, int | None, list[_Fault]]:
+        if u.audio is None:
+            if u.logmel is not None and self._decode:
+                self._logmels.power(u.logmel)
+            return 0.0, None, []
+        length_s, rate, faults = self._read_audio(u, u.audio)
+        if self._decode:
+            if u.audio not in self._digests:
+                self._digests[u.audio] = _sha256(u.audio)
+            content = (self._digests[u.audio], u.start_s, u.end_s)
+            first = self._contents.setdefault(content, u.id)
+            if first != u.id:
+                faults.append(("duplicated content", f"the same bytes as {first}"))
+        return length_s, rate, faults
+
+    def _read_audio(self, u: Utterance, audio: Path) -> tuple[float, int, list[_Fault]]:
+        from liser.media.audio import load_audio, probe
+
+        info = probe(audio)
+        length_s = min(info.duration_s, u.end_s or info.duration_s) - u.start_s
+        faults = []
+        if self._decode:
+            waveform = load_audio(audio, CHECK_RATE, u.start_s, u.end_s)
+            length_s = len(waveform) / CHECK_RATE
+            peak = float(np.abs(waveform).max())
+            if peak < SILENT_PEAK:
+                faults.append(("silent", f"no sample above {peak:.1e} of full scale"))
+        if length_s < SHORTEST_S:
+            faults.append(("too short", f"{max(length_s, 0):.2f} s, less than {SHORTEST_S} s"))
+        return max(length_s, 0.0), info.sample_rate, faults
 
 
 def _sha256(file: Path) -> str:

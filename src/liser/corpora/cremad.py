@@ -18,10 +18,10 @@ from liser.text.escaping import readable
 
 Labels = Literal["intended", "perceived"]
 Votes = Literal["voice", "face", "audiovisual"]
-"""What the crowd was shown: the sound alone, the picture alone, or both."""
+"""What the crowd saw or heard: the sound alone, the picture alone, or both."""
 
 _NAME = re.compile(r"(?P<actor>\d{4})_[A-Z]{3}_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(HI|MD|LO|XX)")
-# One name lost a letter upstream, but only in some of the tables.
+# One name lost a letter upstream, in some of the tables.
 _MISSPELT = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}
 _BAD_UPSTREAM = {
     "1076_MTI_NEU_XX": "the recording has no sound",
@@ -34,7 +34,7 @@ _LOGMELS = "logmel_u8.npy"
 STORED_FRONTEND = Frontend(
     sample_rate=22_050, window_ms=92.88, hop_ms=23.22, mels=128, low_hz=0.0, high_hz=None
 )
-"""What ``logmel_u8.npy`` was made with: librosa's n_fft 2048 and hop 512, Slaney's 128 bands."""
+"""The front end of ``logmel_u8.npy``: librosa's n_fft 2048 and hop 512, Slaney's 128 bands."""
 _STORED_RANGE_DB = 80.0  # librosa.power_to_db's top_db; 16 kHz sound leaves every clip's top silent
 _VOTE_TABLES = ("votes.parquet", "processedResults/summaryTable.csv", "summaryTable.csv")
 _ACTOR_TABLES = ("actors.parquet", "VideoDemographics.csv")
@@ -49,20 +49,21 @@ _INITIALS = {word[0].upper(): label for word, label in _VOTED.items()}
 
 
 def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") -> Corpus:
-    """Read CREMA-D, in whatever folders its files lie, as one utterance a clip.
+    """Read CREMA-D, in any layout of folders, as one utterance a clip.
 
-    Clips are the media files by their names, and the rows of ``logmel_clips.parquet`` where that
-    stands in `path`; the same row of ``logmel_u8.npy`` beside it is their stored log-mel. Where a
-    clip exists in several formats the lossless one is taken. `labels` are the *intended* emotions
-    of the names, or the *perceived* ones: the plurality of the crowd's votes on what `votes`
-    says, None on a tie or without votes. Whatever `labels` are, an utterance's `perceived` and
-    `overheard` hold the plurality on sight and sound, and on sound alone, where there are votes.
-    Votes come from ``votes.parquet`` (clip, modality, and a count for each emotion) or upstream's
-    ``summaryTable.csv``; sexes from ``actors.parquet`` or upstream's ``VideoDemographics.csv``,
-    and stay None without. Upstream's four bad clips, second copies, and names that are not
-    understood are skipped.
+    Clips are the media files, by their names, and the rows of ``logmel_clips.parquet`` in `path`.
+    The same row of ``logmel_u8.npy`` beside it is a clip's stored log-mel. Of several formats of a
+    clip, the lossless one is used. Upstream's four bad clips, second copies, and names that can't
+    be parsed are skipped.
 
-    Raises `NotFoundError` if `path` holds no CREMA-D clip, or no votes where they are needed;
+    `labels` are the *intended* emotions from the names, or the *perceived* ones: the plurality of
+    the crowd's votes in the modality `votes`, None on a tie or without votes. Either way, an
+    utterance's `perceived` holds the plurality with sound and picture, and `overheard` the
+    plurality with sound alone. Votes come from ``votes.parquet`` (clip, modality, and a count for
+    each emotion) or upstream's ``summaryTable.csv``. Sexes come from ``actors.parquet`` or
+    upstream's ``VideoDemographics.csv``, and are None without one.
+
+    Raises `NotFoundError` if `path` has no CREMA-D clip, or no votes for perceived labels;
     `InputError` for an unknown `labels` or `votes`, or a table without the columns named above.
     """
     path = Path(path)
@@ -73,9 +74,9 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
     if labels == "perceived" and winners is None:
         raise NotFoundError(
             f"perceived labels need the crowd's votes, but {str(path)!r} has none of "
-            f"{', '.join(_VOTE_TABLES)}; put one there or use labels='intended'"
+            f"{', '.join(_VOTE_TABLES)}: put one there, or use labels='intended'"
         )
-    won: dict[Votes, dict[str, str | None]] = winners or {}
+    plurality: dict[Votes, dict[str, str | None]] = winners or {}
     logmels = _stored_logmels(path)
     sexes = _sexes(path)
     misspelt = {right: wrong for wrong, right in _MISSPELT.items()}
@@ -86,21 +87,21 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
             Utterance(
                 id=name,
                 speaker_id=actor,
-                label=canonical(emotion) if labels == "intended" else won[votes].get(name),
+                label=canonical(emotion) if labels == "intended" else plurality[votes].get(name),
                 audio=sound_of(take),
                 video=best(take, "video"),
                 sex=sexes.get(actor),
                 aliases=(misspelt[name],) if name in misspelt else (),
                 logmel=logmels.get(name),
-                perceived=won.get("audiovisual", {}).get(name),
-                overheard=won.get("voice", {}).get(name),
+                perceived=plurality.get("audiovisual", {}).get(name),
+                overheard=plurality.get("voice", {}).get(name),
             )
         )
     return Corpus("cremad", CREMAD, labels, tuple(utterances), tuple(skipped), left_out)
 
 
 def is_name(stem: str) -> bool:
-    """Tell whether a file name without its suffix is one of CREMA-D's.
+    """Return whether a file name without its suffix is one of CREMA-D's.
 
     >>> is_name("1001_DFA_ANG_XX"), is_name("1001_DFA_ANGRY")
     (True, False)
@@ -113,17 +114,17 @@ def _spelt(name: str) -> str:
 
 
 def _clips(path: Path) -> tuple[dict[str, Take], list[Skip], tuple[Skip, ...]]:
-    """Gather the files of each clip and the clips without a file; what is skipped and left out."""
+    """Return the files of each clip (or none), the skipped clips, and the left-out files."""
     clip_list = _find(path, CLIP_LISTS)
     found = find_media(path) if clip_list is None else look_through(path)
-    understood, skipped = [], list(found.skipped)
+    named, skipped = [], list(found.skipped)
     for file in found.media:
         name = readable(file.path.relative_to(path).as_posix())
         if is_name(file.path.stem):
-            understood.append(file)
+            named.append(file)
         else:
             skipped.append(Skip(name, "name not understood", "not like 1001_DFA_ANG_XX"))
-    takes, copies = group_takes(understood, path, lambda f: _spelt(f.stem))
+    takes, copies = group_takes(named, path, lambda f: _spelt(f.stem))
     if clip_list is not None:
         for row in _rows(clip_list, ("clip",)):
             clip = text(row["clip"]) or ""
@@ -136,14 +137,14 @@ def _clips(path: Path) -> tuple[dict[str, Take], list[Skip], tuple[Skip, ...]]:
         del takes[skip.id]
     if not takes:
         raise NotFoundError(
-            f"{readable(path)!r} holds no CREMA-D clip: none of its {len(found.media)} media files "
-            "is named like 1001_DFA_ANG_XX"
+            f"{readable(path)!r} has no CREMA-D clip: none of its {len(found.media)} media files "
+            "has a name like 1001_DFA_ANG_XX"
         )
     return takes, [*skipped, *copies, *bad], found.left_out
 
 
 def _stored_logmels(path: Path) -> dict[str, StoredLogMel]:
-    """Return where each clip's log-mel is stored: the list of clips has the order of the rows."""
+    """Return each clip's stored log-mel; the list of clips has the order of the rows."""
     table, file = _find(path, CLIP_LISTS), path / _LOGMELS
     if table is None or not file.is_file():
         return {}
@@ -154,12 +155,12 @@ def _stored_logmels(path: Path) -> dict[str, StoredLogMel]:
 
 
 def _winners(path: Path) -> dict[Votes, dict[str, str | None]] | None:
-    """Return each voted clip's winner by what was shown, None on a tie; None without votes."""
+    """Return the plurality of each voted clip by modality, None on a tie; None without votes."""
     table = _find(path, _VOTE_TABLES)
     if table is None:
         return None
-    shown: tuple[Votes, ...] = get_args(Votes)
-    winners: dict[Votes, dict[str, str | None]] = {votes: {} for votes in shown}
+    modalities: tuple[Votes, ...] = get_args(Votes)
+    winners: dict[Votes, dict[str, str | None]] = {votes: {} for votes in modalities}
     if table.suffix == ".parquet":
         for row in _rows(table, ("clip", "modality", *_VOTED)):
             if row["modality"] in winners:
@@ -167,7 +168,7 @@ def _winners(path: Path) -> dict[Votes, dict[str, str | None]] | None:
                 winners[row["modality"]][_spelt(row["clip"])] = _plurality(counts)
         return winners
     for row in _rows(table, ("FileName", *_SUMMARY_COLUMNS.values())):
-        for votes in shown:
+        for votes in modalities:
             # Upstream writes ties as initials with colons between them.
             winner = _INITIALS.get(row[_SUMMARY_COLUMNS[votes]])
             winners[votes][_spelt(row["FileName"])] = winner

@@ -1,7 +1,7 @@
-"""Finding media below a folder, and choosing between files that hold the same take.
+"""Finds media below a folder, and chooses between files of the same take.
 
-Whether a file is media is told by a suffix that leaves no doubt, else by looking into it
-(`liser.corpora.sniff`): what is heard when it is named is heard when its folder is given.
+A file is media by a well-known suffix, or else by its content (`liser.corpora.sniff`). So a folder
+gives the same files as naming each of them.
 """
 
 import os
@@ -16,7 +16,7 @@ from liser.corpora.sniff import Kind, kind_of_content
 from liser.errors import NotFoundError
 from liser.text.escaping import readable
 
-# In order of preference: lossless first, for where a take exists in several formats.
+# In order of preference: lossless first.
 AUDIO_SUFFIXES = (
     *(".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".wv", ".w64", ".au"),
     *(".m4a", ".m4b", ".ogg", ".oga", ".opus", ".spx", ".weba", ".mka", ".aac", ".mp3", ".mp2"),
@@ -26,14 +26,14 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".mkv", ".mov", ".m4v", ".webm", ".avi", ".mpg", ".mpeg", ".m2ts", ".3gp", ".3g2"),
     *(".flv", ".wmv", ".ogv", ".vob"),
 )
-# Left out on purpose: .ts and .mts are transport streams or programs in TypeScript.
+# .ts and .mts are missing on purpose: they may be TypeScript.
 
 NOT_MEDIA, HIDDEN, SAME_FILE = "not media", "hidden", "same file"
 
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """A file with sound, or with moving pictures, as its suffix or its content says."""
+    """An audio or video file, by its suffix or its content."""
 
     path: Path
     kind: Kind
@@ -46,10 +46,10 @@ class MediaFile:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies at or below a folder, each part sorted: by depth, then by name.
+    """The files at or below a folder, each part sorted by depth, then by name.
 
-    `skipped` may hold media and can't be read: named pipes, broken links, unreadable folders.
-    `left_out` is plainly nothing to hear: text, pictures, what is hidden.
+    `skipped` may be media but can't be read: named pipes, broken links, unreadable folders.
+    `left_out` is clearly no media: text, images, hidden files.
     """
 
     media: tuple[MediaFile, ...]
@@ -62,41 +62,39 @@ Take = tuple[MediaFile, ...]
 
 
 def find_media(folder: Path) -> Found:
-    """Look at every file at or below `folder`, but for those in hidden folders.
+    """Find every file at or below `folder`, except in hidden folders.
 
-    Links to folders are followed, and each real folder is visited once. Pipes, sockets and devices
-    are never opened.
+    Follows links to folders, and visits each real folder once. Never opens pipes, sockets or
+    devices.
 
     Raises `NotFoundError` if `folder` is missing, unreadable, not a folder, or without media.
     """
     found = look_through(folder)
     if not found.media:
         others = Counter(skip.reason for skip in (*found.skipped, *found.left_out))
-        said = ", ".join(f"{n} {reason}" for reason, n in others.items())
+        counts = ", ".join(f"{n} {reason}" for reason, n in others.items())
         raise NotFoundError(
-            f"{readable(folder)!r} holds no media file, looked at every level"
-            + (f" (its files are: {said})" if said else "")
+            f"{readable(folder)!r} holds no media file at any level"
+            + (f" (its files are: {counts})" if counts else "")
         )
     return found
 
 
 def look_through(folder: Path) -> Found:
-    """Do as `find_media`, but return nothing where there is nothing.
+    """Do the same as `find_media`, but allow a folder without media.
 
     Raises `NotFoundError` if `folder` is missing, unreadable, or not a folder.
     """
     if not exists(folder):
-        raise NotFoundError(f"there is no folder {readable(folder)!r}; check the path")
+        raise NotFoundError(f"there is no folder {readable(folder)!r}: check the path")
     if not is_folder(folder):
-        raise NotFoundError(
-            f"{readable(folder)!r} is a file; give the folder that holds the corpus"
-        )
+        raise NotFoundError(f"{readable(folder)!r} is a file: give the folder of the corpus")
     media: list[MediaFile] = []
     skipped: list[tuple[Path, Skip]] = []
     left_out: list[tuple[Path, Skip]] = []
     for path, fault in _walk(folder):
         name = readable(path.relative_to(folder).as_posix())
-        outcome = Skip(name, *fault) if fault else _look(path, name)
+        outcome = Skip(name, *fault) if fault else _classify(path, name)
         if isinstance(outcome, MediaFile):
             media.append(outcome)
         elif outcome.reason in (NOT_MEDIA, HIDDEN):
@@ -111,7 +109,7 @@ def look_through(folder: Path) -> Found:
 
 
 def exists(path: str | Path) -> bool:
-    """Tell whether there is something; not where it can't be looked at, or named."""
+    """Return whether a path exists; False also if that can't be checked."""
     try:
         return Path(path).exists()
     except OSError:
@@ -119,7 +117,7 @@ def exists(path: str | Path) -> bool:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Tell whether there is a folder; not where it can't be looked at, or named."""
+    """Return whether a path is a folder; False also if that can't be checked."""
     try:
         return Path(path).is_dir()
     except OSError:
@@ -127,7 +125,7 @@ def is_folder(path: str | Path) -> bool:
 
 
 def is_file(path: str | Path) -> bool:
-    """Tell whether there is a file; not where it can't be looked at, or named."""
+    """Return whether a path is a file; False also if that can't be checked."""
     try:
         return Path(path).is_file()
     except OSError:
@@ -135,7 +133,7 @@ def is_file(path: str | Path) -> bool:
 
 
 def kind_of_suffix(name: str | Path) -> Kind | None:
-    """Return what a file's suffix says beyond doubt, None where that is nothing.
+    """Return the kind of media by a well-known suffix, None for other suffixes.
 
     >>> kind_of_suffix("talk.MP4"), kind_of_suffix("talk.wav"), kind_of_suffix("notes.txt")
     ('video', 'audio', None)
@@ -147,7 +145,7 @@ def kind_of_suffix(name: str | Path) -> Kind | None:
 
 
 def without_suffix(name: str) -> str:
-    """Drop a suffix from a name or path with slashes; a number behind a dot is none.
+    """Drop the suffix of a name or path with slashes; a number after a dot is no suffix.
 
     >>> without_suffix("ann/talk.MP4"), without_suffix("ann/take.2"), without_suffix("v1.0/talk")
     ('ann/talk', 'ann/take.2', 'v1.0/talk')
@@ -157,9 +155,9 @@ def without_suffix(name: str) -> str:
 
 
 def kind_of(path: Path) -> Kind | None:
-    """Return whether a file has sound alone or moving pictures; None where it is no media.
+    """Return whether a file is audio or video, None if it is no media.
 
-    Raises `MediaError` where that can't be told.
+    Raises `MediaError` if it can't be read.
     """
     return kind_of_suffix(path) or kind_of_content(path)
 
@@ -167,21 +165,21 @@ def kind_of(path: Path) -> Kind | None:
 def group_takes(
     files: Iterable[MediaFile], folder: Path, name_of: Callable[[Path], str]
 ) -> tuple[dict[str, Take], list[Skip]]:
-    """Gather files by the take that `name_of` says they hold; second copies become skips."""
+    """Group files by take, which `name_of` returns; second copies become skips."""
     takes: dict[str, dict[str, MediaFile]] = {}
     copies: list[Skip] = []
     for file in files:
         formats = takes.setdefault(name_of(file.path), {})
-        kept = formats.setdefault(file.suffix, file)
-        if kept is not file:
-            detail = f"the same name as {kept.path.relative_to(folder).as_posix()}, which is used"
+        first = formats.setdefault(file.suffix, file)
+        if first is not file:
+            detail = f"the same name as {first.path.relative_to(folder).as_posix()}, which is used"
             name = file.path.relative_to(folder).as_posix()
             copies.append(Skip(readable(name), "duplicate name", readable(detail)))
     return {name: tuple(formats.values()) for name, formats in takes.items()}, copies
 
 
 def best(take: Take, kind: Kind) -> Path | None:
-    """Return the file of a kind in the format that loses least, None where there is none."""
+    """Return the take's file of a kind in the best format, None if there is none."""
     ranks = {suffix: rank for rank, suffix in enumerate(AUDIO_SUFFIXES + VIDEO_SUFFIXES)}
     own = [file for file in take if file.kind == kind]
     chosen = min(own, key=lambda file: ranks.get(file.suffix, len(ranks)), default=None)
@@ -189,12 +187,12 @@ def best(take: Take, kind: Kind) -> Path | None:
 
 
 def sound_of(take: Take) -> Path | None:
-    """Return the file to hear: sound alone if there is such a file, else a video."""
+    """Return the file to take the audio from: an audio file, else a video."""
     return best(take, "audio") or best(take, "video")
 
 
 def once(paths: Sequence[str]) -> tuple[list[str], list[Skip]]:
-    """Return the first path to each file, and a skip for each other that leads to the same one.
+    """Return the first path to each file, and a skip for each further path to the same file.
 
     >>> once(["x.wav", "./x.wav", "y.wav"])[0]
     ['x.wav', 'y.wav']
@@ -218,7 +216,7 @@ _HIDDEN: _Fault = (HIDDEN, "its name begins with a dot")
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, _Fault | None]]:
-    """Yield each file, and what can't be looked into with its fault."""
+    """Yield each file, and what can't be read with its fault."""
     visited: set[str] = set()
     unreadable: list[tuple[Path, _Fault]] = []
 
@@ -231,17 +229,17 @@ def _walk(folder: Path) -> Iterator[tuple[Path, _Fault | None]]:
 
     for where, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(where)
-        # A link that leads back up would otherwise be walked round and round.
+        # A link that leads back up would be followed for ever.
         if real in visited:
             below.clear()
             continue
         visited.add(real)
-        shown = [name for name in below if name[0] != "."]
+        visible = [name for name in below if name[0] != "."]
         for name in names:
             yield Path(where) / name, _HIDDEN if name[0] == "." else None
-        for name in set(below) - set(shown):
+        for name in set(below) - set(visible):
             yield Path(where) / name, _HIDDEN
-        below[:] = shown
+        below[:] = visible
     yield from unreadable
 
 
@@ -253,24 +251,24 @@ _OTHERS: dict[int, str] = {
 }
 
 
-def _look(path: Path, name: str) -> MediaFile | Skip:
-    """Tell what a path leads to, without opening what is no file."""
+def _classify(path: Path, name: str) -> MediaFile | Skip:
+    """Return the media file at a path, or why it is none; opens regular files only."""
     try:
         form = stat.S_IFMT(path.stat().st_mode)
     except OSError as error:
         if path.is_symlink():
-            leads = f"it leads to {readable(path.readlink())}: {error.strerror}"
-            return Skip(name, "broken link", leads)
+            detail = f"it leads to {readable(path.readlink())}: {error.strerror}"
+            return Skip(name, "broken link", detail)
         return Skip.of(name, error)
     if form != stat.S_IFREG:
-        advice = "not a file: name it by itself if it is to be heard"
-        return Skip(name, _OTHERS.get(form, "no file"), advice)
+        detail = "not a file: give its own path to use it"
+        return Skip(name, _OTHERS.get(form, "no file"), detail)
     try:
         kind = kind_of(path)
     except Exception as error:
         return Skip.of(name, error)
     if kind is None:
-        return Skip(name, NOT_MEDIA, "neither sound nor video")
+        return Skip(name, NOT_MEDIA, "neither audio nor video")
     return MediaFile(path, kind)
 
 

@@ -1,4 +1,4 @@
-"""Any folder of media, or a CSV or Parquet manifest that says what is in the files."""
+"""Any folder of media, or a CSV or Parquet manifest of clips."""
 
 import difflib
 import math
@@ -37,7 +37,7 @@ from liser.labels import RAVDESS, canonical, renamed
 from liser.text.escaping import readable
 
 COLUMNS = ("path", "label", "speaker", "start", "end", "id", "sex")
-# Names that people give these columns; passing over them in silence would lose labels or speakers.
+# Other names for these columns: ignoring them would silently lose labels or speakers.
 _LOOKALIKES = {
     **dict.fromkeys(("file_path", "filepath", "audio", "video"), "path"),
     **dict.fromkeys(("emotion", "class", "target"), "label"),
@@ -59,25 +59,25 @@ def load(path: Path, labels: Sequence[str] | None = None) -> Corpus:
     (``manifest.csv``, …), or any other folder of media.
 
     **Manifest.** Columns, in any order and case: ``path`` (relative to the manifest; the suffix
-    may be missing), and if wished ``label``, ``speaker``, ``start`` and ``end`` (seconds), ``id``,
-    ``sex`` (female or male; anything else is unknown). Another of
-    `liser.corpora.tables.NAME_COLUMNS` does for ``path``. Cells of
-    `liser.corpora.tables.MISSING` are unknown. Without an id, it is the path without its suffix,
-    with the times where there are any. Further columns are left alone, but one whose name looks
-    like one of these is an error. Rows without a path, whose file is missing or not media, with
-    times that make no stretch, with a label outside the set, or of a clip that had a row before
-    are skipped.
+    may be missing), and optionally ``label``, ``speaker``, ``start`` and ``end`` (seconds),
+    ``id``, and ``sex`` (female or male; anything else is unknown). Another column of
+    `liser.corpora.tables.NAME_COLUMNS` may replace ``path``. Cells of
+    `liser.corpora.tables.MISSING` are unknown. The default id is the path without its suffix, plus
+    the times if there are any. Further columns are ignored, but a name that resembles one of these
+    is an error. Rows are skipped if they have no path, a missing file or one that isn't media,
+    impossible times, a label outside the set, or a clip that had a row before.
 
-    **Folder.** No labels. The speaker is the name of the folder that a file lies in; files in
-    `path` itself, and in folders named after an emotion, have none. Files with one name in one
-    folder are one utterance: picture from the video, sound from the audio file if there is one.
+    **Folder.** There are no labels. The speaker is the name of a file's folder. Files in `path`
+    itself, and in folders named after an emotion, have no speaker. Files of one name in one folder
+    are one utterance: the video from the video file, the audio from the audio file if there is
+    one.
 
-    `labels` is the label set, in order. Without it, the set is *the names of the clips found*,
-    sorted: pass it wherever results from several manifests are to be compared. All labels go
-    through `liser.labels.canonical`.
+    `labels` is the label set, in order. By default it is the set of the labels found, sorted: pass
+    it if you compare results of several manifests. All labels go through
+    `liser.labels.canonical`.
 
-    Raises `NotFoundError` if there is nothing at `path` or nothing in it, `InputError` for a
-    manifest that cannot be read, names no files, or has a misspelt column.
+    Raises `NotFoundError` if there is nothing at `path` or nothing in it, and `InputError` for a
+    manifest that can't be read, names no files, or has a misspelt column.
     """
     path = Path(path)
     known = None if labels is None else _label_set(labels)
@@ -85,12 +85,12 @@ def load(path: Path, labels: Sequence[str] | None = None) -> Corpus:
         manifests = manifests_in(path)
         if len(manifests) > 1:
             raise InputError(
-                f"{str(path)!r} holds {' and '.join(m.name for m in manifests)}; "
+                f"{str(path)!r} has {' and '.join(m.name for m in manifests)}: "
                 "give the path of the one to read"
             )
         return _read_manifest(manifests[0], known) if manifests else _read_folder(path, known)
     if not exists(path):
-        raise NotFoundError(f"there is no folder or manifest {readable(path)!r}; check the path")
+        raise NotFoundError(f"there is no folder or manifest {readable(path)!r}: check the path")
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(
             f"{path.name!r} is neither a folder nor a manifest ({', '.join(TABLE_SUFFIXES)})"
@@ -99,7 +99,7 @@ def load(path: Path, labels: Sequence[str] | None = None) -> Corpus:
 
 
 def manifests_in(folder: Path) -> list[Path]:
-    """Return the manifests that lie in a folder itself; raises `NotFoundError` as `find_media`."""
+    """Return the manifests in a folder itself; raises `NotFoundError` as `find_media`."""
     try:
         names = sorted(file.name for file in folder.iterdir())
     except OSError as error:
@@ -126,7 +126,7 @@ def _read_folder(path: Path, known: tuple[str, ...] | None) -> Corpus:
             )
         utterance = Utterance(name, _folder_speaker(name), audio=audio, video=video)
         if utterances.setdefault(name, utterance) is not utterance:
-            skipped.append(Skip(name, "duplicate name", "another file's name reads the same"))
+            skipped.append(Skip(name, "duplicate name", "another file has the same readable name"))
     return Corpus(
         readable(path.resolve().name),
         known or (),
@@ -138,7 +138,7 @@ def _read_folder(path: Path, known: tuple[str, ...] | None) -> Corpus:
 
 
 def _folder_speaker(name: str) -> str | None:
-    """Return the innermost folder of a relative name, unless it is an emotion's."""
+    """Return the innermost folder of a relative name, unless it is an emotion."""
     folder = unicodedata.normalize("NFC", Path(name).parent.name)
     return None if canonical(folder) in {"", *RAVDESS} else folder
 
@@ -147,18 +147,18 @@ def _read_manifest(manifest: Path, known: tuple[str, ...] | None) -> Corpus:
     rows = _normalised(read_rows(manifest), manifest)
     files = _Files(manifest.parent)
     utterances: dict[str, Utterance] = {}
-    taken: dict[tuple[str, float, float | None], str] = {}
-    named: list[str] = []
+    segments: dict[tuple[str, float, float | None], str] = {}
+    used_labels: list[str] = []
     skipped = []
     for position, row in enumerate(rows, start=1):
         result = _read_row(row, files, known, f"{manifest.name}, row {position}")
         if isinstance(result, Utterance):
-            result = _unless_again(result, row, position, utterances, taken)
+            result = _unless_duplicate(result, row, position, utterances, segments)
         if isinstance(result, Skip):
             skipped.append(result)
         else:
             utterances[result.id] = result
-            named += [label] if (label := text(row.get("label"))) else []
+            used_labels += [label] if (label := text(row.get("label"))) else []
     found = {u.label for u in utterances.values() if u.label is not None}
     return Corpus(
         readable(
@@ -168,32 +168,32 @@ def _read_manifest(manifest: Path, known: tuple[str, ...] | None) -> Corpus:
         "given",
         tuple(utterances.values()),
         tuple(skipped),
-        synonyms=renamed(named),
+        synonyms=renamed(used_labels),
     )
 
 
-def _unless_again(
+def _unless_duplicate(
     u: Utterance,
     row: Row,
     position: int,
     utterances: dict[str, Utterance],
-    taken: dict[tuple[str, float, float | None], str],
+    segments: dict[tuple[str, float, float | None], str],
 ) -> Utterance | Skip:
-    """Refuse the id of a row before, and without an id of its own the stretch of a row before."""
+    """Skip a row with an earlier row's id or, if it has no id of its own, with its segment."""
     if u.id in utterances:
-        detail = f"row {position} has the id of a row before it; give each row its own `id`"
+        detail = f"row {position} has the id of an earlier row: give each row its own `id`"
         return Skip(u.id, "duplicate id", detail)
-    stretch = (os.path.realpath(u.audio or u.video or ""), u.start_s, u.end_s)
-    first = taken.setdefault(stretch, u.id)
+    segment = (os.path.realpath(u.audio or u.video or ""), u.start_s, u.end_s)
+    first = segments.setdefault(segment, u.id)
     if first != u.id and text(row.get("id")) is None:
-        return Skip(u.id, "duplicate clip", f"row {position} names the same sound as {first}")
+        return Skip(u.id, "duplicate clip", f"row {position} is the same segment as {first}")
     return u
 
 
 def _normalised(rows: list[Row], manifest: Path) -> list[Row]:
-    """Return the rows with column names in lower case, refusing names that look misspelt.
+    """Return the rows with column names in lower case; refuses names that look misspelt.
 
-    Where there is no ``path``, it is what names the clip.
+    Without a ``path`` column, another column that names the clip becomes it.
     """
     if not rows:
         raise NotFoundError(f"the manifest {str(manifest)!r} has no rows")
@@ -204,12 +204,12 @@ def _normalised(rows: list[Row], manifest: Path) -> list[Row]:
         meant = _meant(name)
         if meant is not None and meant not in known:
             raise InputError(
-                f"{manifest.name} has a column {column!r}; rename it to {meant!r} if that is what "
-                f"it holds, or to something less alike (known: {', '.join(COLUMNS)})"
+                f"{manifest.name} has a column {column!r}: rename it to {meant!r} if it is that, "
+                f"or else to something less similar (known: {', '.join(COLUMNS)})"
             )
     if file_column is None:
         raise InputError(f"{manifest.name} has no column 'path', only {', '.join(names)}")
-    if names[file_column] == "id":  # then the id is a path's, as if there were none
+    if names[file_column] == "id":  # then there is no separate id
         names = {**names, file_column: "path"}
     return [
         {**{name: row[column] for column, name in names.items()}, "path": row[file_column]}
@@ -241,10 +241,10 @@ def _read_row(
     cut = f"@{start or 0}-{end or ''}" if start or end else ""
     clip = text(row.get("id")) or readable(_name(named, take)) + cut
     if not take:
-        return Skip(clip, "not media", f"{where}: {named!r} is neither sound nor video")
+        return Skip(clip, "not media", f"{where}: {named!r} is neither audio nor video")
     start_s, end_s = number(start or 0), number(end or math.inf)
     if not 0 <= start_s < end_s or math.isinf(start_s) or (end and math.isinf(end_s)):
-        return Skip(clip, "bad times", f"{where}: from {start or 0!r} to {end!r} is no stretch")
+        return Skip(clip, "bad times", f"{where}: {start or 0!r} to {end!r} is no segment")
     if label is not None and known is not None and canonical(label) not in known:
         return Skip(clip, "unknown label", f"{where}: {label!r} is not one of {', '.join(known)}")
     return Utterance(
@@ -260,33 +260,33 @@ def _read_row(
 
 
 def _name(named: str, take: Take) -> str:
-    """Return a clip's name: its path as written, in its shortest form and without a suffix."""
+    """Return a clip's name: its path as written, normalised and without a suffix."""
     path = posixpath.normpath(named.replace("\\", "/"))
     own = {file.path.name for file in take}
     return path if take and posixpath.basename(path) not in own else without_suffix(path)
 
 
 class _Files:
-    """The files that a manifest in `folder` may name; each folder is listed once."""
+    """Finds the files that a manifest in `folder` names; lists each folder once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._listed: dict[Path, dict[str, list[Path]]] = {}
 
     def take(self, named: str) -> Take | None:
-        """Return the file of that name, or those that have a suffix more; None without any.
+        """Return the file of that name, or the files with a suffix added; None if there are none.
 
-        Nothing stands for a file that is no media. Raises `MediaError` where it can't be read.
+        The take is empty for a file that is no media. Raises `MediaError` if it can't be read.
         """
-        ways = [named, named.replace("\\", "/")]
-        ways += [unicodedata.normalize("NFD", way) for way in ways]
-        places = [self._folder / way for way in dict.fromkeys(ways)]
+        spellings = [named, named.replace("\\", "/")]
+        spellings += [unicodedata.normalize("NFD", spelling) for spelling in spellings]
+        places = [self._folder / spelling for spelling in dict.fromkeys(spellings)]
         file = next((place for place in places if is_file(place)), None)
         if file is not None:
             kind = kind_of(file)
             return () if kind is None else (MediaFile(file, kind),)
-        alike = next((found for place in places if (found := self._without_suffix(place))), [])
-        kinds = ((path, kind_of(path)) for path in alike)
+        files = next((found for place in places if (found := self._without_suffix(place))), [])
+        kinds = ((path, kind_of(path)) for path in files)
         return tuple(MediaFile(path, kind) for path, kind in kinds if kind) or None
 
     def _without_suffix(self, place: Path) -> list[Path]:
@@ -295,7 +295,7 @@ class _Files:
             stems: dict[str, list[Path]] = {}
             try:
                 names = sorted(file.name for file in folder.iterdir())
-            except (OSError, ValueError):  # ValueError: a name that no folder can have
+            except (OSError, ValueError):  # ValueError: an impossible name
                 names = []
             for name in names:
                 if (stem := without_suffix(name)) != name and is_file(folder / name):

@@ -1,4 +1,4 @@
-"""Several corpora as one: nobody is taken for somebody else, and clips say where they are from."""
+"""Joins corpora into one, with distinct ids and speakers; each clip names its source."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ _MARK = ":"
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:
-    """Return one corpus of all utterances, labelled in the union of the label sets.
+    """Return one corpus of all utterances, with the union of the label sets.
 
-    Ids and speakers get the corpus's name in front (`prefixed`), so that no speaker of one is
-    taken for one of another; an utterance's own id becomes one of its aliases, under which tables
-    still know it. Emotions come in the canonical order, others after them. What was skipped is
-    named in the same way.
+    Ids and speakers get the corpus's name as a prefix (`prefixed`), so speakers of different
+    corpora stay distinct. An utterance's own id becomes an alias, so tables still find it.
+    Emotions come in the canonical order, other labels after them. Skips are prefixed, too.
 
     Raises:
-        InputError: none is given, two have one name, or their labels are not of one kind.
+        InputError: there is no corpus, two have the same name, or their labels are of different
+            kinds.
 
     >>> happy = Utterance("1", "ann", "happy")
     >>> both = join([Corpus(name, ("happy",), "given", (happy,)) for name in ("a", "b")])
@@ -32,11 +32,11 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
         raise InputError("there is no corpus to join")
     doubles = [name for name, n in Counter(c.name for c in corpora).items() if n > 1]
     if doubles:
-        raise InputError(f"two corpora are called {doubles[0]!r}: give one another name")
+        raise InputError(f"two corpora are called {doubles[0]!r}: rename one")
     kinds = {c.label_kind for c in corpora}
     if len(kinds) > 1:
-        told = ", ".join(f"those of {c.name} are {c.label_kind}" for c in corpora)
-        raise InputError(f"labels that are joined must be of one kind, but {told}")
+        found = ", ".join(f"those of {c.name} are {c.label_kind}" for c in corpora)
+        raise InputError(f"joined labels must be of one kind, but {found}")
     return Corpus(
         "+".join(c.name for c in corpora),
         in_order(chain(*(c.labels for c in corpora))),
@@ -49,7 +49,7 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
 
 
 def prefixed(corpus: str, name: str) -> str:
-    """Return what a clip or a speaker of a corpus is called where corpora are joined.
+    """Return the name of a corpus's clip or speaker in joined corpora.
 
     >>> prefixed("ravdess", "07")
     'ravdess:07'
@@ -58,7 +58,7 @@ def prefixed(corpus: str, name: str) -> str:
 
 
 def bare(name: str) -> str:
-    """Return what a clip or a speaker was called before corpora were joined.
+    """Return the name of a clip or speaker without the prefix of its corpus.
 
     >>> bare("ravdess:07"), bare("ann")
     ('07', 'ann')
@@ -68,14 +68,19 @@ def bare(name: str) -> str:
 
 
 def labelled_in(corpus: Corpus, labels: Sequence[str]) -> Corpus:
-    """Return the corpus in a smaller label set: clips with another label have none, nor votes."""
+    """Return the corpus with a smaller label set; other labels and votes become None."""
     known = tuple(name for name in corpus.labels if name in labels)
 
-    def kept(label: str | None) -> str | None:
+    def known_or_none(label: str | None) -> str | None:
         return label if label in known else None
 
     utterances = tuple(
-        replace(u, label=kept(u.label), perceived=kept(u.perceived), overheard=kept(u.overheard))
+        replace(
+            u,
+            label=known_or_none(u.label),
+            perceived=known_or_none(u.perceived),
+            overheard=known_or_none(u.overheard),
+        )
         for u in corpus.utterances
     )
     return replace(corpus, labels=known, utterances=utterances)

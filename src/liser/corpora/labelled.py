@@ -1,4 +1,4 @@
-"""The few labels of a corpus: taken from a table of their own, or fewer of those there are."""
+"""Few labels: from a table of their own, or a budget of a corpus's labels."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,20 +17,20 @@ from liser.labels import canonical, renamed
 def label_from(corpus: Corpus, table: Path) -> Corpus:
     """Return the corpus with the labels of a CSV or Parquet table, and no others.
 
-    The table has a column ``label`` and one of `liser.corpora.tables.NAME_COLUMNS` that names
-    the clip (`liser.corpora.naming`). Rows without a label are left out. The label set is the
-    corpus's own where it has one, else the labels of the clips found, sorted. A row whose clip is
-    not in the corpus becomes one of the corpus's skips, and its label counts for nothing.
+    The table has a column ``label`` and one of `liser.corpora.tables.NAME_COLUMNS`, which names
+    the clip (`liser.corpora.naming`). Rows without a label are ignored. The label set is the
+    corpus's own, or else the labels of the clips found, sorted. A row without a clip in the corpus
+    becomes a skip, and its label is ignored.
 
-    Raises `NotFoundError` where there is no table, and `InputError` for a table without these
-    columns or any row of this corpus, an unknown label, a name that fits several clips, or two
-    labels for one clip.
+    Raises `NotFoundError` if there is no table, and `InputError` for a table without these columns
+    or without a row of this corpus, an unknown label, an ambiguous name, or two labels for one
+    clip.
     """
     named = _labels_by_name(table)
     found = match(named, corpus.utterances)
     if found.ambiguous:
         name, clips = next(iter(found.ambiguous.items()))
-        raise InputError(f"{table.name}: {name!r} may be {clips[0]!r} or {clips[1]!r}; give its id")
+        raise InputError(f"{table.name}: {name!r} may be {clips[0]!r} or {clips[1]!r}: give its id")
     if not found.rows:
         raise InputError(
             f"none of the {len(named)} labelled rows of {table.name} is a clip of {corpus.name!r}"
@@ -38,15 +38,15 @@ def label_from(corpus: Corpus, table: Path) -> Corpus:
         )
     given: dict[str, str] = {}
     for clip, names in found.rows.items():
-        said = {canonical(named[name]): name for name in names}
-        if len(said) > 1:
-            raise InputError(f"{table.name} labels {clip!r} both {_both(said)}")
-        (given[clip],) = said
+        found_labels = {canonical(named[name]): name for name in names}
+        if len(found_labels) > 1:
+            raise InputError(f"{table.name} labels {clip!r} both {_both(found_labels)}")
+        (given[clip],) = found_labels
     labels = corpus.labels or tuple(sorted(set(given.values())))
-    strangers = sorted(set(given.values()) - set(labels))
-    if strangers:
+    unknown = sorted(set(given.values()) - set(labels))
+    if unknown:
         raise InputError(
-            f"{table.name} has the label {strangers[0]!r}, which is not one of {', '.join(labels)}"
+            f"{table.name} has the label {unknown[0]!r}, which is not one of {', '.join(labels)}"
         )
     strays = (Skip(name, "label of no clip", f"in {table.name}") for name in found.strays)
     used = (named[name] for names in found.rows.values() for name in names)
@@ -61,7 +61,7 @@ def label_from(corpus: Corpus, table: Path) -> Corpus:
 
 
 def keep_labels(corpus: Corpus, budget: float | int, seed: int) -> Corpus:
-    """Return the corpus with a share (float) or a number for each class (int) of its labels.
+    """Return the corpus with a share (float) or a number per class (int) of its labels.
 
     Raises `InputError` as `liser.corpora.splits.label_budget`.
     """
@@ -77,7 +77,7 @@ def keep_labels(corpus: Corpus, budget: float | int, seed: int) -> Corpus:
 
 
 def _labels_by_name(table: Path) -> dict[str, str]:
-    """Return each labelled row's name of its clip and its label, as they are written."""
+    """Return the label of each labelled row by its clip's name, both as written."""
     rows = read_rows(table)
     columns = list(rows[0]) if rows else []
     key, label_column = column_of(columns, NAME_COLUMNS), column_of(columns, ("label",))

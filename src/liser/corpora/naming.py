@@ -1,8 +1,8 @@
-"""Which row of a table is meant for which clip: of label tables and teachers' tables alike.
+"""Matches rows of tables, such as labels or teachers' outputs, to clips.
 
-A table may call a clip by its id, by an alias, or by its file, as the name alone or with folders
-that it lies in; with or without the suffix, with slashes or backslashes. A row is for one clip: a
-name that fits several is ambiguous, unless it is the very id of one of them.
+A table may name a clip by its id, an alias, or its file. A file may come with or without its
+folders and suffix, with slashes or backslashes. A row belongs to one clip: a name that fits several
+is ambiguous, unless it is the exact id of one.
 """
 
 import unicodedata
@@ -15,10 +15,10 @@ from liser.corpora.files import kind_of_suffix
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which of a table's names is meant for which clip.
+    """The clips of a table's names.
 
-    `rows` maps a clip's id to the names that are its own, the surest first. `ambiguous` maps a
-    name to the ids of the clips that it may be, and `strays` are the names of no clip.
+    `rows` maps a clip's id to its names, the surest first. `ambiguous` maps a name to the ids of
+    the clips that it fits. `strays` are the names that fit no clip.
     """
 
     rows: Mapping[str, tuple[str, ...]]
@@ -27,7 +27,7 @@ class Match:
 
 
 def match(names: Iterable[str], utterances: Sequence[Utterance]) -> Match:
-    """Find the clip that each name of a table is meant for.
+    """Find the clip of each name of a table.
 
     >>> clips = [Utterance("ann/01"), Utterance("bob/01", aliases=("b",))]
     >>> found = match(["ann/01.wav", "b", "01"], clips)
@@ -43,9 +43,10 @@ def match(names: Iterable[str], utterances: Sequence[Utterance]) -> Match:
     ambiguous: dict[str, tuple[str, ...]] = {}
     strays: list[str] = []
     for name in names:
-        called = (_slashed(name), plain(name))
+        spellings = (_slashed(name), plain(name))
         found = next(
-            ((way, ids) for way, of in enumerate(known) for c in called if (ids := of.get(c))), None
+            ((way, ids) for way, of in enumerate(known) for s in spellings if (ids := of.get(s))),
+            None,
         )
         if found is None:
             strays.append(name)
@@ -58,7 +59,7 @@ def match(names: Iterable[str], utterances: Sequence[Utterance]) -> Match:
 
 
 def plain(name: str) -> str:
-    """Drop what doesn't tell clips apart: kinds of slashes, a leading ``./``, a media suffix.
+    """Normalise slashes, and drop a leading ``./`` and a media suffix.
 
     >>> plain(r".\\ann\\a.WAV"), plain("take.1")
     ('ann/a', 'take.1')
@@ -88,7 +89,7 @@ def _aliases(u: Utterance) -> Iterator[str]:
 
 
 def _files(u: Utterance) -> Iterator[str]:
-    """Give the ends of the clip's paths; a file stands for a clip only where it is the whole."""
+    """Yield the ends of the clip's paths, if the clip is the whole file."""
     if u.start_s != 0 or u.end_s is not None:
         return
     for file in (u.audio, u.video):
@@ -99,4 +100,4 @@ def _files(u: Utterance) -> Iterator[str]:
 
 
 _WAYS = (_id, _plain_id, _aliases, _files)
-"""What a clip goes by, the surest first."""
+"""The ways to name a clip, the surest first."""

@@ -14,7 +14,7 @@ from liser.text.escaping import readable
 
 _AUDIO_VISUAL, _VIDEO_ONLY, _AUDIO_ONLY = "01", "02", "03"
 _SONG = "02"
-# How many values each number of the name may take; actors are not counted on.
+# The largest value of each number in the name.
 _FIELDS = (
     ("modality", 3),
     ("vocal channel", 2),
@@ -27,32 +27,32 @@ _FIELDS = (
 
 
 def load(path: Path) -> Corpus:
-    """Read the speech of RAVDESS, in whatever folders its files lie, as one utterance a take.
+    """Read the speech of RAVDESS, in any layout of folders, as one utterance a performance.
 
     The audio-visual (01-…), video-only (02-…) and audio-only (03-…) files of one performance
-    become one utterance. Its sound is the 03 file, else the 01; its picture the 01 file, else the
-    02. Its id is the 03 name where that file exists, else the 01 name; all three names are
-    aliases. Where a file exists in several formats the lossless one is taken. Labels are the
-    *intended* emotions. Songs, second copies, and names that are not understood are skipped.
+    become one utterance. Its audio is the 03 file, else the 01; its video the 01 file, else the
+    02. Its id is the 03 name if that file exists, else the 01 name; all three names are aliases.
+    Of several formats of a file, the lossless one is used. Labels are the *intended* emotions.
+    Songs, second copies, and names that can't be parsed are skipped.
 
-    Raises `NotFoundError` if `path` is no folder, or holds no RAVDESS speech.
+    Raises `NotFoundError` if `path` is no folder, or has no RAVDESS speech.
     """
     path = Path(path)
     found = find_media(path)
-    understood: list[MediaFile] = []
+    speech: list[MediaFile] = []
     skipped = list(found.skipped)
     for file in found.media:
         refusal = _refusal(file)
         if refusal is None:
-            understood.append(file)
+            speech.append(file)
         else:
             skipped.append(Skip(readable(file.path.relative_to(path).as_posix()), *refusal))
-    takes, copies = group_takes(understood, path, lambda file: file.stem)
+    takes, copies = group_takes(speech, path, lambda file: file.stem)
     performances = sorted({name[2:] for name in takes})
     if not performances:
         example = skipped[-1]
         raise NotFoundError(
-            f"{readable(path)!r} holds no RAVDESS speech: {len(found.media)} media files, the last "
+            f"{readable(path)!r} has no RAVDESS speech: {len(found.media)} media files, the last "
             f"{example.id!r} ({example.reason}: {example.detail})"
         )
     utterances = tuple(_utterance(performance, takes) for performance in performances)
@@ -60,7 +60,7 @@ def load(path: Path) -> Corpus:
 
 
 def is_name(stem: str) -> bool:
-    """Tell whether a file name without its suffix is one of RAVDESS's.
+    """Return whether a file name without its suffix is one of RAVDESS's.
 
     >>> is_name("03-01-06-01-02-01-12"), is_name("03-01-09-01-02-01-12")
     (True, False)
@@ -79,7 +79,7 @@ def _name_fault(stem: str) -> str | None:
 
 
 def _refusal(file: MediaFile) -> tuple[str, str] | None:
-    """Return why a file is no speech of RAVDESS (reason, detail), None if it is."""
+    """Return why a file is no speech of RAVDESS (reason, detail), None if it is speech."""
     fault = _name_fault(file.path.stem)
     if fault is not None:
         return "name not understood", fault
@@ -87,12 +87,12 @@ def _refusal(file: MediaFile) -> tuple[str, str] | None:
     if channel == _SONG:
         return "song", f"vocal channel {_SONG}: sung, not spoken"
     if modality == _VIDEO_ONLY and file.kind == "audio":
-        return "name not understood", f"modality {_VIDEO_ONLY} has no sound, yet this is audio"
+        return "name not understood", f"modality {_VIDEO_ONLY} has no sound, but this is audio"
     return None
 
 
 def _utterance(performance: str, takes: dict[str, Take]) -> Utterance:
-    """Join the files of one performance; `performance` is a name without its modality."""
+    """Return the utterance of one performance, which is a name without its modality."""
     aliases = tuple(m + performance for m in (_AUDIO_VISUAL, _VIDEO_ONLY, _AUDIO_ONLY))
     audio_visual, video_only, audio_only = (takes.get(name, ()) for name in aliases)
     emotion, actor = performance.split("-")[2], performance.split("-")[-1]

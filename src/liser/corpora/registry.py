@@ -1,4 +1,4 @@
-"""The corpora by name: where a loader is added, and found."""
+"""The corpora by name; add a loader here."""
 
 import inspect
 from collections.abc import Callable
@@ -28,35 +28,35 @@ TABLES = frozenset(
         synthetic.SETTINGS,
     )
 )
-"""Names of tables that loaders look for in a folder."""
+"""File names of tables that loaders look for in a folder."""
 
 
 def load_corpus(name: str, path: Path, **options: Any) -> Corpus:
-    """Read the corpus at `path` with the loader called `name`, passing it `options`.
+    """Read the corpus at `path` with the loader `name` and its `options`.
 
-    Raises `InputError` for a name or an option that does not exist, and what the loader raises.
+    Raises `InputError` for an unknown name or option, and all that the loader raises.
     """
     if name not in CORPORA:
-        raise InputError(f"there is no corpus {name!r}; choose from {', '.join(CORPORA)}")
+        raise InputError(f"there is no corpus {name!r}: choose from {', '.join(CORPORA)}")
     loader = CORPORA[name]
     allowed = [option for option in inspect.signature(loader).parameters if option != "path"]
     for option in options:
         if option not in allowed:
             raise InputError(
-                f"corpus {name!r} has no option {option!r}; "
+                f"corpus {name!r} has no option {option!r}: "
                 + (f"it has {', '.join(allowed)}" if allowed else "it has none")
             )
     return loader(Path(path), **options)
 
 
 def guess_corpus(path: Path) -> str:
-    """Guess which corpus lies at `path`: by a manifest, else that of most media's names.
+    """Guess the corpus at `path` by its manifest, or by the names of most media files.
 
     Raises `NotFoundError` if there is nothing at `path`, or no media and no manifest in it.
     """
     path = Path(path)
     if not exists(path):
-        raise NotFoundError(f"there is no folder or manifest {readable(path)!r}; check the path")
+        raise NotFoundError(f"there is no folder or manifest {readable(path)!r}: check the path")
     if not is_folder(path):
         return "folder"
     if (path / synthetic.SETTINGS).is_file():

@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests, and which clips keep their label."""
+"""Splits of speakers into train, validation and test, and label budgets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from liser.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One division of a corpus's speakers into three sets that share nobody."""
+    """One split of a corpus's speakers into three disjoint sets."""
 
     index: int
     train: tuple[str, ...]
@@ -30,14 +30,13 @@ def speaker_folds(
 ) -> tuple[Fold, ...]:
     """Divide the speakers into folds, so that each speaker is tested exactly once.
 
-    Give the number of `folds`, or at most how many speakers are tested in each (4 if neither is
-    given). Sizes differ by at most one speaker, and so does the number of each sex. The
-    validation speakers of a fold are taken from those tested in the folds after it, the sexes in
-    turn. The same seed gives the same folds, whatever order the utterances are in. Utterances
-    without a speaker belong to no fold, since anyone might be speaking.
+    Give the number of `folds`, or the most test speakers in each (the default is 4). The folds'
+    sizes differ by at most one speaker, and so do their numbers of each sex. A fold's validation
+    speakers are test speakers of the next folds, with alternating sexes. The same seed gives the
+    same folds for any order of utterances. Utterances without a speaker are in no fold.
 
-    Raises `InputError` if both ways of counting are given, a number is out of range, or there are
-    too few speakers to train, validate and test on different ones.
+    Raises `InputError` if both numbers are given, a number is out of range, or there are too few
+    speakers for three disjoint sets.
     """
     if speakers_per_fold is not None and folds is not None:
         raise InputError("give speakers_per_fold or folds, not both")
@@ -67,10 +66,10 @@ def speaker_folds(
 
 
 def hold_out(corpus: Corpus, count: int, rng: np.random.Generator) -> set[str]:
-    """Draw `count` speakers for validation, of each corpus where several are joined.
+    """Draw `count` validation speakers from the corpus, or from each of several joined ones.
 
-    None are drawn where fewer than two were left to train on; `held_out_notes` says so. Raises
-    `InputError` if the count is negative.
+    Draws none where fewer than two speakers would be left to train on; `held_out_notes` says so.
+    Raises `InputError` if the count is negative.
     """
     if count < 0:
         raise InputError(f"{count} speakers can't be held out: give 0 or more")
@@ -82,17 +81,17 @@ def hold_out(corpus: Corpus, count: int, rng: np.random.Generator) -> set[str]:
 
 
 def held_out_notes(corpus: Corpus, count: int) -> tuple[str, ...]:
-    """Say of each joined corpus, or of the one that there is, why `hold_out` draws none of it."""
+    """Return a note for each corpus from which `hold_out` draws no speaker."""
     return tuple(
-        f"nobody of {source} is held out: without {count} of its {len(speakers)} speakers fewer "
-        "than two would be left to train on"
+        f"no speaker of {source} is held out: without {count} of its {len(speakers)} speakers, "
+        "fewer than two would be left to train on"
         for source, speakers in _by_source(corpus).items()
         if count > 0 and len(speakers) < count + 2
     )
 
 
 def _by_source(corpus: Corpus) -> dict[str, list[str]]:
-    """Return the speakers of each joined corpus, or of the one that there is, all sorted."""
+    """Return the speakers of the corpus, or of each joined one, sorted."""
     sources = sorted({u.source or corpus.name for u in corpus.utterances})
     return {
         source: sorted(
@@ -111,14 +110,14 @@ def label_budget(
 ) -> NDArray[np.bool_]:
     """Choose which clips keep their label: a boolean mask with the shape of `labels`.
 
-    A float in (0, 1] is the fraction of the labelled clips; an int is the number for each class
-    (1.0 keeps every label, 1 keeps one a class). Clips without a label are never chosen. A
-    fraction is shared out by class with Sainte-Laguë's method, after one clip for each class:
-    unlike largest remainders it never takes a clip away as the budget grows, so that with
-    generators of the same seed a larger budget keeps all that a smaller one kept.
+    A float in (0, 1] is a fraction of the labelled clips; an int is a number per class (1.0 keeps
+    every label, 1 keeps one per class). Clips without a label are never chosen. A fraction gives
+    one clip to each class, and the rest by Sainte-Laguë's method. Unlike largest remainders, this
+    never takes a clip away as the budget grows. So with the same seed, a larger budget contains
+    every smaller one.
 
-    Raises `InputError` for a budget out of range, for fewer clips than classes, for more clips a
-    class than there are, and where there is only one class.
+    Raises `InputError` for a budget out of range, for fewer clips than classes, for more clips per
+    class than there are, and if there is only one class.
     """
     order = rng.permutation(len(labels))  # drawn first, so that it is the same for every budget
     places: dict[str, list[int]] = {}
@@ -128,22 +127,21 @@ def label_budget(
             places.setdefault(label, []).append(int(i))
     if len(places) < 2:
         raise InputError(
-            f"there is nothing to tell apart: the labels are {', '.join(places) or 'all missing'}; "
-            "at least two classes are needed"
+            f"at least two classes are needed: the labels are {', '.join(places) or 'all missing'}"
         )
-    keep = np.zeros(len(labels), dtype=np.bool_)
+    mask = np.zeros(len(labels), dtype=np.bool_)
     if isinstance(budget, int | np.integer):
-        keep[_per_class(places, int(budget))] = True
+        mask[_per_class(places, int(budget))] = True
     else:
-        keep[_fraction(places, float(budget), order)] = True
-    return keep
+        mask[_fraction(places, float(budget), order)] = True
+    return mask
 
 
 def _per_class(places: dict[str, list[int]], number: int) -> list[int]:
     scarcest = min(places, key=lambda label: len(places[label]))
     if not 1 <= number <= len(places[scarcest]):
         raise InputError(
-            f"a budget of {number} labels a class must be 1 to {len(places[scarcest])}, "
+            f"a budget of {number} labels per class is not 1 to {len(places[scarcest])}, "
             f"the number of clips labelled {scarcest!r}"
         )
     return [i for clips in places.values() for i in clips[:number]]
@@ -152,14 +150,16 @@ def _per_class(places: dict[str, list[int]], number: int) -> list[int]:
 def _fraction(places: dict[str, list[int]], fraction: float, order: NDArray[np.int_]) -> list[int]:
     labelled = sum(map(len, places.values()))
     if not 0 < fraction <= 1:
-        raise InputError(f"a budget of {fraction} is not a fraction in (0, 1] nor a whole number")
+        raise InputError(
+            f"a budget of {fraction} is neither a fraction in (0, 1] nor a whole number"
+        )
     total = round(fraction * labelled)
     if total < len(places):
         raise InputError(
-            f"{fraction:g} of {labelled} labels is {total}, fewer than the {len(places)} classes; "
+            f"{fraction:g} of {labelled} labels is {total}, fewer than the {len(places)} classes: "
             f"use at least {len(places) / labelled:.4f}"
         )
-    # The k-th clip of a class of n comes at (k + 1/2) / n of the way; the first of each at once.
+    # The k-th clip of a class of n has the rank (k + 1/2) / n; the first of each class has 0.
     draw = np.argsort(order)
     queue = [
         ((k + 0.5) / len(clips) if k else 0.0, int(draw[i]), i)
@@ -170,29 +170,29 @@ def _fraction(places: dict[str, list[int]], fraction: float, order: NDArray[np.i
 
 
 def _sexes(corpus: Corpus) -> dict[str, str]:
-    """Return each speaker's sex, "" where it is unknown or contradictory."""
-    said: dict[str, set[str]] = {}
+    """Return the sex of each speaker with exactly one."""
+    found: dict[str, set[str]] = {}
     for u in corpus.utterances:
         if u.speaker_id is not None and u.sex is not None:
-            said.setdefault(u.speaker_id, set()).add(u.sex)
-    return {who: min(what) for who, what in said.items() if len(what) == 1}
+            found.setdefault(u.speaker_id, set()).add(u.sex)
+    return {speaker: min(sexes) for speaker, sexes in found.items() if len(sexes) == 1}
 
 
 def _deal(
     speakers: Sequence[str], sexes: dict[str, str], count: int, rng: np.random.Generator
 ) -> list[list[str]]:
-    """Deal the shuffled speakers out like cards, one sex after the other."""
+    """Deal the shuffled speakers out to `count` sets, one sex after the other."""
     shuffled = [speakers[i] for i in rng.permutation(len(speakers))]
-    shuffled.sort(key=lambda who: sexes.get(who, ""))
+    shuffled.sort(key=lambda speaker: sexes.get(speaker, ""))
     return [shuffled[first::count] for first in range(count)]
 
 
 def _alternate(speakers: Sequence[str], sexes: dict[str, str], start: int) -> list[str]:
-    """Order speakers so that the sexes take turns, beginning with the `start`-th of them."""
+    """Order speakers with alternating sexes, starting with the `start`-th sex."""
     groups: dict[str, list[str]] = {}
-    for who in speakers:
-        groups.setdefault(sexes.get(who, ""), []).append(who)
+    for speaker in speakers:
+        groups.setdefault(sexes.get(speaker, ""), []).append(speaker)
     first = start % len(groups)
     turns = islice(cycle(sorted(groups)), first, first + len(groups))
     columns = zip_longest(*(groups[sex] for sex in turns))
-    return [who for who in chain.from_iterable(columns) if who is not None]
+    return [speaker for speaker in chain.from_iterable(columns) if speaker is not None]

@@ -1,4 +1,4 @@
-"""Stored log-mels: the sound of clips whose recordings are not at hand."""
+"""Reads stored log-mels, which replace audio that isn't there."""
 
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,29 @@ from liser.errors import MediaError
 
 
 class LogMelReader:
-    """Reads rows of .npy files, each of which it opens once and leaves on disk."""
+    """Reads rows of .npy files; opens each file once, memory-mapped."""
 
     def __init__(self) -> None:
         self._opened: dict[Path, NDArray[Any]] = {}
 
     def power(self, stored: StoredLogMel) -> NDArray[np.float32]:
-        """Return the mel power (frames, mels) float32 of a clip, the highest value 1.
+        """Return the mel power (frames, mels) float32 of a clip; the highest value is 1.
 
         Raises:
-            MediaError: "missing file", "not media" (it isn't such an array, or has no such row),
-                or "silent" (all values are equal).
+            MediaError: "missing file", "not media" (another kind of array, or no such row), or
+                "silent" (all values are equal).
         """
         file = self._open(stored.file)
         if not 0 <= stored.row < len(file):
-            raise MediaError("not media", f"{stored.file} has {len(file)} rows, no {stored.row}")
+            raise MediaError(
+                "not media", f"{stored.file} has {len(file)} rows, but no row {stored.row}"
+            )
         levels = file[stored.row].T.astype(np.float32)
         if not np.isfinite(levels).all():
             raise MediaError("not media", f"{stored.file}, row {stored.row} holds NaN or infinity")
         below = levels.max() - levels
         if not below.any():
-            raise MediaError(
-                "silent", f"{stored.file}, row {stored.row} has the same value all over"
-            )
+            raise MediaError("silent", f"{stored.file}, row {stored.row} has only one value")
         decibels = -stored.range_db / below.max() * below
         return np.asarray(10 ** (decibels / 10), np.float32)
 

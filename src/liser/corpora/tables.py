@@ -1,4 +1,4 @@
-"""Reading small tables, CSV or Parquet, as rows: manifests, labels and teachers' tables alike."""
+"""Reads small CSV or Parquet tables as rows: manifests, labels and teachers' tables."""
 
 import codecs
 import csv
@@ -17,46 +17,44 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 TABLE_SUFFIXES = (".csv", ".tsv", *PARQUET_SUFFIXES)
 
 NAME_COLUMNS = ("clip", "id", "path", "file", "filename", "name")
-"""Columns that may name a clip; the first of them that a table has is used."""
+"""Columns that may name a clip; the first one in a table is used."""
 
 MISSING = frozenset(
     ("", "nan", "-nan", "none", "na", "n/a", "#n/a", "<na>", "null", "nil", "nat", "-", "–", "?")
 )
-"""Cells that say that a value is missing, in lower case: as spreadsheets, pandas, R and people
-write it."""
+"""Cells of missing values, in lower case, as spreadsheets, pandas, R and people write them."""
 
 Row = dict[str, Any]
 
 _WHOLE = re.compile(r"[+-]?\d+\.0+")
-_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
+_MARKS = (  # UTF-32 first: its mark begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_ONE_COLUMN = "\x1f"  # a separator that no file has
+_ONE_COLUMN = "\x1f"  # a separator that no file contains
 
 
 def read_rows(path: Path) -> list[Row]:
     """Return a table's rows as dictionaries from column name to value.
 
-    CSV values are text (so that "01" stays "01"), in UTF-8, or UTF-16 with its mark; a comma,
-    semicolon or tab separates them, whichever the header has most of. Parquet values keep their
-    type. Names of columns lose the white space around them. Lines of a CSV without a word are left
-    out.
+    CSV values are text, so "01" stays "01". The encoding is UTF-8, or UTF-16 with its mark. The
+    separator is the comma, semicolon or tab, whichever is commonest in the header. Empty lines are
+    ignored. Parquet values keep their type. Column names are stripped.
 
-    Raises `NotFoundError` where there is no such file, `InputError` where it is no such table.
+    Raises `NotFoundError` if there is no such file, and `InputError` if it is no such table.
     """
     if not path.is_file():
-        raise NotFoundError(f"there is no table {str(path)!r}; check the path")
+        raise NotFoundError(f"there is no table {str(path)!r}: check the path")
     return _read_parquet(path) if path.suffix.lower() in PARQUET_SUFFIXES else _read_csv(path)
 
 
 def text(value: Any) -> str | None:
-    """Return a cell as stripped text, None where it says that something is missing (`MISSING`).
+    """Return a cell as stripped text, None if it is one of `MISSING`.
 
-    Whole numbers lose the ``.0`` that a table puts on them when its column has gaps. Letters with
-    accents get their composed form, so that names from a Mac equal those from elsewhere.
+    Whole numbers lose the ``.0`` that tables add in columns with gaps. Accented letters get their
+    composed form, so names from a Mac equal those from other systems.
 
     >>> text(" 01 "), text(3.0), text("3.0"), text(float("nan")), text("NaN"), text("")
     ('01', '3', '3', None, None, None)
@@ -72,7 +70,7 @@ def text(value: Any) -> str | None:
 
 
 def same_name(name: str) -> str:
-    """Return what names of one person have in common: spellings that tables make of one name.
+    """Normalise a speaker's name: different spellings of one name in tables become equal.
 
     >>> same_name("Ann ") == same_name("ann"), same_name("1.0") == same_name("1")
     (True, True)
@@ -83,7 +81,7 @@ def same_name(name: str) -> str:
 
 
 def number(value: Any) -> float:
-    """Return a cell's number, NaN where it is missing or none; a decimal comma is understood.
+    """Return a cell's number, NaN if it is missing or no number; a decimal comma works, too.
 
     >>> number("2.5"), number("2,5"), number(3), number("soon"), number(None)
     (2.5, 2.5, 3.0, nan, nan)
@@ -96,7 +94,7 @@ def number(value: Any) -> float:
 
 
 def column_of(names: Iterable[str], wanted: Iterable[str]) -> str | None:
-    """Return the table's name of the first wanted column that it has, in any case.
+    """Return the table's own name of the first wanted column in it, in any case.
 
     >>> column_of(["Path", "x"], NAME_COLUMNS), column_of(["x"], NAME_COLUMNS)
     ('Path', None)
@@ -117,7 +115,7 @@ def _read_csv(path: Path) -> list[Row]:
         delimiter = max(",;\t", key=header.count)
         if delimiter not in header:
             delimiter = _ONE_COLUMN
-        # strict=True: a stray quotation mark is an error, not a swallowed line.
+        # strict=True: a stray quotation mark is an error, and swallows no lines.
         reader = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter, strict=True)
         cells = [line for line in reader if any(cell.strip() for cell in line)]
     except (UnicodeError, csv.Error) as error:
@@ -130,11 +128,11 @@ def _read_csv(path: Path) -> list[Row]:
 
 
 def _row(names: list[str], cells: list[str], where: str) -> Row:
-    """Return a CSV's row by column; cells that are short of the header are missing."""
+    """Return a CSV's row by column; cells beyond the end of a short row are missing."""
     if any(cell.strip() for cell in cells[len(names) :]):
         raise InputError(
-            f"{where} has more cells than the header has columns; "
-            "put quotation marks round a cell that holds the separator"
+            f"{where} has more cells than the header has columns: "
+            "put quotation marks around a cell that contains the separator"
         )
     padded = [*cells, *[None] * (len(names) - len(cells))]
     return {name: cell for name, cell in zip(names, padded, strict=False) if name}

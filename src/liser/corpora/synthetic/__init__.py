@@ -1,7 +1,7 @@
-"""A small corpus that needs no download: made-up people who babble and pull faces, as mp4 files.
+"""A small synthetic corpus that needs no download: invented people who babble and make faces.
 
-It stands in for real data where none can be had (the demo, tests). Figures measured on it say
-nothing about real speech; its name, its files and their titles say that it is synthetic.
+It replaces real data in the demo and in tests. Figures measured on it say nothing about real
+speech. Its name, its files and their titles say that it is synthetic.
 """
 
 import csv
@@ -24,13 +24,13 @@ EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
 
 MANIFEST, SETTINGS = "manifest.csv", "synthetic.json"
 
-# Count this up with any change to what a clip looks or sounds like: versions are never mixed.
+# Increase this with any change to how a clip looks or sounds: versions are never mixed.
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
-    """A clip to be made: its speaker's number and its own, from 0."""
+    """A clip to make: its speaker's number and its own number, from 0."""
 
     seed: int
     speaker: int
@@ -54,7 +54,7 @@ class _Clip:
 
     @property
     def path(self) -> str:
-        """Where the clip lies, relative to the corpus."""
+        """The clip's file, relative to the corpus."""
         return f"{self.speaker_id}/{self.id}.mp4"
 
 
@@ -67,25 +67,24 @@ def generate(
     jobs: int | None = None,
     progress: bool | None = None,
 ) -> Corpus:
-    """Write the corpus of this seed into `folder`, or what is still missing of it, and read it.
+    """Write the corpus of this seed into `folder`, or its missing clips, and read it.
 
-    Every other speaker is a woman, and each speaker has each of `EMOTIONS` as often as any other
-    (within one). Clips last 2 to 3 s: 16 kHz mono AAC, and 176x176 H.264 at 10 frames a second.
-    A clip depends on `seed`, its speaker and its number alone: clips that are there are kept, and
-    a corpus may grow. The manifest is written last.
+    Every other speaker is a woman. Each speaker has each of `EMOTIONS` equally often (within one).
+    Clips last 2 to 3 s: 16 kHz mono AAC, and 176x176 H.264 at 10 frames a second. A clip depends
+    only on `seed`, its speaker and its number. So existing clips stay, and a corpus may grow. The
+    manifest is written last.
 
     Args:
-        folder: made where it isn't there.
+        folder: where to write; made if it doesn't exist.
         speakers: how many, at least 1.
-        clips_per_speaker: how many clips of each, at least 1.
+        clips_per_speaker: how many clips of each speaker, at least 1.
         seed: of everything random, at least 0.
-        jobs: processes that work at the same time; None: as many as there are cores, one where
-            there is little to do.
-        progress: show a bar on stderr; None: if stderr is a terminal.
+        jobs: number of parallel processes; None for one a core, or fewer if there is little to do.
+        progress: show a bar on stderr; None: only if stderr is a terminal.
 
     Raises:
-        InputError: a number below its least, or a folder with the corpus of another seed or
-            version, or with other files.
+        InputError: a number is too small, or the folder has the corpus of another seed or version,
+            or other files.
         MissingExtraError: the extras ``train`` and ``video`` aren't installed.
         StorageError: the folder can't be written.
     """
@@ -109,15 +108,15 @@ def generate(
 def load(path: Path) -> Corpus:
     """Read a corpus that `generate` wrote to the folder `path`; labels are *intended*.
 
-    Clips that have gone missing since are skipped, and named.
+    Clips whose files are missing are skipped and named.
 
-    Raises `NotFoundError` where there is none or it isn't finished, `InputError` where its
-    manifest was damaged.
+    Raises `NotFoundError` if there is no finished corpus, and `InputError` if its manifest is
+    damaged.
     """
     path = Path(path)
     if not (path / SETTINGS).is_file() or not (path / MANIFEST).is_file():
         raise NotFoundError(
-            f"{str(path)!r} holds no finished synthetic corpus (no {SETTINGS} with a {MANIFEST}); "
+            f"{str(path)!r} has no finished synthetic corpus (no {SETTINGS} with a {MANIFEST}): "
             "make or finish one with `liser demo`"
         )
     corpus = folder_corpus.load(path / MANIFEST, EMOTIONS)
@@ -125,7 +124,7 @@ def load(path: Path) -> Corpus:
 
 
 def _make(folder: Path, clip: _Clip) -> None:
-    """Make one clip; imports wait until here because reading a corpus needs none of them."""
+    """Make one clip; the imports are here because reading a corpus doesn't need them."""
     try:
         from liser.corpora.synthetic import camera, voice
         from liser.corpora.synthetic.clip import Speaker, perform
@@ -139,7 +138,7 @@ def _make(folder: Path, clip: _Clip) -> None:
 
 
 def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool | None) -> None:
-    """Make clips, several at a time, and show how far it is."""
+    """Make clips in parallel, with a progress bar."""
     if not clips:
         return
     try:
@@ -148,7 +147,7 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
         raise MissingExtraError("joblib", "train") from error
     from liser.text.progress import show_progress
 
-    # Processes take a second or two to start: not worth it for a handful of clips.
+    # Processes take a second or two to start: too long for a handful of clips.
     workers = jobs or min(cpu_count(), max(1, len(clips) // 16))
     with show_progress(progress) as add_task:
         task = add_task("synthetic clips", len(clips))
@@ -157,19 +156,19 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
 
 
 def _claim(folder: Path, seed: int) -> None:
-    """Say in the folder which seed and version its clips are of, or refuse if they are others."""
+    """Record the seed and version of the clips in the folder; refuse a folder of others."""
     settings = {"corpus": "synthetic", "version": _VERSION, "seed": seed}
     file = folder / SETTINGS
     if not SYNTHETIC.check(folder):
         storage.write_json(file, settings, indent=1)
         return
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = json.loads(storage.read_text(file))
     except ValueError as error:
         raise InputError(f"{str(file)!r} is damaged; delete the folder and try again") from error
     if found != settings:
         raise InputError(
-            f"{str(folder)!r} holds a synthetic corpus with {found}, and this one has {settings}; "
+            f"{str(folder)!r} has a synthetic corpus with {found}, and this one has {settings}: "
             "choose another folder, or delete that one"
         )
 

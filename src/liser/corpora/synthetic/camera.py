@@ -1,4 +1,4 @@
-"""The film: a head that moves before a cluttered background, seen by a noisy camera."""
+"""The video: a moving head before a cluttered background, through a noisy camera."""
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 def film(
     face: Face, style: Style, emotion: str, mouth: Floats, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Film a clip: (frames, HEIGHT, WIDTH, 3) RGB; `mouth` (frames,) is how far speech opens it."""
+    """Film a clip as (frames, HEIGHT, WIDTH, 3) RGB; `mouth` (frames,) is its opening by speech."""
     frames = len(mouth)
     units = draw_expression(emotion, style, frames, FPS, rng)
     shut = blinks(frames, FPS, rng)
@@ -51,13 +51,13 @@ def film(
 
 
 def _wander(frames: int, smooth: float, rng: np.random.Generator) -> Floats:
-    """A random course of about unit spread that takes some `smooth` frames to change."""
+    """Return a random curve (frames,) of about unit spread, smooth over `smooth` frames."""
     steps = ndimage.gaussian_filter1d(rng.normal(0, 1, frames), smooth, mode="wrap")
     return np.asarray(steps * np.sqrt(2 * smooth * np.sqrt(np.pi)))
 
 
 def _motion(units: Floats, frames: int, rng: np.random.Generator) -> Floats:
-    """Head motion (frames, 6): shift x, y (pixels), scale, roll (rad), yaw and pitch (pixels)."""
+    """Return head motion (frames, 6): shifts x, y, scale, roll (rad), yaw and pitch (pixels)."""
     start = rng.normal((88, 84, 0.5, 0, 0, 0), (4, 3, 0.02, 0.03, 2.5, 1.5))
     sway = np.stack([_wander(frames, 6, rng) for _ in range(6)], axis=1)
     motion = start + sway * (1.5, 1.2, 0.005, 0.025, 2.5, 1.5)
@@ -69,12 +69,12 @@ _ROWS, _COLUMNS = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
 
 
 def _expose(canvas: Image, cover: Image, background: Image, motion: Floats, jaw: float) -> Image:
-    """Turn and shift the head, let its jaw down, and put it before the background."""
+    """Turn and shift the head, open its jaw, and put it before the background."""
     shift_x, shift_y, scale, roll, yaw, pitch = motion.astype(np.float32)
     right, down = (_COLUMNS - shift_x) / scale, (_ROWS - shift_y) / scale
     x = np.cos(roll) * right + np.sin(roll) * down
     y = np.cos(roll) * down - np.sin(roll) * right
-    near = np.clip(1 - (x / 84) ** 2 - (y / 114) ** 2, 0, 1)  # what is near the camera shifts most
+    near = np.clip(1 - (x / 84) ** 2 - (y / 114) ** 2, 0, 1)  # near parts shift most
     x = x - yaw * near + CENTRE_X
     y = y - pitch * near + CENTRE_Y
     below = np.maximum(y - MOUTH_Y, 0)
@@ -85,7 +85,7 @@ def _expose(canvas: Image, cover: Image, background: Image, motion: Floats, jaw:
 
 
 def _clutter(rng: np.random.Generator) -> Image:
-    """A room out of focus: a wall that isn't evenly lit, and some things in front of it."""
+    """Return a blurred room: an unevenly lit wall with some objects in front of it."""
     wall = rng.uniform(70, 200) + rng.normal(0, 12, 3)
     slope = rng.normal(0, 0.25, 2)
     ramp = 1 + slope[0] * (_COLUMNS / WIDTH - 0.5) + slope[1] * (_ROWS / HEIGHT - 0.5)

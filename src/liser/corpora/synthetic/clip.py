@@ -1,7 +1,7 @@
-"""One clip of the synthetic corpus: who says it, how, and what microphone and camera take in.
+"""One clip of the synthetic corpus: its speaker, its waveform and its frames.
 
-A clip's random draws hang on the corpus's seed, its speaker's number and its own, and on nothing
-else: clips may be made in any order, and a corpus may grow without changing.
+A clip's random draws depend only on the corpus's seed, the speaker's number and the clip's number.
+So clips can be made in any order, and a corpus can grow without changing.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _SPEAKER, _CLIP = 0, 1  # keep the two kinds of draws apart
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """A made-up person: a voice, a face, and how either shows an emotion."""
+    """An invented person: a voice, a face, and how both show emotion."""
 
     voice: Voice
     vocal_expressiveness: float
@@ -48,13 +48,13 @@ def perform(
     """Make a clip from its key: the corpus's seed, the speaker's number and the clip's number.
 
     Returns the waveform (samples,) float32 at `SAMPLE_RATE`, and the frames (frames, height,
-    width, 3) uint8 RGB at `FPS`. Voice and face draw apart, so that given the emotion they go
-    wrong apart.
+    width, 3) uint8 RGB at `FPS`. Voice and face have independent draws, so given the emotion
+    their errors are independent.
     """
     seeds = np.random.SeedSequence(key[0], spawn_key=(_CLIP, *key[1:])).spawn(2)
-    hear, see = (np.random.default_rng(seed) for seed in seeds)
-    frames = int(hear.integers(*FRAMES, endpoint=True))
-    prosody = draw_prosody(emotion, speaker.vocal_expressiveness, hear)
-    waveform, opening = speak(speaker.voice, prosody, frames / FPS, hear)
+    voice_rng, face_rng = (np.random.default_rng(seed) for seed in seeds)
+    frames = int(voice_rng.integers(*FRAMES, endpoint=True))
+    prosody = draw_prosody(emotion, speaker.vocal_expressiveness, voice_rng)
+    waveform, opening = speak(speaker.voice, prosody, frames / FPS, voice_rng)
     mouth = opening.reshape(frames, SAMPLE_RATE // (BLOCK * FPS)).mean(axis=1)
-    return waveform, film(speaker.face, speaker.style, emotion, mouth, see)
+    return waveform, film(speaker.face, speaker.style, emotion, mouth, face_rng)

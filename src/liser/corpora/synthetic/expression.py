@@ -1,7 +1,7 @@
-"""What an emotion does to the face: action units that come, stay and go.
+"""The effect of an emotion on the face: the course of its action units.
 
-Which units belong to which emotion follows the prototypes of Ekman, Friesen & Hager 2002, "Facial
-Action Coding System: Investigator's Guide". The sizes are ours.
+The units of each emotion follow the prototypes of Ekman, Friesen & Hager 2002, "Facial Action
+Coding System: Investigator's Guide". The sizes are liser's own.
 """
 
 from dataclasses import dataclass
@@ -31,14 +31,14 @@ _PROTOTYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How one speaker's face moves: `gain` on each unit, and `rest`, what it does when calm."""
+    """How one speaker's face moves: the `gain` of each unit, and its value at `rest`."""
 
     gain: Floats
     rest: Floats
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Style":
-        """Draw a speaker's style; some speakers show far less than others."""
+        """Draw a speaker's style; some speakers are far less expressive than others."""
         overall = rng.lognormal(-0.05, 0.2)
         return cls(
             gain=overall * rng.lognormal(0, 0.3, len(UNITS)),
@@ -49,10 +49,10 @@ class Style:
 def draw_expression(
     emotion: str, style: Style, frames: int, fps: float, rng: np.random.Generator
 ) -> Floats:
-    """Draw the course of the action units, (frames, units), about 0…1 with 0 the resting face.
+    """Draw the course of the action units (frames, units), about 0…1; 0 is the resting face.
 
-    One clip in six is nearly without expression and one in six leans towards the face of some
-    other emotion; the draws are independent of the voice's.
+    One clip in six has nearly no expression, and one in six leans towards another emotion. The
+    draws are independent of the voice's.
     """
     target = np.array(_PROTOTYPES[emotion])
     intensity = rng.lognormal(-0.05, 0.25)
@@ -75,7 +75,7 @@ def draw_expression(
 
 
 def blinks(frames: int, fps: float, rng: np.random.Generator) -> Floats:
-    """How far the lids are shut by blinking, (frames,) in 0…1; about one blink in three seconds."""
+    """Draw how far blinks shut the lids, (frames,) in 0…1; about one blink in three seconds."""
     shut = np.zeros(frames)
     starts = np.flatnonzero(rng.uniform(size=frames) < 1 / (3 * fps))
     shut[starts] = 1.0

@@ -25,7 +25,7 @@ _FINE = 4  # cv2 takes coordinates in sixteenths of a pixel
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """What the moving parts do in one frame.
+    """The moving parts in one frame.
 
     `units` (units,) are action units; `speech` is how far talking opens the mouth, `rounding` how
     round the lips are and `blink` how shut the lids, all 0…1; `gaze` is the irises' shift (x, y)
@@ -86,7 +86,7 @@ def _mask(outline: Points, low: NDArray[np.int_], high: NDArray[np.int_]) -> Ima
 
 
 def _stroke(path: Points, width: Points | float) -> Points:
-    """Give a path (points, 2) a width, as a closed outline."""
+    """Return the closed outline of a path (points, 2) with a width."""
     along = np.diff(path, axis=0, append=2 * path[-1:] - path[-2:-1])
     normal = along[:, ::-1] * np.array([-1.0, 1.0])
     normal /= np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-9

@@ -1,6 +1,6 @@
-"""A speaker's head without its moving parts: skin over a relief, lit from one side, and hair.
+"""A speaker's head without its moving parts: lit skin over a relief, and hair.
 
-Drawn once a clip on a square canvas of `CANVAS` pixels, twice as fine as the video.
+It is drawn once a clip on a square canvas of `CANVAS` pixels, twice as fine as the video.
 """
 
 from dataclasses import dataclass
@@ -128,20 +128,20 @@ def _inside(level: Image) -> Image:
 
 
 def _block(x: Image, y: Image, at: tuple[float, float], half: tuple[float, float]) -> Image:
-    """A rectangle with round corners (a superellipse of the fourth degree)."""
+    """Return a rectangle with round corners (a superellipse of the fourth degree)."""
     across, along = ((x - at[0]) / half[0]) ** 2, ((y - at[1]) / half[1]) ** 2
     return _inside(across * across + along * along)  # much faster than ** 4
 
 
 def _outline(face: Face, x: Image, y: Image) -> Image:
-    """The head's shape: an egg, narrower towards the chin."""
+    """Return the head's shape: an egg, narrower towards the chin."""
     down = np.clip((y - 165) / (CHIN_Y - 165), 0, 1)
     half = 84 * face.width * (1 - (0.28 - face.jaw) * down**1.6)
     return _inside((np.abs(x - CENTRE_X) / half) ** 2.3 + (np.abs(y - CENTRE_Y) / 114) ** 2.3)
 
 
 def _bump(x: Image, y: Image, at: tuple[float, float], size: tuple[float, float]) -> Image:
-    """A Gaussian hill of height 1, as the product of one along each axis of the grid."""
+    """Return a Gaussian hill of height 1, the product of one along each axis."""
     across = np.exp(-0.5 * ((x[0] - at[0]) / size[0]) ** 2)
     along = np.exp(-0.5 * ((y[:, 0] - at[1]) / size[1]) ** 2)
     return np.asarray(np.outer(along, across), np.float32)
@@ -153,7 +153,7 @@ def _pair(x: Image, y: Image, apart: float, at_y: float, size: tuple[float, floa
 
 
 def _shade(face: Face, x: Image, y: Image, light: Colour) -> Image:
-    """Light on the relief of the face (Lambert's law), with the shadows that hollows keep."""
+    """Return the light on the relief of the face (Lambert's law), with shadows in hollows."""
     egg = 1 - ((x - CENTRE_X) / (96 * face.width)) ** 2 - ((y - CENTRE_Y) / 128) ** 2
     relief = 75 * np.sqrt(np.clip(egg, 0.02, 1))
     for step in np.linspace(0, 1, 7):  # the ridge of the nose, ever higher and wider
@@ -178,7 +178,7 @@ def _shade(face: Face, x: Image, y: Image, light: Colour) -> Image:
 
 
 def _complexion(face: Face, x: Image, y: Image, rng: np.random.Generator) -> Image:
-    """Factors on the skin's colour: flushed cheeks and nose, stubble, and blotches."""
+    """Return factors on the skin's colour: flushed cheeks and nose, stubble, and blotches."""
     blotches = cv2.GaussianBlur(rng.normal(0, 1, x.shape).astype(np.float32), (0, 0), 5) * 0.35
     tint = np.ones((*x.shape, 3), np.float32) + 0.1 * blotches[..., None]
     flush = _pair(x, y, 46, EYES_Y + 42, (20, 16)) + 0.7 * _bump(x, y, (CENTRE_X, NOSE_Y), (14, 10))
@@ -189,7 +189,7 @@ def _complexion(face: Face, x: Image, y: Image, rng: np.random.Generator) -> Ima
 
 
 def _fringe(face: Face, x: Image, y: Image) -> Image:
-    """Where hair covers the forehead and temples."""
+    """Return how much hair covers the forehead and temples."""
     reach = np.abs(x - CENTRE_X) / (84 * face.width)
     line = face.hairline + 62 * np.clip(reach - 0.35, 0, 1) ** 1.5
     if face.long_hair:

@@ -1,11 +1,11 @@
-"""What an emotion does to the voice, against the same speaker's calm speech.
+"""The effect of an emotion on the voice, relative to the speaker's calm speech.
 
 Directions follow the reviews of Scherer 2003, "Vocal communication of emotion", Speech
 Communication 40, and Juslin & Laukka 2003, Psychological Bulletin 129(5): anger and joy are loud,
 high, wide and fast, anger with more vocal effort and falling contours; sadness is soft, low,
 narrow, slow, halting and breathy; fear is high, fast and unsteady with a narrow range; surprise
 rises.
-The sizes are ours: tuned so that the corpus is neither trivial nor hopeless.
+The sizes are liser's own, tuned so that the corpus is neither trivial nor hopeless.
 """
 
 from dataclasses import dataclass
@@ -53,8 +53,8 @@ _SPREADS = (1.0, 0.15, 0.9, 0.07, 0.3, 1.4, 1.3, 0.25, 0.2, 0.05, 0.008)
 def draw_prosody(emotion: str, expressiveness: float, rng: np.random.Generator) -> Prosody:
     """Draw how one clip is spoken.
 
-    `expressiveness` (about 1) is the speaker's. One clip in nine is underplayed, one in nine leans
-    towards some other emotion, and every quantity also varies for reasons that aren't emotion.
+    `expressiveness` (about 1) is the speaker's. One clip in nine is underplayed, and one in nine
+    leans towards another emotion. Every quantity also varies independently of emotion.
     """
     strength = expressiveness * np.exp(rng.normal(0.1, 0.25))
     effect = np.array(_EFFECTS[emotion])

@@ -1,7 +1,7 @@
 """A source-filter voice that babbles with emotion: glottal pulses and noise through formants.
 
-Speech is built as a plan of syllables, then control tracks (f0, levels, formants) every 5 ms, then
-a waveform. All effects of emotion are relative to the speaker and differ from clip to clip.
+Speech starts as a plan of syllables, becomes control tracks (f0, levels, formants) every 5 ms, and
+then a waveform. The effects of emotion are relative to the speaker and differ between clips.
 """
 
 from dataclasses import dataclass
@@ -93,10 +93,10 @@ class _Tracks:
 def speak(
     voice: Voice, prosody: Prosody, duration_s: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], Floats]:
-    """Babble for `duration_s`: the waveform and how far the mouth is open.
+    """Babble for `duration_s`; return the waveform and the opening of the mouth.
 
-    Returns the waveform (samples,) float32 at `SAMPLE_RATE`, and the opening (blocks,) in 0…1,
-    one value every 5 ms, for the face to follow.
+    The waveform is (samples,) float32 at `SAMPLE_RATE`, the opening (blocks,) in 0…1 with one
+    value every 5 ms, for the face.
     """
     blocks = round(duration_s * _RATE)
     tracks, mouth = _articulate(voice, prosody, blocks, rng)
@@ -111,7 +111,7 @@ def speak(
 def _articulate(
     voice: Voice, prosody: Prosody, blocks: int, rng: np.random.Generator
 ) -> tuple[_Tracks, Floats]:
-    """Plan syllables until the time is up, and smooth their targets into tracks."""
+    """Plan syllables for all blocks, and smooth their targets into tracks."""
     voicing, hiss = np.zeros(blocks), np.zeros(blocks)
     pitch, opening = np.zeros(blocks), np.zeros(blocks)
     formants = np.tile(_VOWELS[rng.integers(len(_VOWELS))], (blocks, 1))
@@ -193,9 +193,10 @@ def _smooth(
 def _glottal_source(
     voice: Voice, prosody: Prosody, tracks: _Tracks, rng: np.random.Generator
 ) -> Floats:
-    """Glottal flow's derivative, KLGLOTT88 (Klatt & Klatt 1990, JASA 87(2)), with aspiration.
+    """Return the glottal flow's derivative, KLGLOTT88 (Klatt & Klatt 1990, JASA 87(2)).
 
-    Computed at twice the rate and decimated, to keep the pulse's corner from folding back.
+    It includes aspiration. It is computed at twice the rate and decimated, against aliasing of the
+    pulse's corner.
     """
     over = 2
     samples = len(tracks.f0) * BLOCK * over
@@ -218,7 +219,7 @@ def _glottal_source(
 
 
 def _vocal_tract(source: Floats, tracks: _Tracks) -> Floats:
-    """A cascade of five resonators after the tilt filter, its coefficients new in each block."""
+    """Filter with the tilt and a cascade of five resonators, updated in each block."""
     sections = np.zeros((len(tracks.f0), 6, 6))
     sections[:, :, 3] = 1
     # One pole whose gain at 3 kHz is tilt_db below that at 0 Hz (Klatt 1980's tilt filter).
@@ -239,7 +240,7 @@ def _vocal_tract(source: Floats, tracks: _Tracks) -> Floats:
 
 
 def _frication(tracks: _Tracks, rng: np.random.Generator) -> Floats:
-    """Hiss from the teeth and lips, around a random place between 2.5 and 6 kHz."""
+    """Return hiss around a random frequency between 2.5 and 6 kHz."""
     samples = len(tracks.f0) * BLOCK
     centre = rng.uniform(2500, 6000)
     edges = (0.75 * centre, min(1.3 * centre, 7700))

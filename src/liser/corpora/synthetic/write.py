@@ -1,4 +1,4 @@
-"""Waveform and frames to an mp4 file with H.264 and AAC."""
+"""Writes a waveform and frames as an mp4 file with H.264 and AAC."""
 
 import tempfile
 from pathlib import Path
@@ -24,9 +24,9 @@ def write_mp4(
     """Write one clip.
 
     `waveform` is (samples,) in -1…1, `frames` (frames, height, width, 3) RGB. `title` goes into
-    the file's metadata. Raises `StorageError` where the folder can't be written.
+    the file's metadata. Raises `StorageError` if the file can't be written.
     """
-    # the index comes first, for which FFmpeg reads what it wrote by its name
+    # to put the index first, FFmpeg reads its own output by name
     with tempfile.TemporaryDirectory() as spare:
         made = Path(spare, "clip.mp4")
         try:
@@ -45,8 +45,8 @@ def _encode(
     frames: NDArray[np.uint8],
     fps: int,
 ) -> None:
-    # The same frames make the same bytes, by which targets are kept. Without cpu-independent,
-    # x264's fast sums came out differently from one run to the next.
+    # The same frames must give the same bytes, because targets are cached by them. Without
+    # cpu-independent, x264's fast sums differ from run to run.
     options = {"preset": "veryfast", "crf": "23", "threads": "1"}
     options["x264-params"] = "cpu-independent=1"
     picture: VideoStream = container.add_stream("libx264", rate=fps, options=options)
