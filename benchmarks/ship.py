@@ -31,7 +31,7 @@ from liser.benchmark.cross_corpus import (
 from liser.bundle import Bundle, read_bundle, write_bundle
 from liser.cli.across import corpus_of, settings_of, source_of
 from liser.cli.progress import training_progress
-from liser.compress.graph import GraphModule, listening, logmel_of
+from liser.compress.graph import GraphModule, classifier_part, logmel_of
 from liser.compress.recipe import compress
 from liser.config import CrossCorpusRecipe
 from liser.corpora.base import Corpus
@@ -74,7 +74,7 @@ def main(
     everybody = joined(sources)
     twin, cost = _made(left, everybody, runs / "twin", plan, beginning, jobs)
     scores = [row for c in taken for row in _scores(c, runs / "twin", twin)]
-    spoilt = {c.name: _robustness(c, twin) for c in taken if _has_sound(c)}
+    degraded = {c.name: _robustness(c, twin) for c in taken if _has_sound(c)}
     model, _ = _made(sources, everybody, runs / "all", plan, beginning, jobs)
     record = {
         "recipe": recipe.name,
@@ -86,18 +86,18 @@ def main(
         "test_speakers": {c.name: list(c.speakers) for c in taken},
         "scores": scores,
         "compression": cost,
-        "robustness": spoilt,
+        "robustness": degraded,
     }
     write_results(record, results)
-    told = {
+    provenance = {
         **model.provenance,
         "commit": _commit(),
         "licence": LICENCE,
         "terms": list(TERMS),
-        "results": [_told(row) for row in scores if row["precision"] == "int8"],
-        "weaknesses": _weaknesses(scores, spoilt),
+        "results": [_result(row) for row in scores if row["precision"] == "int8"],
+        "weaknesses": _weaknesses(scores, degraded),
     }
-    named = replace(model, name="liser-default", provenance=told)
+    named = replace(model, name="liser-default", provenance=provenance)
     write_bundle(named, model.graph.read_bytes(), out, card(named))
     print(f"{out}: {model.graph.stat().st_size / 1000:.0f} kB; record: {results}")
 
@@ -127,7 +127,7 @@ def _made(
                 bundle,
                 plan.compression,
                 seed=plan.seed,
-                tell=lambda what, done, total: task.update(done, total, what),
+                progress=lambda stage, done, total: task.update(done, total, stage),
             )
     made = replace(read_bundle(bundle), window_s=WINDOW_S)
     return made, made.provenance["compression"]
@@ -166,7 +166,7 @@ def _scores(corpus: Corpus, folder: Path, bundle: Bundle) -> list[dict[str, Any]
 def _through_graph(bundle: Bundle, student: Student) -> Student:
     """Return the student as the bundle's graph computes it from a log-mel on."""
     model = onnx.load(bundle.graph)
-    part = listening(model, logmel_of(model, student.frontend), student.frontend)
+    part = classifier_part(model, logmel_of(model, student.frontend), student.frontend)
     return replace(
         student,
         module=GraphModule(part),
@@ -182,47 +182,50 @@ def _robustness(corpus: Corpus, bundle: Bundle) -> dict[str, Any]:
         return robustness(Recognizer(bundle), corpus, DEGRADATIONS, advance=task.advance)
 
 
-LICENCE = "CC BY-NC-SA 4.0, for research: so are RAVDESS and the speech teacher of CREMA-D"
+LICENCE = (
+    "CC BY-NC-SA 4.0, for research: RAVDESS and the wav2vec 2.0 speech teacher have that licence"
+)
 TERMS = (
-    "Whisper-base, a speech teacher and what was inherited from: MIT (Radford et al. 2022)",
-    "wav2vec2-large-robust-12-ft-emotion-msp-dim, a speech teacher: CC BY-NC-SA 4.0 "
+    "Whisper-base (speech teacher, and source of the transferred weights): MIT "
+    "(Radford et al. 2022)",
+    "wav2vec2-large-robust-12-ft-emotion-msp-dim (speech teacher): CC BY-NC-SA 4.0 "
     "(Wagner et al. 2023)",
-    "OpenFace 2.0, whose action units were a face teacher: no commercial use without a licence "
+    "OpenFace 2.0 (face teacher: action units): no commercial use without a licence "
     "(Baltrušaitis et al. 2018)",
 )
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """Say a score as the card shows it."""
+def _result(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a score as the card shows it."""
     answered = row["answered"]
     what = (
-        f"{row['corpus']}, {row['speakers']} speakers and {row['classes']} emotions, by a twin "
-        f"that never heard them; answering {answered['coverage']:.0%}, it is right in "
-        f"{answered['accuracy']:.0%}"
+        f"{row['corpus']}, {row['speakers']} speakers, {row['classes']} emotions; by a copy of the "
+        f"model trained without these speakers, which labels {answered['coverage']:.0%} of the "
+        f"clips, {answered['accuracy']:.0%} of them correctly"
     )
     return {"what": what, "uar": row["uar"], "low": row["uar_low"], "high": row["uar_high"]}
 
 
-def _weaknesses(scores: Sequence[dict[str, Any]], spoilt: dict[str, dict[str, Any]]) -> list[str]:
-    """Say what it is bad at, as far as that was measured, and then what wasn't."""
-    said = []
-    for name, record in spoilt.items():
+def _weaknesses(scores: Sequence[dict[str, Any]], degraded: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the weaknesses that were measured, and then those that weren't."""
+    weaknesses = []
+    for name, record in degraded.items():
         clean, *others = record["conditions"]
         bad = sorted(others, key=lambda row: row["uar"])[:4]
-        told = ", ".join(f"{row['says']}: {row['uar']:.3f}" for row in bad)
-        said.append(f"Bad sound. UAR on {name} is {clean['uar']:.3f} as recorded, and {told}")
-    said += [
+        worst = ", ".join(f"{row['uar']:.3f} ({row['says']})" for row in bad)
+        weaknesses.append(f"Bad sound: UAR on {name} falls from {clean['uar']:.3f} to {worst}")
+    weaknesses += [
         f"On {row['corpus']} its probabilities are off by {100 * row['ece']:.0f} points on average "
         "(expected calibration error)"
         for row in scores
         if row["precision"] == "int8"
     ]
-    said += [
-        "Emotion that isn't acted, children, old people, languages other than English: unknown",
-        "What people feel: it says what a voice sounds like to it, of eight names that actors "
-        "were asked to play",
+    weaknesses += [
+        "Not tested: emotion that isn't acted, children, old people, languages other than English",
+        "It doesn't know what people feel: it tells which of eight acted emotions a voice sounds "
+        "most like",
     ]
-    return said
+    return weaknesses
 
 
 def _commit() -> str:

@@ -133,13 +133,13 @@ def _where(name: str, folder: Path) -> dict[str, Any]:
 
     from liser.bundle import read_bundle
     from liser.compress.cost import macs, times
-    from liser.compress.graph import listening, logmel_of
+    from liser.compress.graph import classifier_part, logmel_of
     from liser.config import Frontend
 
     bundle = read_bundle(folder)
     model = onnx.load(bundle.graph)
     frontend = Frontend.read(bundle.provenance["settings"]["frontend"])
-    part = listening(model, logmel_of(model, frontend), frontend)
+    part = classifier_part(model, logmel_of(model, frontend), frontend)
     waveform = _sound(3.0, bundle.sample_rate)
     frames = round(3000 / frontend.hop_ms) + 1
     heard = part.values(np.zeros((1, frames, frontend.mels), np.float32))

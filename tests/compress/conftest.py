@@ -1,4 +1,4 @@
-"""A student of tones that was taught for a second, and a corpus of voices it knows and doesn't."""
+"""A student of tones, trained for a second, and a corpus of known and unknown voices."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,13 +29,13 @@ KNOWN = 4
 
 @pytest.fixture(scope="session")
 def voices(tone_corpus: Callable[..., Corpus], tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Six speakers of three tones, of whom the student knows the first four."""
+    """Six speakers of three tones; the student is trained on the first four."""
     return tone_corpus(tmp_path_factory.mktemp("voices"), speakers=6, takes=3)
 
 
 @pytest.fixture(scope="session")
 def folder_of_student(voices: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keep a small convolutional student of the first four speakers."""
+    """Train a small convolutional student on the first four speakers."""
     from liser.students.cnn import Cnn
     from liser.students.registry import STUDENTS
 
@@ -50,7 +50,7 @@ def folder_of_student(voices: Corpus, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch, folder_of_student: Path) -> Student:
-    """That student."""
+    """Return that student."""
     from liser.students.cnn import Cnn
     from liser.students.registry import STUDENTS
     from liser.students.student import load_student
@@ -61,7 +61,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, folder_of_student: Path) -> Student:
 
 @pytest.fixture(scope="session")
 def exported() -> dict[bytes, tuple[Bundle, bytes]]:
-    """Bundles by the weights that they were made of."""
+    """Exported bundles and graphs by the student's weights."""
     return {}
 
 
@@ -69,7 +69,7 @@ def exported() -> dict[bytes, tuple[Bundle, bytes]]:
 def export_once(
     monkeypatch: pytest.MonkeyPatch, exported: dict[bytes, tuple[Bundle, bytes]]
 ) -> None:
-    """Trace each student once in a session: tracing takes seconds, and gives the same again."""
+    """Trace each student once a session: tracing takes seconds and always gives the same."""
 
     def export(student: Student, folder: Path) -> Bundle:
         weights = b"".join(w.numpy().tobytes() for w in student.module.state_dict().values())
@@ -78,8 +78,8 @@ def export_once(
             exported[weights] = bundle, bundle.graph.read_bytes()
             return bundle
         bundle, graph = exported[weights]
-        told = {"provenance": student.provenance, "temperature": student.temperature}
-        same = replace(bundle, mean_log_posterior=student.mean_log_posterior, **told)
+        fields = {"provenance": student.provenance, "temperature": student.temperature}
+        same = replace(bundle, mean_log_posterior=student.mean_log_posterior, **fields)
         return write_bundle(same, graph, folder, "")
 
     monkeypatch.setattr("liser.compress.recipe.export_student", export)

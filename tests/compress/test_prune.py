@@ -1,4 +1,4 @@
-"""Pruning: what is left out was worth least, and what stays says what it said."""
+"""Pruning removes the least important channels, and the rest gives the same outputs."""
 
 from typing import cast
 
@@ -21,8 +21,8 @@ from liser.students.transformer import Transformer
 MELS = 24
 
 
-def lived_in(module: nn.Module) -> nn.Module:
-    """Give every normalisation statistics and factors that aren't those of a new student."""
+def with_used_norms(module: nn.Module) -> nn.Module:
+    """Give every norm statistics and factors unlike those of a new student."""
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.uniform_(part.weight, 0.5, 1.5)
@@ -34,12 +34,12 @@ def lived_in(module: nn.Module) -> nn.Module:
 
 def cnn(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return lived_in(Cnn(3, MELS, (8, 12, 16, 8, 12), 6))
+    return with_used_norms(Cnn(3, MELS, (8, 12, 16, 8, 12), 6))
 
 
 def transformer(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return lived_in(Transformer(3, MELS, (8, 12), 16, 3, 12, 2, 6))
+    return with_used_norms(Transformer(3, MELS, (8, 12), 16, 3, 12, 2, 6))
 
 
 def clips(count: int = 6) -> LogMelFeatures:
@@ -59,21 +59,21 @@ def groups(module: nn.Module) -> list[str]:
 @pytest.mark.parametrize("kind", MADE)
 @given(data=st.data())
 @settings(max_examples=15, deadline=None)
-def test_without_channels_that_are_zero_it_says_the_same(kind: str, data: st.DataObject) -> None:
+def test_removing_zero_channels_changes_nothing(kind: str, data: st.DataObject) -> None:
     module = MADE[kind](data.draw(st.integers(0, 99)))
     assert isinstance(module, Shaped)
-    state, kept = module.state_dict(), {}
+    state, channels = module.state_dict(), {}
     for group in module.groups():
         stays = data.draw(st.sets(st.integers(0, group.width - 1), min_size=1))
-        kept[group.name] = np.array(sorted(stays))
+        channels[group.name] = np.array(sorted(stays))
         gone = torch.tensor(sorted(set(range(group.width)) - stays), dtype=torch.long)
         silent = [*group.scales]
         if any(rows.key.startswith("pool") for rows in group.rows):
-            # a deviation of nothing is not 0 but 1e-5: what reads it is silenced as well
+            # the deviation of a constant is 1e-5, not 0: its readers are zeroed as well
             silent += [r for r in group.rows if r.key in ("embed.0.weight", "embed.0.bias")]
         for rows in silent:
             state[rows.key].index_fill_(rows.dim, rows.of(gone, group.width), 0.0)
-    smaller = cut(module, kept).module
+    smaller = cut(module, channels).module
     logmel = torch.randn(2, 30, MELS)
     with torch.no_grad():
         for ours, theirs in zip(module(logmel), smaller(logmel), strict=True):
@@ -82,7 +82,7 @@ def test_without_channels_that_are_zero_it_says_the_same(kind: str, data: st.Dat
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_every_tensor_of_a_channel_is_named(kind: str) -> None:
+def test_groups_name_every_tensor_of_a_channel(kind: str) -> None:
     """Each group alone can be cut to one channel, and the rest still fits."""
     module = MADE[kind]()
     for name in groups(module):
@@ -93,62 +93,62 @@ def test_every_tensor_of_a_channel_is_named(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_what_it_tells_is_what_the_posteriors_lose(kind: str) -> None:
+def test_importance_is_the_change_of_the_posteriors(kind: str) -> None:
     """Half the Fisher information is the divergence when a channel is turned down a little."""
-    module, heard, rows = MADE[kind](), clips(2), np.arange(2)
+    module, features, rows = MADE[kind](), clips(2), np.arange(2)
     assert isinstance(module, Shaped)
     draws = np.tile(rows, 400)
-    told = importance(module, heard, draws, 1.5, 0)
-    less, before = 0.05, _posteriors(module, heard, rows, 1.5)
+    importances = importance(module, features, draws, 1.5, 0)
+    less, before = 0.05, _posteriors(module, features, rows, 1.5)
     for group in module.groups():
         if group.part == "channels" and group.index:
             continue  # its factor also passes through the gate, which scaling alone can't show
         state = {name: value.clone() for name, value in module.state_dict().items()}
-        channel = int(told[group.name].argmax())
+        channel = int(importances[group.name].argmax())
         for scaled in group.scales:
             where = scaled.of(torch.tensor([channel]), group.width)
             value = module.state_dict()[scaled.key]
             value.index_copy_(scaled.dim, where, value.index_select(scaled.dim, where) * (1 - less))
-        after = _posteriors(module, heard, rows, 1.5)
+        after = _posteriors(module, features, rows, 1.5)
         module.load_state_dict(state)
         lost = (before * (before / after).log()).sum(1).mean().item()
-        assert lost == pytest.approx(told[group.name][channel] * less**2, rel=0.3, abs=1e-9)
+        assert lost == pytest.approx(importances[group.name][channel] * less**2, rel=0.3, abs=1e-9)
 
 
 def _posteriors(
-    module: nn.Module, heard: LogMelFeatures, rows: np.ndarray, temperature: float
+    module: nn.Module, features: LogMelFeatures, rows: np.ndarray, temperature: float
 ) -> Tensor:
-    logits, _ = heard.predict(module, rows)
+    logits, _ = features.predict(module, rows)
     return (torch.from_numpy(logits).double() / temperature).softmax(-1)
 
 
-def test_a_channel_that_nothing_reads_tells_nothing_and_leaves_first() -> None:
+def test_an_unread_channel_has_no_importance_and_goes_first() -> None:
     module = cnn()
     state = module.state_dict()
     for key in ("blocks.1.body.1.weight", "blocks.1.body.1.bias"):
         state[key][[2, 5, 7, 11]] = 0.0
-    told = importance(module, clips(), np.arange(6), 1.0, 0)
-    assert {2, 5, 7, 11} <= set(np.flatnonzero(told["inner[1]"] == 0))
-    kept = choose(module, told, 0.97, 4)["inner[1]"]
-    gone = np.setdiff1d(np.arange(len(told["inner[1]"])), kept)
-    assert len(gone) and not told["inner[1]"][gone].any()
+    importances = importance(module, clips(), np.arange(6), 1.0, 0)
+    assert {2, 5, 7, 11} <= set(np.flatnonzero(importances["inner[1]"] == 0))
+    kept = choose(module, importances, 0.97, 4)["inner[1]"]
+    gone = np.setdiff1d(np.arange(len(importances["inner[1]"])), kept)
+    assert len(gone) and not importances["inner[1]"][gone].any()
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_who_leaves_tells_no_more_than_who_stays(kind: str) -> None:
+def test_removed_channels_are_no_more_important_than_the_rest(kind: str) -> None:
     module = MADE[kind]()
-    told = importance(module, clips(), np.arange(6), 1.0, 0)
-    for name, kept in choose(module, told, 0.7, 2).items():
-        gone = np.setdiff1d(np.arange(len(told[name])), kept)
-        assert not len(gone) or told[name][gone].max() <= told[name][kept].min()
+    importances = importance(module, clips(), np.arange(6), 1.0, 0)
+    for name, kept in choose(module, importances, 0.7, 2).items():
+        gone = np.setdiff1d(np.arange(len(importances[name])), kept)
+        assert not len(gone) or importances[name][gone].max() <= importances[name][kept].min()
 
 
 @pytest.mark.parametrize("kind", MADE)
 @pytest.mark.parametrize("keep", [0.8, 0.5])
-def test_about_as_many_parameters_stay_as_asked_for(kind: str, keep: float) -> None:
+def test_about_the_requested_share_of_parameters_stays(kind: str, keep: float) -> None:
     module = MADE[kind]()
-    told = importance(module, clips(), np.arange(6), 1.0, 0)
-    smaller = cut(module, choose(module, told, keep, 2)).module
+    importances = importance(module, clips(), np.arange(6), 1.0, 0)
+    smaller = cut(module, choose(module, importances, keep, 2)).module
     share = count_parameters(smaller) / count_parameters(module)
     assert keep - 0.15 < share <= keep
     assert isinstance(smaller, Shaped)
@@ -156,22 +156,22 @@ def test_about_as_many_parameters_stay_as_asked_for(kind: str, keep: float) -> N
 
 
 @pytest.mark.parametrize("step", [2, 4])
-def test_widths_that_change_become_multiples_of_the_step(step: int) -> None:
+def test_changed_widths_are_multiples_of_the_step(step: int) -> None:
     module = cnn()
-    told = importance(module, clips(), np.arange(3), 1.0, 0)
-    smaller = cut(module, choose(module, told, 0.6, step)).module
+    importances = importance(module, clips(), np.arange(3), 1.0, 0)
+    smaller = cut(module, choose(module, importances, 0.6, step)).module
     assert isinstance(smaller, Shaped) and isinstance(module, Shaped)
     for part, widths in smaller.shape.items():
         for width, before in zip(widths, module.shape[part], strict=True):
             assert width == before or width % step == 0
 
 
-def test_all_of_it_stays_where_all_is_asked_for() -> None:
+def test_a_share_of_one_removes_nothing() -> None:
     module = cnn()
-    told = importance(module, clips(), np.arange(2), 1.0, 0)
-    assert count_parameters(cut(module, choose(module, told, 1.0, 4)).module) == count_parameters(
-        module
-    )
+    importances = importance(module, clips(), np.arange(2), 1.0, 0)
+    assert count_parameters(
+        cut(module, choose(module, importances, 1.0, 4)).module
+    ) == count_parameters(module)
 
 
 def test_the_published_students_can_be_pruned() -> None:
@@ -179,18 +179,18 @@ def test_the_published_students_can_be_pruned() -> None:
         module = build_student(name, 8, 116)
         assert isinstance(module, Shaped)
         rng = np.random.default_rng(0)
-        told = {group.name: rng.random(group.width) for group in module.groups()}
-        smaller = cut(module, choose(module, told, 0.7, 8)).module
+        importances = {group.name: rng.random(group.width) for group in module.groups()}
+        smaller = cut(module, choose(module, importances, 0.7, 8)).module
         assert isinstance(smaller, Shaped)
         back = build_student(name, 8, 116, smaller.shape)
         back.load_state_dict(smaller.state_dict())
         assert 0.5 < count_parameters(back) / count_parameters(module) <= 0.7
 
 
-def test_too_little_and_other_students_are_refused() -> None:
+def test_too_small_a_share_and_other_students_are_refused() -> None:
     module = cnn()
-    told = importance(module, clips(), np.arange(2), 1.0, 0)
+    importances = importance(module, clips(), np.arange(2), 1.0, 0)
     with pytest.raises(InputError, match=r"as little as 0\.01 of its \d+ parameters"):
-        choose(module, told, 0.01, 2)
+        choose(module, importances, 0.01, 2)
     with pytest.raises(InputError, match="a Linear can't be pruned"):
-        choose(nn.Linear(2, 2), told, 0.5, 2)
+        choose(nn.Linear(2, 2), importances, 0.5, 2)

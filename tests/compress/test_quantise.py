@@ -1,4 +1,4 @@
-"""8-bit graphs say what their float ones say, and cost what is counted."""
+"""8-bit graphs give nearly the same outputs as float ones; their costs are counted right."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from liser.compress import quantise as stage
 from liser.compress.cost import macs, times
-from liser.compress.graph import GraphModule, listening, logmel_of, run_all
+from liser.compress.graph import GraphModule, classifier_part, logmel_of, run_all
 from liser.compress.quantise import divergence, quantise
 from liser.compress.recipe import as_exported
 from liser.compress.table import Version
@@ -24,7 +24,7 @@ from liser.students.student import Student
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calibrate by the one method that takes no time."""
+    """Calibrate by the fastest method only."""
     monkeypatch.setattr(stage, "METHODS", {"minmax": stage.METHODS["minmax"]})
 
 
@@ -38,17 +38,17 @@ def clips(toy: Student, voices: Corpus) -> LogMelFeatures:
     return extract_features(voices.utterances, toy.frontend)
 
 
-def test_the_listening_part_of_a_graph_is_the_student(
+def test_the_classifier_part_of_a_graph_is_the_student(
     toy: Student, version: Version, clips: LogMelFeatures
 ) -> None:
     rows = np.arange(6)
     ours = clips.predict(toy.module, rows)
-    theirs = clips.predict(version.heard_through.module, rows)
+    theirs = clips.predict(version.graph_student.module, rows)
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(other, mine, atol=1e-4)
 
 
-def test_integers_say_what_floats_say(
+def test_int8_posteriors_are_close_to_float_ones(
     toy: Student, version: Version, clips: LogMelFeatures
 ) -> None:
     half = np.arange(0, 36, 2), np.arange(1, 36, 2)
@@ -56,8 +56,8 @@ def test_integers_say_what_floats_say(
     assert set(made.tried) == {"minmax", "percentile", "entropy"}
     assert made.tried[made.method] == min(made.tried.values())
     assert made.divergence < stage.SMALL_KL or made.kept_float
-    ours = version.heard_through.posteriors(clips, np.arange(36, 54))
-    part = listening(made.model, version.logmel, toy.frontend)
+    ours = version.graph_student.posteriors(clips, np.arange(36, 54))
+    part = classifier_part(made.model, version.logmel, toy.frontend)
     theirs = replace(toy, module=GraphModule(part)).posteriors(clips, np.arange(36, 54))
     assert np.abs(ours - theirs).max() < 0.05
     kinds = {n.op_type for n in part.model.graph.node}
@@ -65,7 +65,7 @@ def test_integers_say_what_floats_say(
 
 
 @pytest.mark.usefixtures("quick")
-def test_weights_are_kept_in_seven_bits_and_the_front_end_in_float(
+def test_weights_have_seven_bits_and_the_front_end_is_float(
     version: Version, clips: LogMelFeatures
 ) -> None:
     some = np.arange(12)
@@ -74,7 +74,9 @@ def test_weights_are_kept_in_seven_bits_and_the_front_end_in_float(
     weights = [v for k, v in stored.items() if v.dtype == np.int8 and v.ndim > 1]
     assert len(weights) > 1
     assert all(np.abs(w.astype(int)).max() <= 64 for w in weights)
-    inside = {n.name for n in listening(made, version.logmel, clips.frontend).model.graph.node}
+    inside = {
+        n.name for n in classifier_part(made, version.logmel, clips.frontend).model.graph.node
+    }
     front = [n for n in made.graph.node if n.name not in inside]
     assert front and not any("Quantize" in n.op_type or "Dequant" in n.op_type for n in front)
 
@@ -83,14 +85,14 @@ def test_weights_are_kept_in_seven_bits_and_the_front_end_in_float(
 def test_layers_that_lose_too_much_stay_in_float(
     version: Version, clips: LogMelFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing is small enough, layers are given back while that helps."""
+    """If no divergence is small enough, layers go back to float while that helps."""
     monkeypatch.setattr(stage, "SMALL_KL", 0.0)
     monkeypatch.setattr(stage, "MOST_FLOAT", 1)
-    judged: list[int] = []
+    trials: list[int] = []
     some = np.arange(12)
-    made = quantise(version.model, version.logmel, clips, some, some, 0.2, lambda: judged.append(1))
-    layers = listening(version.model, version.logmel, clips.frontend).model.graph.node
-    assert len(judged) > 2  # each layer was tried
+    made = quantise(version.model, version.logmel, clips, some, some, 0.2, lambda: trials.append(1))
+    layers = classifier_part(version.model, version.logmel, clips.frontend).model.graph.node
+    assert len(trials) > 2  # each layer was tried
     assert len(made.kept_float) <= 1
     assert set(made.kept_float) <= {n.name for n in layers}
     if made.kept_float:
@@ -101,20 +103,20 @@ def test_layers_that_lose_too_much_stay_in_float(
 def test_layers_that_compute_in_float_are_stored_in_8_bits(turned: int) -> None:
     rng = np.random.default_rng(0)
     weights = (rng.normal(size=(4, 6)) * 10.0 ** np.arange(4)[:, None]).astype(np.float32)
-    kept = numpy_helper.from_array(weights if turned else weights.T.copy(), "w")
+    stored = numpy_helper.from_array(weights if turned else weights.T.copy(), "w")
     node = helper.make_node("Gemm", ["x", "w"], ["y"], name="layer", transB=turned)
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size])
         for name, size in (("x", 6), ("y", 4))
     ]
-    model = helper.make_model(helper.make_graph([node], "layer", ends[:1], ends[1:], [kept]))
+    model = helper.make_model(helper.make_graph([node], "layer", ends[:1], ends[1:], [stored]))
     x = rng.normal(size=(1, 6)).astype(np.float32)
     before = run_all(model, {"x": x})["y"]
     stage._store_in_8_bits(model, ["layer"])
     onnx.checker.check_model(model)
     assert next(iter(model.graph.initializer)).data_type == TensorProto.INT8
     after = run_all(model, {"x": x})["y"]
-    # each channel by its own scale: a large one costs a small one nothing
+    # each channel has its own scale: a large one takes no precision from a small one
     assert (np.abs(after - before) < 0.02 * np.abs(weights).max(1) * np.abs(x).sum()).all()
 
 
@@ -126,7 +128,7 @@ def test_a_graph_of_another_front_end_is_refused(version: Version) -> None:
 def test_outputs_that_need_more_than_the_log_mel_are_refused(version: Version) -> None:
     inner = next(n for n in version.model.graph.node if n.op_type == "Sigmoid").output[0]
     with pytest.raises(InputError, match="the waveform itself beside the log-mel"):
-        listening(version.model, inner, Frontend())
+        classifier_part(version.model, inner, Frontend())
 
 
 def test_no_clips_are_refused(version: Version, clips: LogMelFeatures) -> None:
@@ -134,7 +136,7 @@ def test_no_clips_are_refused(version: Version, clips: LogMelFeatures) -> None:
         quantise(version.model, version.logmel, clips, np.arange(0), np.arange(3), 1.0)
 
 
-def test_divergence_is_zero_for_the_same_and_large_for_the_impossible() -> None:
+def test_divergence_is_zero_for_equal_posteriors_and_finite_for_zeros() -> None:
     rng = np.random.default_rng(0)
     p, q = rng.dirichlet(np.ones(4), 20), rng.dirichlet(np.ones(4), 20)
     assert divergence(p, p) == 0
@@ -144,7 +146,7 @@ def test_divergence_is_zero_for_the_same_and_large_for_the_impossible() -> None:
 
 def test_multiply_accumulates_are_those_that_torch_counts(toy: Student, version: Version) -> None:
     frames = 57
-    part = listening(version.model, version.logmel, toy.frontend)
+    part = classifier_part(version.model, version.logmel, toy.frontend)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         toy.module(torch.zeros(1, frames, toy.frontend.mels))
     logmel = np.zeros((1, frames, toy.frontend.mels), np.float32)

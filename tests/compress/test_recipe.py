@@ -1,4 +1,4 @@
-"""The whole of a compression, on a student of tones."""
+"""Compression end to end, on a student of tones."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,13 +34,13 @@ BRIEF = SETTINGS.model_copy(update={"recovery": RECOVERY.model_copy(update={"upd
 
 
 @pytest.fixture
-def heard(toy: Student, voices: Corpus) -> LogMelFeatures:
+def features(toy: Student, voices: Corpus) -> LogMelFeatures:
     return extract_features(voices.utterances, toy.frontend)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calibrate by the one method that takes no time."""
+    """Calibrate by the fastest method only."""
     monkeypatch.setattr(quantise, "METHODS", {"minmax": quantise.METHODS["minmax"]})
 
 
@@ -48,11 +48,11 @@ def by_system(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["system"]: row for row in record["rows"]}
 
 
-def named(corpus: Corpus, rows: np.ndarray) -> set[str | None]:
+def speakers_of(corpus: Corpus, rows: np.ndarray) -> set[str | None]:
     return {corpus.utterances[row].speaker_id for row in rows}
 
 
-def test_a_student_of_tones_becomes_smaller_and_says_the_same(
+def test_a_student_becomes_smaller_and_predicts_the_same(
     toy: Student, voices: Corpus, tmp_path: Path
 ) -> None:
     out, pruned = tmp_path / "bundle", tmp_path / "pruned"
@@ -66,14 +66,14 @@ def test_a_student_of_tones_becomes_smaller_and_says_the_same(
     assert rows["int8"]["macs"] == rows["pruned"]["macs"]
     for row in rows.values():
         assert 0 < row["ms_min"] <= row["ms_median"]
-        assert row["uar"] > 0.9  # it has learnt again what it was
+        assert row["uar"] > 0.9  # recovered
         assert row["change_low"] <= row["change"] <= row["change_high"]
     assert rows["student"]["change"] == 0
     assert record["scored_clips"] == 18
     assert record["scored_speakers"] == ["s4", "s5"]
     assert record["int8"]["calibration"] in record["int8"]["divergence"]
     for name, value in toy.module.state_dict().items():
-        assert value.equal(before[name])  # the caller keeps the student as it was
+        assert value.equal(before[name])  # the given student has not changed
 
     bundle = read_bundle(out)
     assert {f.name for f in out.iterdir()} == {"model.onnx", "model.json", "README.md"}
@@ -82,14 +82,14 @@ def test_a_student_of_tones_becomes_smaller_and_says_the_same(
     assert bundle.graph.stat().st_size == rows["int8"]["bytes"]
     assert bundle.provenance["compression"]["rows"] == record["rows"]
     assert bundle.provenance["pruned"]["agreement"] > 0.9
-    kept = load_student(pruned)
-    assert kept.parameters == rows["pruned"]["parameters"]
+    saved = load_student(pruned)
+    assert saved.parameters == rows["pruned"]["parameters"]
     sound = np.random.default_rng(0).normal(size=(2, 9000)).astype(np.float32)
     logits, embedding = session(bundle.graph.read_bytes()).run(None, {"waveform": sound})
     assert (logits.shape, embedding.shape) == ((2, 3), (2, 12))
 
 
-def test_without_any_step_it_is_the_student_as_it_was(
+def test_without_any_step_the_student_is_unchanged(
     toy: Student, voices: Corpus, tmp_path: Path
 ) -> None:
     strangers = voices.only(voices.speakers[4:])
@@ -100,10 +100,8 @@ def test_without_any_step_it_is_the_student_as_it_was(
 
 
 @pytest.mark.usefixtures("quick")
-def test_labels_of_those_who_are_scored_are_not_looked_at(
-    toy: Student, voices: Corpus, tmp_path: Path
-) -> None:
-    """Other labels, even none, for anybody: the bundle's graph is the same."""
+def test_labels_do_not_change_the_graph(toy: Student, voices: Corpus, tmp_path: Path) -> None:
+    """With other labels, or without any, the bundle's graph is the same."""
     shuffled = {"low": "mid", "mid": "high", "high": "low"}
     other = tuple(replace(u, label=shuffled[str(u.label)]) for u in voices.utterances)
     nobody = tuple(replace(u, label=None) for u in voices.utterances)
@@ -117,50 +115,46 @@ def test_labels_of_those_who_are_scored_are_not_looked_at(
     assert any("isn't known" in note for note in records[2]["notes"])
 
 
-def test_only_speakers_that_no_training_heard_are_scored(
-    toy: Student, voices: Corpus, heard: LogMelFeatures
+def test_only_speakers_outside_training_are_scored(
+    toy: Student, voices: Corpus, features: LogMelFeatures
 ) -> None:
-    rows, scored = divide(toy, voices, heard)
+    rows, scored = divide(toy, voices, features)
     (held,) = toy.provenance["result"]["valid_speakers"]
-    assert named(voices, rows.check) == {held}
-    assert named(voices, rows.learn) == {"s0", "s1", "s2", "s3"} - {held}
-    assert named(voices, scored) == {"s4", "s5"}
+    assert speakers_of(voices, rows.check) == {held}
+    assert speakers_of(voices, rows.learn) == {"s0", "s1", "s2", "s3"} - {held}
+    assert speakers_of(voices, scored) == {"s4", "s5"}
     every = np.concatenate([rows.learn, rows.check, scored])
     assert sorted(every) == list(range(len(voices.utterances)))
 
 
-def test_the_nameless_are_not_scored_and_the_unlabelled_can_not_be(
-    toy: Student, voices: Corpus, heard: LogMelFeatures
+def test_unnamed_speakers_and_unlabelled_clips_are_not_scored(
+    toy: Student, voices: Corpus, features: LogMelFeatures
 ) -> None:
     people = list(voices.utterances)
     people[0] = replace(people[0], speaker_id=None)
     people[-1] = replace(people[-1], label=None)
-    rows, scored = divide(toy, replace(voices, utterances=tuple(people)), heard)
+    rows, scored = divide(toy, replace(voices, utterances=tuple(people)), features)
     assert 0 in rows.learn
     assert len(people) - 1 not in {*rows.learn, *rows.check, *scored}
 
 
-def test_a_fifth_is_checked_on_where_nobody_was_held_out(
-    toy: Student, voices: Corpus, heard: LogMelFeatures
+def test_without_validation_speakers_a_fifth_is_checked_on(
+    toy: Student, voices: Corpus, features: LogMelFeatures
 ) -> None:
     unheld = replace(toy, provenance={**toy.provenance, "result": {"valid_speakers": []}})
-    rows, _ = divide(unheld, voices, heard)
+    rows, _ = divide(unheld, voices, features)
     assert (len(rows.learn), len(rows.check)) == (29, 7)
     assert not set(rows.learn) & set(rows.check)
 
 
-def test_strangers_alone_are_no_one_to_calibrate_on(
-    toy: Student, voices: Corpus, tmp_path: Path
-) -> None:
+def test_calibration_needs_training_speakers(toy: Student, voices: Corpus, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the corpus that it was trained on"):
         compress(toy, voices.only(voices.speakers[4:]), tmp_path, SETTINGS)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("quick")
-def test_one_stranger_gives_a_score_without_an_interval(
-    toy: Student, voices: Corpus, tmp_path: Path
-) -> None:
+def test_one_scored_speaker_gives_no_interval(toy: Student, voices: Corpus, tmp_path: Path) -> None:
     one = voices.only(voices.speakers[:5])
     record = compress(toy, one, tmp_path, Compression(prune=False))
     for row in record["rows"]:
@@ -168,24 +162,24 @@ def test_one_stranger_gives_a_score_without_an_interval(
     assert any("no intervals" in note for note in record["notes"])
 
 
-def test_a_killed_recovery_goes_on(
+def test_a_killed_recovery_resumes(
     toy: Student, voices: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
 
     def killed(what: str, done: int, total: int | None) -> None:
-        if what.startswith("teaching"):
+        if what.startswith("training"):
             raise KeyboardInterrupt
 
     def watched(what: str, done: int, total: int | None) -> None:
-        if what.startswith("teaching"):
+        if what.startswith("training"):
             steps.append(done)
 
     settings = SETTINGS.model_copy(update={"int8": False})
     with pytest.raises(KeyboardInterrupt):
-        compress(toy, voices, tmp_path / "a", settings, tell=killed)
+        compress(toy, voices, tmp_path / "a", settings, progress=killed)
     assert len(list((tmp_path / "a").glob("recovery-*.pt"))) == 1
-    compress(toy, voices, tmp_path / "a", settings, tell=watched)
+    compress(toy, voices, tmp_path / "a", settings, progress=watched)
     assert steps == [2]
     compress(toy, voices, tmp_path / "b", settings)
     graphs = [(tmp_path / name / "model.onnx").read_bytes() for name in "ab"]
@@ -194,7 +188,7 @@ def test_a_killed_recovery_goes_on(
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_did_not_pay_is_said(
+def test_steps_that_did_not_pay_are_noted(
     toy: Student, voices: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slower(graphs: dict[str, bytes], *_: object) -> dict[str, tuple[float, float]]:
@@ -210,8 +204,8 @@ def test_what_did_not_pay_is_said(
 
     monkeypatch.setattr(recipe, "prune", harm)
     record = compress(toy, voices, tmp_path, SETTINGS)
-    told = "; ".join(record["notes"])
-    assert "pruned is not faster than student here: a clip of 3 s takes 2.00 ms" in told
-    assert "int8 is not faster than pruned" in told
-    assert "pruned loses 66.7 points of UAR" in told
+    notes = "; ".join(record["notes"])
+    assert "pruned is not faster than student here: a clip of 3 s takes 2.00 ms" in notes
+    assert "int8 is not faster than pruned" in notes
+    assert "pruned loses 66.7 points of UAR" in notes
     assert by_system(record)["pruned"]["change"] == pytest.approx(-2 / 3)

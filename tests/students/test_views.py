@@ -125,5 +125,5 @@ def test_a_graph_contains_the_student_and_its_views() -> None:
     rng = np.random.default_rng(0)
     logmel = rng.normal(size=(2, 60, 32)).astype(np.float16)
     clips = LogMelFeatures(logmel, np.array([60, 33]), Frontend(mels=32), ())
-    posteriors = as_exported("a", ours).heard_through.posteriors(clips, np.arange(2))
+    posteriors = as_exported("a", ours).graph_student.posteriors(clips, np.arange(2))
     np.testing.assert_allclose(posteriors, ours.posteriors(clips, np.arange(2)), atol=1e-4)

@@ -1,1 +1,1 @@
-"""Compression: pruning, recovery by distillation, 8-bit integers, and what each of them costs."""
+"""Compression: pruning, recovery by distillation, 8-bit integers, and the cost of each step."""

@@ -1,4 +1,4 @@
-"""What a graph costs: multiply-accumulates, bytes, and time on one thread."""
+"""The cost of a graph: multiply-accumulates, and time on one thread."""
 
 import math
 import time
@@ -15,11 +15,10 @@ RUNS, WARM_UP = 60, 5
 
 
 def macs(model: ModelProto, values: dict[str, NDArray[Any]]) -> int:
-    """Count the multiply-accumulates of a graph for the values of its inputs.
+    """Count the multiply-accumulates of a graph for these inputs.
 
-    Those of convolutions and products of matrices, at the shapes that they have when it is run.
-    Sums, norms and nonlinearities, a few per cent, are not counted, nor is what an operator for
-    Fourier transforms does.
+    Counts convolutions and matrix products at the shapes of a real run. Sums, norms and
+    nonlinearities (a few per cent) and Fourier transform operators are not counted.
     """
     shapes = {name: value.shape for name, value in run_all(model, values).items()}
     return sum(_COUNTS[n.op_type](n, shapes) for n in model.graph.node if n.op_type in _COUNTS)
@@ -28,20 +27,21 @@ def macs(model: ModelProto, values: dict[str, NDArray[Any]]) -> int:
 def times(
     graphs: Mapping[str, bytes], waveform: NDArray[np.float32], runs: int = RUNS
 ) -> dict[str, tuple[float, float]]:
-    """Measure (median, least) milliseconds of each graph for a waveform (samples,), one thread.
+    """Measure the (median, minimum) milliseconds of each graph for a waveform (samples,).
 
-    The graphs take turns, so that whatever else the machine does meets all of them.
+    Each graph runs on one thread. The graphs take turns, so other load on the machine hits all of
+    them.
     """
     sessions = {name: session(graph) for name, graph in graphs.items()}
-    taken: dict[str, list[float]] = {name: [] for name in graphs}
+    times_ms: dict[str, list[float]] = {name: [] for name in graphs}
     for turn in range(WARM_UP + runs):
         for name, one in sessions.items():
             values = {one.get_inputs()[0].name: waveform[None]}
             begun = time.perf_counter()
             one.run(None, values)
             if turn >= WARM_UP:
-                taken[name].append(1000 * (time.perf_counter() - begun))
-    return {name: (float(np.median(t)), min(t)) for name, t in taken.items()}
+                times_ms[name].append(1000 * (time.perf_counter() - begun))
+    return {name: (float(np.median(t)), min(t)) for name, t in times_ms.items()}
 
 
 Shapes = Mapping[str, tuple[int, ...]]

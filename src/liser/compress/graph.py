@@ -1,7 +1,7 @@
-"""An ONNX graph cut in two: the front end, and what listens to the log-mel.
+"""Cuts an ONNX graph in two: the front end, and the classifier part after the log-mel.
 
-The listening part takes log-mels of any length, as a student does. So it is calibrated and judged
-on whatever clips a student can hear, stored log-mels too, and the front end stays as it is.
+The classifier part takes log-mels of any length, as a student does. So it can be calibrated and
+checked on any clips, also on stored log-mels. The front end is left alone.
 """
 
 from dataclasses import dataclass
@@ -23,28 +23,30 @@ OUTPUTS = ("logits", "embedding")
 
 
 def logmel_of(model: ModelProto, frontend: Frontend) -> str:
-    """Return the name of the tensor that holds what a front end makes of a graph's waveform.
+    """Return the name of the tensor that holds the log-mel of a graph's waveform.
 
-    It is found by its values, so that it doesn't matter who made the graph, or how.
+    It is found by its values, so any exporter may have made the graph.
 
     Raises:
-        InputError: there is none: the graph hears through another front end.
+        InputError: no tensor has the values of this front end.
     """
-    sound = np.random.default_rng(0).normal(size=(1, frontend.sample_rate)).astype(np.float32)
+    waveform = np.random.default_rng(0).normal(size=(1, frontend.sample_rate)).astype(np.float32)
     with torch.no_grad():
-        wanted = LogMel(frontend)(torch.from_numpy(sound)).numpy()
-    for name, value in run_all(model, {model.graph.input[0].name: sound}).items():
-        if value.shape == wanted.shape and np.abs(value - wanted).max() < 0.01:
+        expected = LogMel(frontend)(torch.from_numpy(waveform)).numpy()
+    for name, value in run_all(model, {model.graph.input[0].name: waveform}).items():
+        if value.shape == expected.shape and np.abs(value - expected).max() < 0.01:
             return name
-    raise InputError(f"the graph has no log-mel of {frontend.mels} bands as its student hears")
+    raise InputError(
+        f"the graph has no log-mel of {frontend.mels} bands from its student's front end"
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class GraphPart:
     """The part of a graph from its tensor `logmel` (batch, frames, mels) to its outputs.
 
-    A graph may have worked out from its waveform's length how many frames there are; then that is
-    an input as well, of which only the shape is read. Frames lie `hop` samples apart.
+    A graph may compute the number of frames from the length of the waveform. Then the waveform is
+    an input too, and only its shape is read. Frames lie `hop` samples apart.
     """
 
     model: ModelProto
@@ -52,51 +54,53 @@ class Part:
     hop: int
 
     def values(self, logmel: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Return what the part takes for a log-mel (batch, frames, mels)."""
+        """Return the part's inputs for a log-mel (batch, frames, mels)."""
         batch, frames, _ = logmel.shape
         silence = np.zeros((batch, (frames - 1) * self.hop), np.float32)
         names = [one.name for one in self.model.graph.input]
         return {name: logmel if name == self.logmel else silence for name in names}
 
 
-def listening(model: ModelProto, logmel: str, frontend: Frontend) -> Part:
-    """Return the part of a graph after its front end; nodes and tensors keep their names.
+def classifier_part(model: ModelProto, logmel: str, frontend: Frontend) -> GraphPart:
+    """Return the part of a graph after its front end, with the same names of nodes and tensors.
 
     Raises:
         InputError: the outputs depend on more than the log-mel and its length.
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
     stored = {tensor.name for tensor in model.graph.initializer}
-    wanted, needed, given = list(OUTPUTS), set[str](), set[str]()
-    while wanted:
-        name = wanted.pop()
+    waiting, needed, inputs = list(OUTPUTS), set[str](), set[str]()
+    while waiting:
+        name = waiting.pop()
         if name in needed or name in ("", logmel) or name in stored:
             continue
         if name in made_by:
             needed.add(name)
-            wanted.extend(made_by[name].input)
+            waiting.extend(made_by[name].input)
         else:
-            given.add(name)
+            inputs.add(name)
     nodes = [node for node in model.graph.node if needed & set(node.output)]
-    beside = [n.name for n in nodes if n.op_type != "Shape" and given & set(n.input)]
-    if beside:
-        raise InputError(f"{beside[0]} needs the waveform itself beside the log-mel {logmel!r}")
+    others = [n.name for n in nodes if n.op_type != "Shape" and inputs & set(n.input)]
+    if others:
+        raise InputError(f"{others[0]} needs the waveform itself beside the log-mel {logmel!r}")
     read = {name for node in nodes for name in node.input}
-    heard = helper.make_tensor_value_info(logmel, TensorProto.FLOAT, ["batch", "frames", None])
+    logmel_input = helper.make_tensor_value_info(
+        logmel, TensorProto.FLOAT, ["batch", "frames", None]
+    )
     graph = helper.make_graph(
         nodes,
-        "listening",
-        [heard, *(one for one in model.graph.input if one.name in given)],
+        "classifier",
+        [logmel_input, *(one for one in model.graph.input if one.name in inputs)],
         list(model.graph.output),
         [tensor for tensor in model.graph.initializer if tensor.name in read],
     )
     part = helper.make_model(graph, opset_imports=model.opset_import)
     part.ir_version = model.ir_version
-    return Part(onnx.shape_inference.infer_shapes(part), logmel, samples(frontend)[1])
+    return GraphPart(onnx.shape_inference.infer_shapes(part), logmel, samples(frontend)[1])
 
 
 def session(graph: bytes) -> onnxruntime.InferenceSession:
-    """Load a graph for one thread of the CPU."""
+    """Load a graph for one CPU thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -104,9 +108,9 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
 
 
 class GraphModule(nn.Module):
-    """The listening part of a graph in place of a student's module: same input, same outputs."""
+    """A graph's classifier part as a module with a student's inputs and outputs."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: GraphPart) -> None:
         super().__init__()
         self._part = part
         self._session = session(part.model.SerializeToString())
@@ -118,7 +122,7 @@ class GraphModule(nn.Module):
 
 
 def run_all(model: ModelProto, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Run a graph as it stands, and return every tensor in it, stored ones too."""
+    """Run a graph unoptimised, and return every tensor in it, stored ones too."""
     opened = ModelProto()
     opened.CopyFrom(model)
     del opened.graph.output[:]

@@ -1,16 +1,16 @@
-"""Structured pruning: whole channels leave, those whose absence changes the posteriors least.
+"""Structured pruning: removes the channels whose absence changes the posteriors least.
 
-How much is measured without labels. A factor of 1 on a channel's output becomes 0 when it is
-pruned; to second order, the posteriors move by half the factor's Fisher information,
+The change is measured without labels. Pruning turns a factor of 1 on a channel's output into 0. To
+second order, the posteriors move by half the factor's Fisher information,
 
 .. math:: KL(p \\| p') \\approx F / 2, \\quad F = E_x E_{y \\sim p(y|x)} (\\partial \\log p(y|x))^2
 
 (Theis et al. 2018, arXiv 1801.05787; the squared first-order Taylor term of Molchanov et al. 2019,
 arXiv 1906.10771, is the same with the corpus's labels in place of drawn ones). Channels of one
-layer may pull together: without a set of them the posteriors move by as much as the square of the
-sum of their roots (Cauchy & Schwarz), which keeps a layer from being emptied because each of its
-channels alone tells little. Layers shrink in the order of what that costs for what it saves in
-parameters and in multiply-accumulates.
+layer may act together: without a set of them, the posteriors move by at most the square of the sum
+of their roots (Cauchy & Schwarz). With this bound, a layer isn't emptied just because each of its
+channels alone matters little. Layers shrink in the order of this loss per saved parameters and
+multiply-accumulates.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,18 +28,18 @@ from liser.students.module import StudentModule
 from liser.students.shape import Group, Shape, Shaped, build_shaped
 
 Importance = Mapping[str, NDArray[np.float64]]
-"""By group's name, what each of its channels (width,) tells, in nats."""
+"""The importance of each channel (width,) in nats, by the group's name."""
 
 LEAST = 0.25
-"""Share of its channels that every group keeps, so that no part becomes a bottleneck."""
+"""Share of channels that every group keeps, so that no part becomes a bottleneck."""
 
 FRAMES = 130
-"""How long a clip is whose multiply-accumulates are counted; only shares of them matter."""
+"""Length of the clip whose multiply-accumulates are counted; only their shares matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """A smaller student and, by group's name, which channels (ascending) it has kept."""
+    """A smaller student and its channels, ascending, by the group's name."""
 
     module: StudentModule
     kept: dict[str, list[int]]
@@ -53,18 +53,18 @@ def importance(
     seed: int,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Measure what each channel of a student tells, by group's name, each (width,) in nats.
+    """Measure the importance of a student's channels (width,) in nats, by the group's name.
 
-    It is half the mean Fisher information over the clips, each at its own length, of a factor on
-    the channel's output. `advance` is called after each clip.
+    It is half the Fisher information of a factor on the channel's output, averaged over the
+    clips, each at its own length. `advance` is called after each clip.
 
     Raises:
-        InputError: the student has no channels that can be left out.
+        InputError: this kind of student can't be pruned.
     """
     groups = _shaped(module).groups()
     state = dict(module.named_parameters())
     rng = torch.Generator().manual_seed(seed)
-    told = {group.name: torch.zeros(group.width, dtype=torch.float64) for group in groups}
+    total = {group.name: torch.zeros(group.width, dtype=torch.float64) for group in groups}
     module.eval()
     for row in rows:
         logmel = torch.from_numpy(clips.logmel[row : row + 1, : clips.frames[row]]).float()
@@ -73,50 +73,50 @@ def importance(
         module.zero_grad()
         torch.autograd.backward(log_posterior[drawn].sum())
         for group in groups:
-            told[group.name] += _slopes(group, state).double().square()
+            total[group.name] += _slopes(group, state).double().square()
         advance()
     module.zero_grad()
-    return {name: (total / (2 * len(rows))).numpy() for name, total in told.items()}
+    return {name: (sums / (2 * len(rows))).numpy() for name, sums in total.items()}
 
 
 def choose(
-    module: nn.Module, told: Importance, keep: float, step: int
+    module: nn.Module, importances: Importance, keep: float, step: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Choose which channels of each group stay so that about `keep` of the parameters do.
+    """Choose the channels of each group that stay, so that about `keep` of the parameters do.
 
-    Groups shrink to multiples of `step`, at which the kernels of CPUs work, and keep at least
-    `LEAST` of their channels. The steps are taken one after the other: always the one that loses
-    least for each share of parameters and multiply-accumulates that it saves.
+    Groups shrink to multiples of `step`, which suit CPU kernels, and keep at least `LEAST` of
+    their channels. Each step is the one that loses least per saved share of parameters and
+    multiply-accumulates.
 
     Raises:
-        InputError: the student can't become so small, or has no channels that can be left out.
+        InputError: the student can't become so small, or its kind can't be pruned.
     """
     groups = {group.name: group for group in _shaped(module).groups()}
-    order = {name: np.argsort(-told[name], kind="stable") for name in groups}
+    order = {name: np.argsort(-importances[name], kind="stable") for name in groups}
     steps = {name: max(1, step // group.scales[0].run) for name, group in groups.items()}
     widths = {name: group.width for name, group in groups.items()}
     costs = _Costs(module)
 
     def lost(name: str, width: int) -> float:
-        return float(np.sqrt(told[name][order[name][width:]]).sum() ** 2)
+        return float(np.sqrt(importances[name][order[name][width:]]).sum() ** 2)
 
-    whole = now = costs.of(widths)
-    while now[0] > keep * whole[0]:
+    start = now = costs.of(widths)
+    while now[0] > keep * start[0]:
         best: tuple[float, str, tuple[float, float]] | None = None
         for name, group in groups.items():
             fewer = (widths[name] - 1) // steps[name] * steps[name]
             if fewer < max(1, LEAST * group.width):
                 continue
             then = costs.of({**widths, name: fewer})
-            saved = sum((x - y) / z for x, y, z in zip(now, then, whole, strict=True))
+            saved = sum((x - y) / z for x, y, z in zip(now, then, start, strict=True))
             price = (lost(name, fewer) - lost(name, widths[name])) / saved
             if best is None or price < best[0]:
                 best = price, name, then
         if best is None:
             raise InputError(
-                f"the student can't keep as little as {keep:g} of its {whole[0]:.0f} parameters: "
-                f"with {LEAST:g} of each layer's channels, in steps of {step}, it keeps "
-                f"{now[0] / whole[0]:.2f}"
+                f"the student can't keep as little as {keep:g} of its {start[0]:.0f} parameters: "
+                f"with {LEAST:g} of each layer's channels, in steps of {step}, "
+                f"{now[0] / start[0]:.2f} of them are left"
             )
         _, name, now = best
         widths[name] = (widths[name] - 1) // steps[name] * steps[name]
@@ -124,10 +124,10 @@ def choose(
 
 
 def cut(module: nn.Module, kept: Mapping[str, NDArray[np.int64]]) -> Pruned:
-    """Return a smaller student that has the channels `kept` of each group, and their weights.
+    """Return a smaller student with only the channels `kept` of each group, and their weights.
 
-    A group that isn't named stays whole. Where the channels left out were zero, the smaller
-    student says what the whole one did.
+    Groups that aren't named keep all channels. If the removed channels were zero, the outputs are
+    the same.
     """
     shaped = _shaped(module)
     groups, state = {group.name: group for group in shaped.groups()}, module.state_dict()
@@ -145,15 +145,14 @@ def cut(module: nn.Module, kept: Mapping[str, NDArray[np.int64]]) -> Pruned:
 def _shaped(module: nn.Module) -> Shaped:
     if not isinstance(module, Shaped):
         raise InputError(
-            f"a {type(module).__name__} can't be pruned: convolutional students give channels, "
-            "Transformers give heads, hidden units and channels of their stem (--no-prune leaves "
-            "it whole)"
+            f"a {type(module).__name__} can't be pruned, only convolutional and Transformer "
+            "students: compress it with --no-prune"
         )
     return module
 
 
 def _slopes(group: Group, parameters: Mapping[str, Tensor]) -> Tensor:
-    """Return the derivative (width,) by a factor on each channel's output."""
+    """Return the derivative (width,) with respect to a factor on each channel's output."""
     total = torch.zeros(group.width)
     for rows in group.scales:
         weight = parameters[rows.key]
@@ -171,10 +170,10 @@ def _with(shape: Shape, groups: Mapping[str, Group], widths: Mapping[str, int]) 
 
 
 class _Costs:
-    """Parameters and multiply-accumulates of a student with fewer channels.
+    """Counts parameters and multiply-accumulates of a student with fewer channels.
 
-    Nothing is built: a weight has its share of each group's channels, and is used at as many
-    places as before. Attention between frames, a few per cent, isn't counted.
+    It builds no student: a weight shrinks with its groups' channels, and is used at as many
+    places as before. Attention between frames (a few per cent) isn't counted.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -199,11 +198,11 @@ class _Costs:
         return note
 
     def of(self, widths: Mapping[str, int]) -> tuple[float, float]:
-        """Return both for groups of these widths."""
+        """Return parameters and multiply-accumulates for groups of these widths."""
         sizes = dict.fromkeys(self._sizes, 1.0)
         for group in self._groups:
             for rows in group.rows:
                 if rows.key in sizes:
                     sizes[rows.key] *= widths[group.name] / group.width
-        kept = {name: self._sizes[name] * share for name, share in sizes.items()}
-        return sum(kept.values()), sum(self._places[name] * n for name, n in kept.items())
+        left = {name: self._sizes[name] * share for name, share in sizes.items()}
+        return sum(left.values()), sum(self._places[name] * n for name, n in left.items())

@@ -1,15 +1,15 @@
-"""Static quantisation: 8-bit weights and activations, with ranges seen on real clips.
+"""Static quantisation: 8-bit weights and activations, with ranges from real clips.
 
-Convolutions and products of matrices compute in integers (Jacob et al. 2018, arXiv 1712.05877).
-Weights are signed and symmetric, with a scale for each output channel, and use 7 of the 8 bits:
-where a CPU adds pairs of products in 16 bits (x86 without VNNI), they then can't overflow, and the
-answers are the same everywhere. Activations are unsigned, which is what ONNX Runtime's kernels on
-x86 take: signed ones fall back to float there, and are slower than no quantisation at all. The
-front end, which squares and takes logarithms, stays in float, and so does the rest in between.
+Convolutions and matrix products compute in integers (Jacob et al. 2018, arXiv 1712.05877). Weights
+are signed and symmetric, with a scale for each output channel. They use 7 of the 8 bits: x86 CPUs
+without VNNI add pairs of products in 16 bits, and 7 bits can't overflow there. So the outputs are
+the same on every CPU. Activations are unsigned, as ONNX Runtime's kernels on x86 need; signed ones
+fall back to float and are slower than no quantisation. The front end squares and takes logarithms,
+and stays in float, like everything between the layers.
 
-Which ranges, and which layers had better compute in float, is decided by the divergence of the
-posteriors from the float graph's, on clips of speakers that nobody is scored on. Activations are
-what is hard to round; so the weights of these layers are stored in 8 bits as well.
+The method of calibration, and the layers that stay in float, are chosen by the divergence of the
+posteriors from the float graph's, on clips of speakers that aren't scored. Activations are hard to
+round, weights are not. So layers in float store their weights in 8 bits as well.
 """
 
 import io
@@ -29,9 +29,9 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from liser.compress.graph import GraphModule, Part, listening
+from liser.compress.graph import GraphModule, GraphPart, classifier_part
 from liser.errors import InputError
-from liser.posteriors import softmax
+from liser.posteriors import log_posteriors, softmax
 from liser.students.features import LogMelFeatures
 
 METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
@@ -39,8 +39,8 @@ METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
     "percentile": (CalibrationMethod.Percentile, {"percentile": 99.99, "symmetric": False}),
     "entropy": (CalibrationMethod.Entropy, {"num_bins": 1024, "num_quantized_bins": 128}),
 }
-"""How a tensor's range is made of what was seen: all of it; all but one in ten thousand values;
-or the range that keeps most of the distribution's information (Migacz 2017)."""
+"""Methods of calibration, by which a tensor's values give its range: all values; all but one in ten
+thousand; or the range that keeps most of the distribution's information (Migacz 2017)."""
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 
@@ -48,22 +48,22 @@ FEWEST_CHANNELS = 4
 """A convolution of fewer input channels stays in float: the integer kernels take four at once."""
 
 FEWEST_WEIGHTS = 2048
-"""A layer of fewer weights stays in float: going to integers and back takes longer than it saves,
-and its file is small."""
+"""A layer of fewer weights stays in float: conversion to integers and back costs more time than
+it saves, and the weights take little room."""
 
 SMALL_KL = 0.002
-"""Nats of divergence that are not worth a layer in float."""
+"""Divergence in nats that is small enough: no layer goes back to float."""
 
 MOST_FLOAT = 3
-"""How many layers are given back to float, at most."""
+"""The most layers that go back to float."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """A graph in 8 bits, and how that was decided.
+    """An 8-bit graph, and how it was chosen.
 
-    `tried` gives the mean divergence (nats) of the posteriors by method of calibration, `method`
-    the best one, `divergence` the one at the end, `kept_float` the layers that compute in float.
+    `tried` holds the mean divergence (nats) of the posteriors by method of calibration, `method`
+    is the best method, `divergence` the final divergence, and `kept_float` are the layers in float.
     """
 
     model: ModelProto
@@ -82,24 +82,24 @@ def quantise(
     temperature: float,
     advance: Callable[[], None] = lambda: None,
 ) -> Quantised:
-    """Return a graph whose listening part, from its tensor `logmel` on, computes in 8 bits.
+    """Return a graph whose classifier part, from its tensor `logmel` on, computes in 8 bits.
 
-    Ranges are those seen on the clips `calibrate`; methods and layers are judged on `check`.
-    `advance` is called after each graph that was judged.
+    The clips `calibrate` give the ranges; the clips `check` decide on the method and the layers in
+    float. `advance` is called after each graph that was tried.
 
     Raises:
         InputError: no clips to calibrate on, or nothing in the graph that can be quantised.
     """
     if not len(calibrate) or not len(check):
-        raise InputError("8-bit integers need clips to calibrate and to check on: give --no-int8")
+        raise InputError("8-bit integers need clips to calibrate on: give some, or --no-int8")
     model = _named(model)
-    part = listening(model, logmel, clips.frontend)
+    part = classifier_part(model, logmel, clips.frontend)
     layers = _layers(part.model)
     if not layers:
-        raise InputError("the graph has no convolution or product of matrices to quantise")
+        raise InputError("the graph has no convolution or matrix product to quantise")
     before = _posteriors(model, logmel, clips, check, temperature)
 
-    def judged(ranges: TensorsData, left_out: Sequence[str]) -> tuple[float, ModelProto]:
+    def trial(ranges: TensorsData, left_out: Sequence[str]) -> tuple[float, ModelProto]:
         made = _quantised(
             model, ranges, [n for name, ns in layers.items() if name not in left_out for n in ns]
         )
@@ -109,13 +109,13 @@ def quantise(
         return divergence(before, after), made
 
     ranges = _ranges(part, clips, calibrate)
-    results = {name: judged(seen, ()) for name, seen in ranges.items()}
+    results = {name: trial(found, ()) for name, found in ranges.items()}
     method = min(results, key=lambda name: results[name][0])
     tried = {name: result[0] for name, result in results.items()}
     (best, made), left_out = results[method], tuple[str, ...]()
     while best > SMALL_KL and len(left_out) < MOST_FLOAT:
         others = [name for name in layers if name not in left_out]
-        trials = {name: judged(ranges[method], (*left_out, name)) for name in others}
+        trials = {name: trial(ranges[method], (*left_out, name)) for name in others}
         name = min(trials, key=lambda name: trials[name][0])
         if trials[name][0] > 0.8 * best:
             break
@@ -130,13 +130,12 @@ def divergence(before: NDArray[np.float64], after: NDArray[np.float64]) -> float
     >>> divergence(p, p), round(divergence(p, np.array([[0.25, 0.75]])), 3)
     (0.0, 0.144)
     """
-    tiny = np.finfo(np.float64).tiny
-    logs = np.log(np.maximum(before, tiny)) - np.log(np.maximum(after, tiny))
-    return float((before * logs).sum(1).mean())
+    ratio = log_posteriors(before) - log_posteriors(after)
+    return float((before * ratio).sum(1).mean())
 
 
 def _named(model: ModelProto) -> ModelProto:
-    """Return a copy of a graph in which every node has a name, by which it can be chosen."""
+    """Return a copy of a graph in which every node has a name."""
     own = ModelProto()
     own.CopyFrom(model)
     for number, node in enumerate(own.graph.node):
@@ -151,12 +150,12 @@ def _posteriors(
     rows: NDArray[np.int64],
     temperature: float,
 ) -> NDArray[np.float64]:
-    logits, _ = clips.predict(GraphModule(listening(model, logmel, clips.frontend)), rows)
+    logits, _ = clips.predict(GraphModule(classifier_part(model, logmel, clips.frontend)), rows)
     return softmax(logits / temperature)
 
 
 def _layers(part: ModelProto) -> dict[str, list[str]]:
-    """Return the layers that can be quantised, each with the rectifier that follows it."""
+    """Return the layers that can be quantised, each with the names of itself and its ReLU."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in part.graph.initializer}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in part.graph.node:
@@ -178,7 +177,7 @@ def _layers(part: ModelProto) -> dict[str, list[str]]:
 
 
 class _Clip:
-    """One clip at its own length, as a `CalibrationDataReader` gives it."""
+    """One clip at its own length, as a `CalibrationDataReader`."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self._left = iter([values])
@@ -187,10 +186,12 @@ class _Clip:
         return next(self._left, None)
 
 
-def _ranges(part: Part, clips: LogMelFeatures, rows: NDArray[np.int64]) -> dict[str, TensorsData]:
+def _ranges(
+    part: GraphPart, clips: LogMelFeatures, rows: NDArray[np.int64]
+) -> dict[str, TensorsData]:
     """Return the ranges of all tensors by each method."""
     found = {}
-    # calibrators tell their progress on stdout, which belongs to the verbs' answers
+    # calibrators print to stdout, which belongs to the commands' output
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         path = Path(folder) / "part.onnx"
         onnx.save(part.model, path)
@@ -204,9 +205,9 @@ def _ranges(part: Part, clips: LogMelFeatures, rows: NDArray[np.int64]) -> dict[
             )
             for row in rows:
                 logmel, _ = clips.batch(np.array([row]))
-                heard = logmel[:, : int(clips.frames[row])].numpy()
-                # one clip at a time: histograms are of arrays of one shape
-                calibrator.collect_data(_Clip(part.values(heard)))
+                unpadded = logmel[:, : int(clips.frames[row])].numpy()
+                # one clip at a time: histograms need arrays of one shape
+                calibrator.collect_data(_Clip(part.values(unpadded)))
             found[name] = calibrator.compute_data()
     return found
 
@@ -228,14 +229,14 @@ def _quantised(model: ModelProto, ranges: TensorsData, nodes: Sequence[str]) -> 
     )
     quantizer.quantize_model()
     made: ModelProto = quantizer.model.model
-    del made.graph.value_info[:]  # shapes that only the quantiser needed
+    del made.graph.value_info[:]  # only the quantiser needed these shapes
     return made
 
 
 def _store_in_8_bits(model: ModelProto, layers: Sequence[str]) -> None:
     """Replace the weights of layers by integers and a scale for each output channel.
 
-    ONNX Runtime multiplies them out once, when it loads the graph.
+    ONNX Runtime multiplies them once, when it loads the graph.
     """
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     first: list[onnx.NodeProto] = []
@@ -262,8 +263,8 @@ def _store_in_8_bits(model: ModelProto, layers: Sequence[str]) -> None:
 
 
 def _channel_axis(node: onnx.NodeProto) -> int:
-    """Return along which axis of its weights a layer's output channels lie."""
+    """Return the axis of the output channels in a layer's weights."""
     if node.op_type == "Conv":
         return 0
-    turned = any(a.name == "transB" and a.i for a in node.attribute)
-    return 0 if turned else 1
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return 0 if transposed else 1

@@ -1,8 +1,8 @@
-"""A student and a corpus in; a smaller bundle, and a table of what each step cost, out.
+"""The whole compression: a student and a corpus in, a smaller bundle and a table of costs out.
 
-Clips of speakers that the student was trained on, and of nobody in particular, calibrate and teach,
-without their labels; the labelled clips of all other speakers are what is scored. Nothing is chosen
-on those.
+Clips of speakers that the student was trained on, and of unnamed speakers, serve to calibrate and
+to recover, without their labels. The labelled clips of all other speakers are scored, and nothing
+is chosen on them.
 """
 
 import tempfile
@@ -37,7 +37,8 @@ from liser.students.student import Student, save_student
 CHECK_SHARE = 5
 """Without validation speakers, every fifth clip is one to check on."""
 
-Tell = Callable[[str, int, int | None], None]
+StageProgress = Callable[[str, int, int | None], None]
+"""Called with the name of the stage, how much of it is done, and of how much (None: unknown)."""
 
 
 def compress(
@@ -48,61 +49,46 @@ def compress(
     *,
     seed: int = 0,
     keep_student: Path | None = None,
-    tell: Tell = lambda what, done, total: None,
+    progress: StageProgress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Write the smallest version of a student as a bundle; return the record with its table.
 
-    The record's `rows` are the student as it was, pruned, and in 8 bits, each with `parameters`,
-    `bytes`, `macs`, `ms_median`, `ms_min` (one thread, 3 s), and where speakers that it was not
-    trained on have labelled clips `uar` and, against the first row, `change`, both with 95 %
-    bootstrap intervals over speakers. `notes` say plainly what didn't pay. The record is also in
-    the bundle, under ``compression`` in its provenance.
+    The record's `rows` (`liser.compress.table.table_of`) are the uncompressed student, the pruned
+    one and the 8-bit one. The bundle's provenance holds the record under ``compression``.
 
     Args:
-        student: what `liser.students.student.load_student` gives.
+        student: what `liser.students.student.load_student` returns.
         corpus: speakers that it was trained on, to calibrate on, and others, to score on.
-        folder: where the bundle comes.
-        settings: what is done; `Compression()` by default.
-        seed: of all that is random.
-        keep_student: a folder for the pruned student itself, so that it can be tuned.
-        tell: called with what is being done, how much of it, and of how much (if known).
+        folder: where to write the bundle.
+        settings: which steps to take; `Compression()` by default.
+        seed: of everything random.
+        keep_student: a folder for the pruned student itself, so that it can be fine-tuned.
+        progress: called as each stage advances.
 
     Raises:
-        InputError: no clips to calibrate on, the student can't be pruned so far, its graph
-            isn't what it says, or a folder holds other files.
+        InputError: there are no clips to calibrate on, the student can't be pruned so far, its
+            graph differs from it, or a folder holds other files.
         StorageError: a file can't be written.
     """
     settings = settings or Compression()
     BUNDLE.check(folder)
     if keep_student is not None:
         STUDENT.check(keep_student)
-    count = iter(range(1, len(corpus.utterances) + 1))
-    clips = extract_features(
-        corpus.utterances,
-        student.frontend,
-        lambda: tell("listening", next(count), len(corpus.utterances)),
-    )
+    clips = _features(student, corpus, progress)
     rows, scored = divide(student, corpus, clips)
-    if (settings.prune or settings.int8) and not (len(rows.learn) > 1 and len(rows.check)):
-        raise InputError(
-            f"{corpus.name!r} has {len(rows.learn) + len(rows.check)} clips of speakers that the "
-            "student was trained on, and some are needed to calibrate on, though not their labels: "
-            "give the corpus that it was trained on as well (--data may be given again)"
-        )
-    versions, how = [as_exported("student", student)], None
+    if settings.prune or settings.int8:
+        _check_rows(rows, corpus)
+    versions, quantised = [as_exported("student", student)], None
     if settings.prune:
-        smaller = _prune(student, clips, rows, folder, settings, seed, tell)
+        smaller = _prune(student, clips, rows, folder, settings, seed, progress)
         if keep_student is not None:
             save_student(smaller, keep_student)
         versions.append(as_exported("pruned", smaller))
     if settings.int8:
-        how = _quantise(versions[-1], clips, rows, settings, tell)
-        before = versions[-1].bundle
-        parity = {**before.parity, "of": "the float graph", "int8_divergence": how.divergence}
-        bundle = replace(before, precision="int8", parity=parity)
-        versions.append(replace(versions[-1], system="int8", bundle=bundle, model=how.model))
-    tell("measuring", 0, None)
-    record = table_of(versions, how, corpus, clips, scored, seed)
+        quantised = _quantise(versions[-1], clips, rows, settings, progress)
+        versions.append(_int8_version(versions[-1], quantised))
+    progress("measuring", 0, None)
+    record = table_of(versions, quantised, corpus, clips, scored, seed)
     last = versions[-1]
     provenance = {**last.bundle.provenance, "compression": record}
     bundle = replace(last.bundle, provenance=provenance)
@@ -113,26 +99,27 @@ def compress(
 def divide(
     student: Student, corpus: Corpus, clips: LogMelFeatures
 ) -> tuple[Rows, NDArray[np.int64]]:
-    """Return the rows to learn and to check on, and those to score.
+    """Return the rows to learn from and to check on, and the rows to score.
 
-    The student's validation speakers' clips are there to check on or, without any, every fifth of
-    those to learn from. Scored are labelled clips of speakers that no training heard. Whoever
-    has no name may have been heard, and is not scored.
+    The student's validation speakers are there to check on; without any, every fifth clip to
+    learn from is. The scored rows are labelled clips of speakers in no training. Unnamed speakers
+    may have been in one, and are not scored.
     """
     seen = set(seen_speakers(evaluable_model(student), corpus))
     held = set(student.provenance.get("result", {}).get("valid_speakers", ()))
-    held = {same_name(name) for who in held for name in (who, bare(who))}
-    people = [corpus.utterances[row] for row in np.flatnonzero(clips.usable)]
+    held = {same_name(name) for speaker in held for name in (speaker, bare(speaker))}
     places = np.flatnonzero(clips.usable)
-    names = [u.speaker_id or "" for u in people]
-    ours = np.array([u.speaker_id is None or u.speaker_id in seen for u in people], np.bool_)
-    known = np.array([u.label in student.labels for u in people], np.bool_)
+    utterances = [corpus.utterances[row] for row in places]
+    names = [u.speaker_id or "" for u in utterances]
+    trained = np.array([u.speaker_id is None or u.speaker_id in seen for u in utterances], np.bool_)
+    labelled = np.array([u.label in student.labels for u in utterances], np.bool_)
     valid = np.array(
-        [bool({same_name(who), same_name(bare(who))} & held) for who in names], np.bool_
+        [bool({same_name(name), same_name(bare(name))} & held) for name in names], np.bool_
     )
-    if not (ours & valid).any():
-        valid = ours & (np.cumsum(ours) % CHECK_SHARE == 0)
-    return Rows(places[ours & ~valid], places[ours & valid]), places[~ours & known]
+    if not (trained & valid).any():
+        valid = trained & (np.cumsum(trained) % CHECK_SHARE == 0)
+    rows = Rows(places[trained & ~valid], places[trained & valid])
+    return rows, places[~trained & labelled]
 
 
 def as_exported(system: str, student: Student) -> Version:
@@ -143,6 +130,36 @@ def as_exported(system: str, student: Student) -> Version:
     return Version(system, student, bundle, model, logmel_of(model, student.frontend))
 
 
+def _features(student: Student, corpus: Corpus, progress: StageProgress) -> LogMelFeatures:
+    count = iter(range(1, len(corpus.utterances) + 1))
+    return extract_features(
+        corpus.utterances,
+        student.frontend,
+        lambda: progress("extracting features", next(count), len(corpus.utterances)),
+    )
+
+
+def _check_rows(rows: Rows, corpus: Corpus) -> None:
+    """Raise `InputError` if there are too few clips to calibrate on."""
+    if len(rows.learn) > 1 and len(rows.check):
+        return
+    raise InputError(
+        f"calibration needs clips of speakers that the student was trained on, without their "
+        f"labels, and {corpus.name!r} has {len(rows.learn) + len(rows.check)}: give the corpus "
+        "that it was trained on as well (--data may be given again)"
+    )
+
+
+def _int8_version(version: Version, quantised: Quantised) -> Version:
+    parity = {
+        **version.bundle.parity,
+        "of": "the float graph",
+        "int8_divergence": quantised.divergence,
+    }
+    bundle = replace(version.bundle, precision="int8", parity=parity)
+    return replace(version, system="int8", bundle=bundle, model=quantised.model)
+
+
 def _prune(
     student: Student,
     clips: LogMelFeatures,
@@ -150,10 +167,10 @@ def _prune(
     folder: Path,
     settings: Compression,
     seed: int,
-    tell: Tell,
+    progress: StageProgress,
 ) -> Student:
-    made_of = (student.provenance, student.mean_log_posterior, settings.model_dump(), seed)
-    checkpoint = folder / f"recovery-{fingerprint(*made_of)}.pt"
+    inputs = (student.provenance, student.mean_log_posterior, settings.model_dump(), seed)
+    checkpoint = folder / f"recovery-{fingerprint(*inputs)}.pt"
     smaller = prune(
         student,
         clips,
@@ -161,16 +178,20 @@ def _prune(
         settings=settings,
         seed=seed,
         checkpoint=checkpoint,
-        progress=lambda done, total, _: tell("teaching the pruned student", done, total),
+        progress=lambda done, total, _: progress("training the pruned student", done, total),
     )
     checkpoint.unlink(missing_ok=True)
     return smaller
 
 
 def _quantise(
-    version: Version, clips: LogMelFeatures, rows: Rows, settings: Compression, tell: Tell
+    version: Version,
+    clips: LogMelFeatures,
+    rows: Rows,
+    settings: Compression,
+    progress: StageProgress,
 ) -> Quantised:
-    tell("quantising", 0, None)
+    progress("quantising", 0, None)
     count = iter(range(1, 1000))
     return quantise(
         version.model,
@@ -179,7 +200,7 @@ def _quantise(
         _some(rows.learn, settings.calibration_clips),
         _some(rows.check, settings.check_clips),
         version.student.temperature,
-        lambda: tell("quantising", next(count), None),
+        lambda: progress("quantising", next(count), None),
     )
 
 

@@ -1,7 +1,7 @@
-"""A student pruned and taught, by what it was before, to say again what it said.
+"""Recovery after pruning: the uncompressed student teaches the pruned one.
 
-No label is used: the lessons are the uncompressed student's posteriors of whole clips and its
-embeddings of them, heard by the smaller one in disturbed crops, as any student learns
+No label is used. The targets are the uncompressed student's posteriors and embeddings of whole
+clips. The pruned student sees augmented crops of them, as in any training
 (`liser.distillation.train`).
 """
 
@@ -15,22 +15,22 @@ from liser.compress.prune import choose, cut, importance
 from liser.config import Compression, Loss
 from liser.distillation.data import Split
 from liser.distillation.train import train
-from liser.distillation.training_targets import training_targets
+from liser.distillation.training_targets import TrainingTargets, training_targets
 from liser.posteriors import log_posteriors
 from liser.students.features import LogMelFeatures
 from liser.students.optimization import ProgressCallback, seed_of
 from liser.students.student import Student
 
 MEASURED_CLIPS = 256
-"""How many clips say what each channel tells."""
+"""How many clips the importance of channels is measured on."""
 
 MEAN_CLIPS = 500
-"""How many clips a student's mean log-posterior is measured on, at most."""
+"""The most clips that a student's mean log-posterior is measured on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Clips of speakers the student is not scored on: some to learn from, some to check on."""
+    """Rows of clips whose speakers aren't scored: some to learn from, some to check on."""
 
     learn: NDArray[np.int64]
     check: NDArray[np.int64]
@@ -46,70 +46,88 @@ def prune(
     checkpoint: Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> Student:
-    """Return a student with a share of the parameters that says much the same.
+    """Return a pruned student with a share of the parameters, trained to give the same outputs.
 
-    A run that was killed goes on from `checkpoint`. `progress`
-    is told after each round: rounds done, rounds in all, and the share of the classes of the clips
-    in `rows.check` on which both agree. The provenance says under ``pruned`` what was done.
+    A killed run resumes from `checkpoint`. `progress` is called after each round with the rounds
+    done, the number of rounds, and the UAR on `rows.check` against the uncompressed student's
+    classes. The provenance records the pruning under ``pruned``.
 
     Raises:
         InputError: the student can't be pruned, or not so far; or the checkpoint is of another
             run.
     """
     settings = settings or Compression()
-    training = settings.recovery
-    few = np.random.default_rng(seed_of(seed, 0)).permutation(rows.learn)[:MEASURED_CLIPS]
-    told = importance(student.module, clips, few, student.temperature, seed_of(seed, 1))
-    pruned = cut(student.module, choose(student.module, told, settings.keep, settings.step))
-    everything = np.arange(len(clips.frames))
-    used = np.concatenate([rows.learn, rows.check])
-    said = np.full((len(everything), len(student.labels)), 1 / len(student.labels))
-    said[used] = student.posteriors(clips, used)
-    embeddings = _embeddings(student, clips, used)
-    lessons = training_targets(
-        said,
-        np.full(len(everything), -1),
-        len(student.labels),
-        Loss(confidence_power=0.0),
-        {"before": (embeddings, np.isin(everything, used), 1.0)},
+    sample = np.random.default_rng(seed_of(seed, 0)).permutation(rows.learn)[:MEASURED_CLIPS]
+    importances = importance(student.module, clips, sample, student.temperature, seed_of(seed, 1))
+    channels = choose(student.module, importances, settings.keep, settings.step)
+    pruned = cut(student.module, channels)
+    targets, posteriors = _targets(student, clips, rows)
+    trained = train(
+        pruned.module,
+        clips,
+        targets,
+        Split(rows.learn, rows.check),
+        settings.recovery,
+        seed,
+        checkpoint,
+        progress,
     )
-    split = Split(rows.learn, rows.check)
-    trained = train(pruned.module, clips, lessons, split, training, seed, checkpoint, progress)
-    done = {
+    record = {
         "keep": settings.keep,
         "step": settings.step,
         "parameters_before": student.parameters,
-        "training": training.model_dump(),
+        "training": settings.recovery.model_dump(),
         "seed": seed,
         "clips": len(rows.learn),
         "agreement": trained.history[-1]["valid_uar"] if len(rows.check) else None,
     }
-    provenance = {**student.provenance, "pruned": done}
+    provenance = {**student.provenance, "pruned": record}
     smaller = replace(student, module=trained.module, temperature=1.0, provenance=provenance)
-    return settled(smaller, clips, rows, said)
+    return recalibrated(smaller, clips, rows, posteriors)
 
 
-def settled(
-    student: Student, clips: LogMelFeatures, rows: Rows, said: NDArray[np.float64]
+def recalibrated(
+    student: Student, clips: LogMelFeatures, rows: Rows, posteriors: NDArray[np.float64]
 ) -> Student:
-    """Return a student with the temperature and mean that suit its changed weights.
+    """Return a student with the temperature and mean log-posterior of its changed weights.
 
-    `said` (all clips, classes) are the posteriors of the uncompressed one: the temperature is that
-    at which those of the clips to check on are met best.
+    `posteriors` (all clips, classes) are the uncompressed student's. The temperature is the one
+    that fits them best on the clips to check on.
     """
     checked = rows.check if len(rows.check) else rows.learn
     logits, _ = clips.predict(student.inference_module, checked)
-    student = student.calibrated(logits, said[checked])
-    few = rows.learn[np.linspace(0, len(rows.learn) - 1, MEAN_CLIPS).astype(int)]
-    mean = log_posteriors(student.posteriors(clips, np.unique(few))).mean(0)
+    student = student.calibrated(logits, posteriors[checked])
+    sample = rows.learn[np.linspace(0, len(rows.learn) - 1, MEAN_CLIPS).astype(int)]
+    mean = log_posteriors(student.posteriors(clips, np.unique(sample))).mean(0)
     return replace(student, mean_log_posterior=tuple(map(float, mean)))
+
+
+def _targets(
+    student: Student, clips: LogMelFeatures, rows: Rows
+) -> tuple[TrainingTargets, NDArray[np.float64]]:
+    """Return a student's outputs as targets, and its posteriors (all clips, classes).
+
+    The posteriors of unused clips are uniform.
+    """
+    everything = np.arange(len(clips.frames))
+    used = np.concatenate([rows.learn, rows.check])
+    posteriors = np.full((len(everything), len(student.labels)), 1 / len(student.labels))
+    posteriors[used] = student.posteriors(clips, used)
+    targets = training_targets(
+        posteriors,
+        np.full(len(everything), -1),
+        len(student.labels),
+        Loss(confidence_power=0.0),
+        {"before": (_embeddings(student, clips, used), np.isin(everything, used), 1.0)},
+    )
+    return targets, posteriors
 
 
 def _embeddings(
     student: Student, clips: LogMelFeatures, rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return embeddings (all clips, dim), 0 where a clip isn't used."""
+    """Return embeddings (all clips, dim), 0 for clips outside `rows`."""
     _, embeddings = clips.predict(student.inference_module, rows)
-    every = np.zeros((len(clips.frames), embeddings.shape[1]))
-    every[rows] = embeddings
-    return every
+    padded = np.zeros((len(clips.frames), embeddings.shape[1]))
+    padded[rows] = embeddings
+    return padded
