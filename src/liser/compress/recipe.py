@@ -89,10 +89,7 @@ def compress(
         versions.append(_int8_version(versions[-1], quantised))
     progress("measuring", 0, None)
     record = table_of(versions, quantised, corpus, clips, scored, seed)
-    last = versions[-1]
-    provenance = {**last.bundle.provenance, "compression": record}
-    bundle = replace(last.bundle, provenance=provenance)
-    write_bundle(bundle, last.graph, folder, card(bundle))
+    _write(versions[-1], record, folder)
     return record
 
 
@@ -137,6 +134,12 @@ def _features(student: Student, corpus: Corpus, progress: StageProgress) -> LogM
         student.frontend,
         lambda: progress("extracting features", next(count), len(corpus.utterances)),
     )
+
+
+def _write(version: Version, record: dict[str, Any], folder: Path) -> None:
+    provenance = {**version.bundle.provenance, "compression": record}
+    bundle = replace(version.bundle, provenance=provenance)
+    write_bundle(bundle, version.graph, folder, card(bundle))
 
 
 def _check_rows(rows: Rows, corpus: Corpus) -> None:

@@ -93,9 +93,7 @@ def table_of(
             "the cost in UAR isn't known: no speaker outside the student's training has labelled "
             "clips of two emotions"
         )
-    if quantised is not None and quantised.kept_float:
-        layers = list(quantised.kept_float)
-        notes.append(f"layers that lost too much in 8 bits stay in float: {layers}")
+    notes += _notes_on_layers(quantised)
     return {
         "corpus": corpus.name,
         "scored_clips": len(utterances),
@@ -166,6 +164,14 @@ def _scores(
             own |= {"change_low": low, "change_high": high}
         results.append(own)
     return results
+
+
+def _notes_on_layers(quantised: Quantised | None) -> list[str]:
+    """Return a note on the layers in float, if there are any."""
+    if quantised is None or not quantised.kept_float:
+        return []
+    layers = list(quantised.kept_float)
+    return [f"layers that lost too much in 8 bits stay in float: {layers}"]
 
 
 def _notes_on_time(rows: Sequence[dict[str, Any]]) -> list[str]:
