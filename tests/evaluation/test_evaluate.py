@@ -103,9 +103,15 @@ def test_a_student_that_got_used_to_the_voices_is_scored_beside(said: list[int])
     used = adapt_posteriors(posteriors, list("aabb") * 2, student().mean_log_posterior, 3)
     known = [0, 1, 2, 3, 4, 6, 7]
     truth = np.array([0, 2, 1, 2, 0, 1, 2])
-    assert row["adapted"]["uar"] == pytest.approx(uar(confusion(truth, used[known].argmax(1), 3)))
-    assert row["adapted"]["uar_low"] <= row["adapted"]["uar"] <= row["adapted"]["uar_high"]
-    assert set(row["adapted"]) == {"uar", "uar_low", "uar_high", "wa", "ece"}
+    assert row["speaker_adapted"]["uar"] == pytest.approx(
+        uar(confusion(truth, used[known].argmax(1), 3))
+    )
+    assert (
+        row["speaker_adapted"]["uar_low"]
+        <= row["speaker_adapted"]["uar"]
+        <= row["speaker_adapted"]["uar_high"]
+    )
+    assert set(row["speaker_adapted"]) == {"uar", "uar_low", "uar_high", "wa", "ece"}
 
 
 def test_only_shared_classes_are_scored_and_posteriors_renormalised(said: list[int]) -> None:
@@ -145,10 +151,10 @@ def test_no_interval_where_speakers_do_not_allow_one(
     assert "uar_low" not in row
     assert "no intervals" in row["note"]
     if None in speakers:
-        assert row["adapted"] is None
-        assert "no voice to get used to" in row["note"]
+        assert row["speaker_adapted"] is None
+        assert "speaker-adapted scores" in row["note"]
     else:
-        assert set(row["adapted"]) == {"uar", "wa", "ece"}
+        assert set(row["speaker_adapted"]) == {"uar", "wa", "ece"}
 
 
 def test_seen_speakers_are_refused_unless_asked_for(said: list[int]) -> None:
@@ -181,7 +187,7 @@ def test_without_labels_all_classes_are_predicted(said: list[int]) -> None:
 
 
 def test_one_class_can_not_be_scored(said: list[int]) -> None:
-    with pytest.raises(InputError, match="at least two classes in common"):
+    with pytest.raises(InputError, match="at least two common classes"):
         evaluate(student(), corpus(["sad", "sad"], ["a", "b"]))
     with pytest.raises(InputError, match="bored"):
         evaluate(student(), corpus(["sad", "bored"], ["a", "b"], ("bored", "sad")))

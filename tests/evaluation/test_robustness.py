@@ -66,14 +66,14 @@ def test_clean_sound_scores_as_evaluate_says(student: Student, corpus: Corpus) -
     (row,) = evaluate(student, corpus, seed=5)["rows"]
     for key in ("uar", "uar_low", "uar_high", "wa", "wa_low", "wa_high", "ece", "ece_high"):
         assert clean[key] == row[key], key
-    assert (clean["condition"], clean["clips"], clean["unheard"]) == ("clean", 12, 0)
+    assert (clean["condition"], clean["clips"], clean["lost"]) == ("clean", 12, 0)
     assert 0 < clean["wa"] < 1
     assert "change" not in clean
 
 
 def test_what_spoils_nothing_changes_nothing(student: Student, corpus: Corpus) -> None:
     clean, same = robustness(student, corpus, {"same": SAME})["conditions"]
-    assert same["says"] == "nothing done"
+    assert same["description"] == "nothing done"
     assert {same[key] - clean[key] for key in ("uar", "wa", "ece", "uar_low")} == {0.0}
     assert set(same["change"].values()) == {0.0}
 
@@ -97,11 +97,11 @@ def test_a_clip_of_which_nothing_is_left_is_counted_and_in_no_pair(
         return waveform * np.float32(crossings > 500)
 
     clean, hushed = robustness(student, corpus, {"hush": Degradation(hush, "")})["conditions"]
-    assert (clean["clips"], clean["unheard"]) == (12, 0)
-    assert (hushed["clips"], hushed["unheard"]) == (8, 4)
+    assert (clean["clips"], clean["lost"]) == (12, 0)
+    assert (hushed["clips"], hushed["lost"]) == (8, 4)
     assert hushed["uar"] == 1.0
     assert hushed["change"]["uar"] == 0.0
-    with pytest.raises(InputError, match="nothing is left of any clip under 'mute'"):
+    with pytest.raises(InputError, match="no clip has any speech left under 'mute'"):
         mute = Degradation(lambda waveform, rate, rng: 0 * waveform, "")
         robustness(student, corpus, {"mute": mute})
 
@@ -166,7 +166,7 @@ def test_clips_without_sound_are_named_and_a_corpus_of_them_refused(
     with pytest.raises(InputError, match="no clip of 'tones' is labelled"):
         refuse_without_sound(replace(corpus, utterances=unlabelled))
     unread = replace(broken, id="broken2", label="low")
-    with pytest.raises(InputError, match=r"not one labelled .* example broken: there is"):
+    with pytest.raises(InputError, match=r"none of the labelled .* example broken: there is"):
         robustness(student, replace(corpus, utterances=(broken, unread)), {})
 
 

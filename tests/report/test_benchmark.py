@@ -192,14 +192,19 @@ def test_synthetic_data_are_called_so_in_every_title_and_caption(
 
 def spoilt(results: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The record with what a student was worth on clean sound and on a telephone."""
-    clean = {"condition": "clean", "says": "as recorded", "clips": 1120, "unheard": 0}
+    clean = {"condition": "clean", "description": "as recorded", "clips": 1120, "lost": 0}
     for metric, value in (("uar", 0.62), ("wa", 0.63), ("ece", 0.05)):
         clean |= {metric: value, f"{metric}_low": value - 0.04, f"{metric}_high": value + 0.04}
     moved = {"uar": -0.07, "uar_low": -0.09, "uar_high": -0.05}
     moved |= {"wa": -0.06, "wa_low": -0.08, "wa_high": -0.04}
     moved |= {"ece": 0.02, "ece_low": -0.01, "ece_high": 0.03}
-    line = clean | {"condition": "telephone", "says": "a <thin> band", "uar": 0.55, "change": moved}
-    line |= {"clips": 1117, "unheard": 3, "uar_low": 0.51, "uar_high": 0.59}
+    line = clean | {
+        "condition": "telephone",
+        "description": "a <thin> band",
+        "uar": 0.55,
+        "change": moved,
+    }
+    line |= {"clips": 1117, "lost": 3, "uar_low": 0.51, "uar_high": 0.59}
     found = {"threshold": None, "seed": 0, "conditions": [clean, line], "skipped": []}
     return results | {"robustness": found | more}
 
@@ -225,7 +230,7 @@ def test_answers_of_spoilt_sound_where_there_is_a_threshold(
     clean |= {"coverage": 0.9, "answered_wa": 0.7}
     line |= {"coverage": 0.0, "answered_wa": None, "condition": "speech-noise-20db"}
     page = page_of(record, tmp_path)
-    for words in ("90\u00a0%", "70\u00a0%", "0.4 at least", "1 clips had no sound"):
+    for words in ("90\u00a0%", "70\u00a0%", "at least 0.4", "1 clips could not be read"):
         assert words in page.words
     out = Console(width=80, file=io.StringIO())
     out.print(robustness_table(record["robustness"]))
@@ -326,7 +331,7 @@ def test_headline_says_what_a_newcomer_wants_to_know(results: dict[str, Any]) ->
         for key in (("distilled", 0.1), ("scratch", 0.1), ("scratch", 1.0))
     )
     assert f"With 10 % of the labels, the distilled student recognises {student}" in said
-    assert f"{same} with the same labels and {full} with all of them" in said
+    assert f"{same} with the same labels and {full} with all labels" in said
     assert "Guessing would recognise 12.5 %." in said
     alone = {"rows": [{"system": "teacher_face", "labels": 1.0, "uar": 0.5}]}
     assert headline(alone).startswith("With all of the labels, the face teacher recognises 50.0 %")
@@ -377,22 +382,27 @@ def test_adapted_students_stand_beside(
     for at, row in enumerate(results["rows"]):
         uar = 0.7 + at / 1000
         scores = {"uar": uar, "uar_low": uar - 0.01, "uar_high": uar + 0.01, "wa": 0.8}
-        row["adapted"] = None if row["system"].startswith("teacher") else {**scores, "ece": 0.1}
+        row["speaker_adapted"] = (
+            None if row["system"].startswith("teacher") else {**scores, "ece": 0.1}
+        )
         if voted:
             row["perceived"] = {**scores, "uar": uar - 0.3, "clips": 58, "left_out": 35}
     plain = results["comparisons"]
-    results["comparisons"] = [*plain, {**plain[0], "value": 1.234, "adapted": True}]
+    results["comparisons"] = [*plain, {**plain[0], "value": 1.234, "speaker_adapted": True}]
     console = Console(width=140, file=io.StringIO())
     console.print(table(results))
     text = console.file.getvalue()
     page = page_of(results, tmp_path).words
     for row in results["rows"]:
-        if row["adapted"]:
-            assert f"{row['adapted']['uar']:.3f}" in text
-            assert f"{row['adapted']['uar']:.3f} ({row['adapted']['uar_low']:.3f}" in page
+        if row["speaker_adapted"]:
+            assert f"{row['speaker_adapted']['uar']:.3f}" in text
+            assert (
+                f"{row['speaker_adapted']['uar']:.3f} ({row['speaker_adapted']['uar_low']:.3f}"
+                in page
+            )
     assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
     for words in (text, page):
-        assert "Adapted: the student got used" in " ".join(words.split())
+        assert "Adapted: the student's outputs are corrected" in " ".join(words.split())
     assert page.count("; both adapted") == 1
 
 
