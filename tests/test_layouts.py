@@ -87,6 +87,6 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
             assert "nan" not in text
 
 
-def test_a_layout_that_is_not_known_is_refused(layouts: ModuleType) -> None:
+def test_an_unknown_layout_is_refused(layouts: ModuleType) -> None:
     with pytest.raises(InputError, match="no layout is called 'size'; there are"):
         layouts.markdown({}, "size")

@@ -76,7 +76,7 @@ def test_the_block_is_made_from_the_results(script: ModuleType, folder: Path) ->
     assert script.rewritten(text, folder) == text
 
 
-def test_adapted_students_have_lines_of_their_own(script: ModuleType) -> None:
+def test_speaker_adapted_students_have_lines_of_their_own(script: ModuleType) -> None:
     assert "dapted" not in script.markdown(RECORD)
     scores = {"uar": 0.7, "uar_low": 0.65, "uar_high": 0.75}
     rows = [

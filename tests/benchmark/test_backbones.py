@@ -96,7 +96,7 @@ def made(
     return backbones.folders
 
 
-def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
+def test_a_backbone_is_pretrained_without_its_folds_test_speakers(
     heir: str,
     tones: Corpus,
     source: BackboneSource,
@@ -117,7 +117,7 @@ def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
         assert sorted(f.name for f in folder.iterdir()) == ["backbone.json", "backbone.safetensors"]
 
 
-def test_an_encoder_may_hear_more_frames_than_the_student(
+def test_the_encoder_may_have_a_finer_frame_rate_than_the_student(
     heir: str,
     tones: Corpus,
     source: BackboneSource,
@@ -134,7 +134,7 @@ def test_an_encoder_may_hear_more_frames_than_the_student(
     assert load_backbone(folders[0]).frontend == FRONTEND
 
 
-def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
+def test_a_backbones_folder_is_named_by_all_that_decides_it(
     heir: str, tones: Corpus, other: Corpus, source: BackboneSource, tmp_path: Path
 ) -> None:
     first = made(source, tones, tmp_path / "runs")
@@ -155,7 +155,7 @@ def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
 
 
 @pytest.mark.parametrize("left", ["no record", "damaged weights"])
-def test_trunks_are_made_once_and_a_killed_one_goes_on(
+def test_backbones_are_made_once_and_a_killed_one_goes_on(
     heir: str,
     tones: Corpus,
     source: BackboneSource,
@@ -185,7 +185,7 @@ def test_trunks_are_made_once_and_a_killed_one_goes_on(
     assert len(asked) == 4
 
 
-def test_every_clip_is_listened_to_once_though_folds_share_them(
+def test_frames_of_every_clip_are_computed_once_for_all_folds(
     heir: str,
     tones: Corpus,
     source: BackboneSource,
@@ -215,7 +215,7 @@ def test_every_clip_is_listened_to_once_though_folds_share_them(
     assert max(portions) == 5
 
 
-def test_a_test_speaker_may_not_come_in_by_another_corpus(
+def test_test_speakers_in_a_further_corpus_are_refused(
     heir: str, tones: Corpus, source: BackboneSource, tmp_path: Path
 ) -> None:
     again = replace(tones, name="again", utterances=tones.utterances[:3])
@@ -224,14 +224,14 @@ def test_a_test_speaker_may_not_come_in_by_another_corpus(
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_not_inherited_cannot_be_recalled(tones: Corpus, tmp_path: Path) -> None:
+def test_interpolation_without_a_backbone_is_refused(tones: Corpus, tmp_path: Path) -> None:
     recalling = PROTOCOL.distillation.model_copy(update={"backbone_interpolation": 0.4})
     protocol = PROTOCOL.model_copy(update={"distillation": recalling})
     with pytest.raises(InputError, match="needs a backbone, and there is none"):
         made(None, tones, tmp_path / "runs", protocol)
 
 
-def test_a_student_that_cannot_inherit_is_refused_before_any_work(
+def test_a_student_without_weight_transfer_is_refused_before_any_work(
     nano: str, tones: Corpus, source: BackboneSource, tmp_path: Path
 ) -> None:
     small = PROTOCOL.distillation.model_copy(update={"student": "nano"})
@@ -245,13 +245,13 @@ def test_a_student_that_cannot_inherit_is_refused_before_any_work(
     assert not source.frames.exists()
 
 
-def test_without_an_encoder_there_are_none(tones: Corpus, tmp_path: Path) -> None:
+def test_without_an_encoder_there_are_no_backbones(tones: Corpus, tmp_path: Path) -> None:
     assert made(None, tones, tmp_path) == ()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("jobs", "idle"), [(1, 0), (2, 1), (4, 1), (6, 3)])
-def test_work_beside_fills_the_processes_that_would_wait_for_the_last_backbones(
+def test_other_work_fills_the_processes_that_would_wait_for_the_last_backbones(
     heir: str,
     tones: Corpus,
     source: BackboneSource,
@@ -277,7 +277,7 @@ def _cells(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def test_taught_students_start_from_trunks_and_no_other_does(
+def test_distilled_students_alone_start_from_backbones(
     heir: str,
     tones: Corpus,
     source: BackboneSource,
@@ -301,14 +301,14 @@ def test_taught_students_start_from_trunks_and_no_other_does(
     assert again["reused"] == {"backbones": 3, "students": 6}
 
 
-def test_processes_side_by_side_come_to_the_same(
+def test_the_number_of_processes_changes_nothing(
     tones: Corpus,
     whisper: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Listening does; a student made up in this process isn't known in the others."""
+    """The encoder's frames are compared: a student made up here is unknown in other processes."""
     monkeypatch.setattr(module, "PORTION", 8)
     clips = extract_features(tones.utterances, PROTOCOL.distillation.frontend)
     kept = []

@@ -1,4 +1,4 @@
-"""Across corpora: whom a student hears, on what it is tested, and what it says elsewhere."""
+"""Cross-corpus: training speakers, tested corpora, shared emotions, and scores."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -119,11 +119,11 @@ def test_every_training_set_is_tested_on_every_corpus(run: tuple[dict[str, Any],
 
 
 def names_of(data: BenchmarkData) -> str:
-    """Return what a data's students are trained on, by the folder that keeps them."""
+    """Return the corpora that some data's students are trained on, by their folder's name."""
     return data.folders["distilled"].parent.parent.name
 
 
-def test_rows_are_scores_of_the_cells_on_disk(
+def test_rows_are_scores_of_the_runs_on_disk(
     run: tuple[dict[str, Any], Path], sources: list[Source]
 ) -> None:
     record, folder = run
@@ -147,7 +147,7 @@ def test_rows_are_scores_of_the_cells_on_disk(
         assert row["uar"] == pytest.approx(np.mean(scores))
 
 
-def test_nobody_who_is_tested_is_learnt_from_and_folds_are_the_benchmarks(
+def test_no_test_speaker_is_trained_on_and_folds_are_the_benchmarks(
     nano: str, sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[BenchmarkData] = []
@@ -213,7 +213,7 @@ def test_a_stopped_run_trains_only_what_is_missing(
     assert [row["speakers"] for row in more["rows"]] == [4, 5] * 3
 
 
-def test_a_joined_corpus_of_teachers_that_saw_one_part_each(sources: list[Source]) -> None:
+def test_a_joined_corpus_whose_teachers_know_one_part_each(sources: list[Source]) -> None:
     joined = join([s.corpus for s in sources])
     targets = join_targets(joined, {s.corpus.name: s.targets for s in sources})
     assert [t.teacher for t in targets] == ["made-speech", "made-face", "duo-speech", "duo-face"]
@@ -239,7 +239,7 @@ def test_a_joined_corpus_of_teachers_that_saw_one_part_each(sources: list[Source
         join_targets(join([sources[0].corpus]), {"duo": sources[1].targets})
 
 
-def test_one_student_of_everybody(
+def test_one_student_of_all_speakers(
     nano: str, sources: list[Source], tone_corpus: MakeCorpus, tmp_path: Path
 ) -> None:
     student = distill_all(sources, tmp_path / "student", SETTINGS)
@@ -258,7 +258,7 @@ def test_one_student_of_everybody(
     assert evaluate(student, others)["rows"][0]["uar"] > 0.8
 
 
-def test_what_cannot_be_crossed_is_said_before_any_work(
+def test_corpora_that_cannot_be_compared_are_refused_before_any_work(
     nano: str, sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object, **__: object) -> None:
@@ -283,7 +283,7 @@ def test_what_cannot_be_crossed_is_said_before_any_work(
         CrossCorpus.read({"folds": 3, "run_folds": 4})
 
 
-def test_trunks_listen_to_whom_the_student_learns_from(
+def test_backbones_are_pretrained_on_the_students_training_speakers(
     heir: str, whisper: Path, sources: list[Source], tmp_path: Path
 ) -> None:
     frontend = Frontend(
@@ -338,7 +338,7 @@ def test_the_page_and_the_table_show_the_matrix(
         report({"rows": []}, tmp_path / "none.html")
 
 
-def test_what_is_left_out_is_what_a_fold_tests(
+def test_a_folds_test_speakers_are_left_out(
     sources: list[Source], run: tuple[dict[str, Any], Path]
 ) -> None:
     record, _ = run

@@ -81,7 +81,7 @@ def test_it_learns_what_can_be_learnt(tones: Corpus, heard: Targets) -> None:
 
 
 def test_test_speakers_influence_nothing(tones: Corpus, heard: Targets) -> None:
-    """Neither their labels nor how they sound reach what is said of one of their clips."""
+    """Neither their labels nor their features reach the scores of one of their clips."""
     honest = data_of(tones)
     own = honest.labelled_rows(honest.folds[1].test)
     kept, others = own[0], own[1:]
@@ -99,7 +99,7 @@ def test_test_speakers_influence_nothing(tones: Corpus, heard: Targets) -> None:
         np.testing.assert_array_equal(scores[:, at], theirs[key][:, at])
 
 
-def test_it_learns_from_a_cells_labels_and_no_others(
+def test_it_learns_from_a_runs_labels_and_no_others(
     tones: Corpus, heard: Targets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, given = data_of(tones), []
@@ -183,7 +183,7 @@ def recorded(tones: Corpus, targets: list[Targets], folder: Path, given: Any) ->
     return benchmark(tones, targets, folder, protocol, given, jobs=1, progress=False)
 
 
-def test_it_stands_in_the_record_the_page_and_the_table(
+def test_it_is_in_the_record_the_page_and_the_table(
     tones: Corpus, heard: Targets, tone_targets: MakeTargets, tmp_path: Path
 ) -> None:
     pytest.importorskip("opensmile")
@@ -207,7 +207,9 @@ def test_it_stands_in_the_record_the_page_and_the_table(
     assert "openSMILE + SVM" in str(list(table(record).columns[0].cells))
 
 
-def test_what_is_left_out_is_said(tones: Corpus, tone_targets: MakeTargets, tmp_path: Path) -> None:
+def test_a_baseline_that_is_left_out_is_named(
+    tones: Corpus, tone_targets: MakeTargets, tmp_path: Path
+) -> None:
     targets = [tone_targets(tones, "speech"), tone_targets(tones, "face")]
     record = recorded(tones, targets, tmp_path, NOT_GIVEN)
     assert record["left_out"] == [{"system": SYSTEM, "why": NOT_GIVEN.why}]
@@ -255,7 +257,7 @@ def test_where_no_clip_can_be_used_it_is_left_out_or_refused(tmp_path: Path) -> 
         functionals(gone, TargetStore(tmp_path), PROTOCOL, progress=False)
 
 
-def test_functionals_are_openSMILEs_and_kept(tones: Corpus, tmp_path: Path) -> None:
+def test_functionals_are_openSMILEs_and_stored(tones: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("opensmile")
     few = replace(tones, utterances=tones.utterances[:3])
     first, again = (functionals(few, TargetStore(tmp_path), PROTOCOL, False) for _ in range(2))

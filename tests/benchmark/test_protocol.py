@@ -1,4 +1,4 @@
-"""The protocol: nobody is in two sets, budgets are kept, and test labels reach nothing."""
+"""The protocol: no speaker is in two sets, budgets hold, and test labels reach nothing."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def run(
         yield benchmark(tones, both, folder, PROTOCOL, jobs=1, command="made"), folder
 
 
-def test_nobody_is_in_two_sets(tones: Corpus, both: list[Targets], tmp_path: Path) -> None:
+def test_no_speaker_is_in_two_sets(tones: Corpus, both: list[Targets], tmp_path: Path) -> None:
     data = data_of(tones, both, tmp_path)
     tested = []
     for fold in data.folds:
@@ -111,7 +111,7 @@ def test_a_budget_is_what_is_labelled_in_training_and_validation_together(
 
 
 def _scrambled(corpus: Corpus, speakers: tuple[str, ...]) -> Corpus:
-    """Give other labels to these speakers' clips."""
+    """Change the labels of these speakers' clips."""
     turned = dict(zip(corpus.labels, (*corpus.labels[1:], corpus.labels[0]), strict=True))
     changed = [
         replace(u, label=turned[str(u.label)]) if u.speaker_id in speakers else u
@@ -121,7 +121,7 @@ def _scrambled(corpus: Corpus, speakers: tuple[str, ...]) -> Corpus:
 
 
 def _garbled(targets: Targets, rows: np.ndarray) -> Targets:
-    """Let a teacher say something else of these clips."""
+    """Change a teacher's outputs for these clips."""
     said = targets.embeddings.copy()
     said[rows] = np.random.default_rng(0).normal(0, 9, (len(rows), said.shape[1]))
     return replace(targets, embeddings=said)
@@ -219,7 +219,7 @@ def test_rows_are_scores_of_the_runs_on_disk(
 
 
 def test_each_draw_has_a_student_of_its_own(run: tuple[dict[str, Any], Path]) -> None:
-    """With all labels, nothing but the student's seed is left to tell two draws apart."""
+    """With all labels, two draws differ in the student's seed alone."""
     for system in ("scratch", "distilled"):
         (own,) = run[1].glob(f"{system}-*")
         for fold in range(3):
@@ -274,7 +274,7 @@ def test_comparisons_are_those_of_the_rows(run: tuple[dict[str, Any], Path]) -> 
         assert c["low"] <= c["high"]
 
 
-def test_the_record_says_how_it_came_about(run: tuple[dict[str, Any], Path]) -> None:
+def test_the_record_names_its_origin(run: tuple[dict[str, Any], Path]) -> None:
     record, _ = run
     assert (record["corpus"], record["label_kind"], record["command"]) == (
         "tones",
@@ -340,7 +340,7 @@ def test_other_labels_or_settings_never_read_these_runs(
         assert not others & ours
 
 
-def test_a_change_of_the_teaching_leaves_other_students_where_they_are(
+def test_a_change_of_the_distillation_leaves_other_students_where_they_are(
     run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
 ) -> None:
     def moved(
@@ -369,7 +369,7 @@ def test_a_change_of_the_teaching_leaves_other_students_where_they_are(
     assert moved(both, PROTOCOL.model_copy(update={"supervised": supervised})) == {"scratch"}
 
 
-def test_what_cannot_be_run_is_said_before_any_training(
+def test_what_cannot_be_run_is_refused_before_any_training(
     nano: str, tones: Corpus, both: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> None:
@@ -391,7 +391,7 @@ def test_what_cannot_be_run_is_said_before_any_training(
             call()
 
 
-def test_clips_that_cannot_be_heard_are_left_out_and_named(
+def test_clips_that_cannot_be_read_are_left_out_and_named(
     nano: str, tones: Corpus, tone_targets: MakeTargets, tmp_path: Path
 ) -> None:
     mute = Utterance("s0-low-9", "s0", "low", tmp_path / "gone.wav")
@@ -438,7 +438,7 @@ def test_unlabelled_clips_are_learnt_from_and_not_tested(
         np.testing.assert_array_equal(kept["rows"], data.labelled_rows(fold.test))
 
 
-def test_processes_side_by_side_come_to_the_same(
+def test_the_number_of_processes_changes_nothing(
     tones: Corpus, both: list[Targets], tmp_path: Path
 ) -> None:
     tiny = QUICK.model_copy(
@@ -501,6 +501,6 @@ def test_two_face_teachers_and_what_a_crowd_perceived(
     )
 
 
-def test_nothing_is_said_of_a_crowd_that_nobody_asked(run: tuple[dict[str, Any], Path]) -> None:
+def test_without_votes_there_are_no_references(run: tuple[dict[str, Any], Path]) -> None:
     assert run[0]["references"] == []
     assert {row["perceived"] for row in run[0]["rows"]} == {None}

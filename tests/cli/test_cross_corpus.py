@@ -1,4 +1,4 @@
-"""`liser cross-corpus`: a recipe of two corpora in, a matrix or one student out; refusals."""
+"""`liser cross-corpus`: a matrix or one student from a recipe of two corpora; refusals."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def recipe(recordings: Path) -> Path:
     return Path("recipe.toml")
 
 
-def test_students_are_tested_across(liser, recipe: Path) -> None:
+def test_every_student_is_tested_on_every_corpus(liser, recipe: Path) -> None:
     ask = ("cross-corpus", recipe, "--jobs", 1, "--report", "page.html")
     record = json.loads(liser(*ask, "--json").out)
     assert json.loads(Path("runs/cross-corpus/results.json").read_text()) == record
@@ -94,7 +94,7 @@ def test_refusals(liser, recipe: Path) -> None:
     assert liser("cross-corpus", "none.toml").status == 2
 
 
-def test_the_projects_own_recipe_is_that_of_the_model_that_comes_along() -> None:
+def test_the_projects_own_recipe_is_that_of_the_bundled_model() -> None:
     from liser.bundle import read_bundle
     from liser.cli.cross_corpus import settings_of
     from liser.config import CrossCorpusRecipe, Distillation

@@ -1,4 +1,4 @@
-"""Scores of a student whose answers are known beforehand."""
+"""Scores of a student whose predictions are known beforehand."""
 
 import csv
 from dataclasses import replace
@@ -22,7 +22,7 @@ CLASSES = ("neutral", "happy", "sad")
 
 
 class Oracle(nn.Module):
-    """Says for a clip what its number of frames stands for: 2, 1, 0, …"""
+    """Predicts a class by a clip's number of frames: 2, 1, 0, …"""
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         answer = int(logmel.shape[1]) % 10
@@ -36,7 +36,7 @@ def student(**provenance: object) -> Student:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What the student is going to say of each clip in turn; 9: it can't be heard."""
+    """The student's prediction for each clip in turn; 9: the clip can't be read."""
     answers: list[int] = []
 
     def hear(utterances: object, settings: Frontend, advance: object) -> LogMelFeatures:
@@ -93,7 +93,7 @@ def test_what_is_answered_is_counted_at_the_students_own_threshold(said: list[in
         assert ("75% of the answers are right" in note) == (accuracy is not None)
 
 
-def test_a_student_that_got_used_to_the_voices_is_scored_beside(said: list[int]) -> None:
+def test_speaker_adapted_scores_are_beside_the_others(said: list[int]) -> None:
     said += [2, 2, 1, 2, 0, 2, 1, 2]
     heard = corpus(
         ["neutral", "sad", "happy", "sad", "neutral", None, "happy", "sad"], list("aabb") * 2
@@ -132,7 +132,7 @@ def test_only_shared_classes_are_scored_and_posteriors_renormalised(said: list[i
     assert "also knows neutral" in row["note"]
 
 
-def test_clips_that_can_not_be_heard_are_not_scored(said: list[int]) -> None:
+def test_clips_that_cannot_be_read_are_not_scored(said: list[int]) -> None:
     said += [0, 9, 2]
     record = evaluate(student(), corpus(["neutral", "happy", "sad"], list("abc")))
     assert record["clips"] == 2

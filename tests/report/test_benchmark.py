@@ -111,7 +111,7 @@ def results() -> dict[str, Any]:
 
 
 class Page(HTMLParser):
-    """What a reader's machine would make of the page."""
+    """The page as a browser reads it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ def test_synthetic_data_are_called_so_in_every_title_and_caption(
 
 
 def spoilt(results: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The record with what a student was worth on clean sound and on a telephone."""
+    """The record with scores on clean and on telephone sound."""
     clean = {"condition": "clean", "description": "as recorded", "clips": 1120, "lost": 0}
     for metric, value in (("uar", 0.62), ("wa", 0.63), ("ece", 0.05)):
         clean |= {metric: value, f"{metric}_low": value - 0.04, f"{metric}_high": value + 0.04}
@@ -209,7 +209,7 @@ def spoilt(results: dict[str, Any], **more: Any) -> dict[str, Any]:
     return results | {"robustness": found | more}
 
 
-def test_spoilt_sound_stands_beside_clean(results: dict[str, Any], tmp_path: Path) -> None:
+def test_degraded_sound_is_beside_clean(results: dict[str, Any], tmp_path: Path) -> None:
     page = page_of(spoilt(results), tmp_path)
     assert len(page.all("svg")) == 4
     for words in ("0.550 (0.510–0.590)", "−0.070 (−0.090 to −0.050)", "+0.020 (−0.010 to 0.030)"):
@@ -222,7 +222,7 @@ def test_spoilt_sound_stands_beside_clean(results: dict[str, Any], tmp_path: Pat
     assert "Synthetic data. UAR under each condition" in synthetic.words
 
 
-def test_answers_of_spoilt_sound_where_there_is_a_threshold(
+def test_answers_on_degraded_sound_if_there_is_a_threshold(
     results: dict[str, Any], tmp_path: Path
 ) -> None:
     record = spoilt(results, threshold=0.4, skipped=[{"id": "x", "reason": "no sound"}])
@@ -254,7 +254,7 @@ def test_a_change_without_interval(results: dict[str, Any], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("students", "says"), [(0, "42 min<"), (7, "42 min (the last run alone)<")]
 )
-def test_a_run_that_went_on_says_that_its_time_is_not_all(
+def test_a_resumed_run_notes_that_its_time_is_not_all(
     results: dict[str, Any], students: int, says: str, tmp_path: Path
 ) -> None:
     results["reused"] = {"backbones": 0, "students": students}
@@ -323,7 +323,7 @@ def test_headline_calls_no_other_student_the_same(results: dict[str, Any]) -> No
     assert "The same student" not in said
 
 
-def test_headline_says_what_a_newcomer_wants_to_know(results: dict[str, Any]) -> None:
+def test_the_headline_sums_up_the_figures(results: dict[str, Any]) -> None:
     said = headline(results)
     uar = {(row["system"], row["labels"]): row["uar"] for row in results["rows"]}
     student, same, full = (
@@ -347,9 +347,7 @@ def test_the_terminal_table_has_every_row(results: dict[str, Any]) -> None:
     assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
 
 
-def test_perceived_emotions_and_a_crowd_stand_beside(
-    results: dict[str, Any], tmp_path: Path
-) -> None:
+def test_perceived_emotions_and_a_crowd_are_shown(results: dict[str, Any], tmp_path: Path) -> None:
     assert "perceived" not in page_of(results, tmp_path).words
     for at, row in enumerate(results["rows"]):
         uar = 0.3 + at / 1000
@@ -375,7 +373,7 @@ def test_perceived_emotions_and_a_crowd_stand_beside(
 
 
 @pytest.mark.parametrize("voted", [False, True])
-def test_adapted_students_stand_beside(
+def test_speaker_adapted_students_are_shown(
     results: dict[str, Any], tmp_path: Path, voted: bool
 ) -> None:
     assert "dapted" not in page_of(results, tmp_path).words
