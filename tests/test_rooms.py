@@ -36,6 +36,7 @@ ROOMS = (
     "report",
     "benchmark",
     "cli",
+    "__main__",
 )
 """Modules and folders of `liser`, from the lowest to the highest."""
 
