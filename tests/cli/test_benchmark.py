@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from liser.benchmark.protocol import protocol_for
+from liser.benchmark.defaults import protocol_for
 from liser.cli.command import portable
 from liser.cli.settings import settings_from
 from liser.config import Protocol

@@ -18,7 +18,7 @@ from liser.benchmark.cross_corpus_scores import TrainTestPair, differences, row_
 from liser.benchmark.environment import (
     fields_of,
     normalisation_note,
-    peak_memory_mb,
+    run_record,
     teacher_record,
     versions,
 )
@@ -132,13 +132,7 @@ def cross_corpus(
     pairs = _pairs(material, sets, data, runs)
     return {
         **_corpora_record(material),
-        "command": command,
-        "date": time.strftime("%Y-%m-%d"),
-        "wall_time_s": round(time.monotonic() - started, 1),
-        "training_s": round(seconds, 1),
-        "reused": reused,
-        "peak_memory_mb": round(peak_memory_mb(), 0),
-        "jobs": jobs,
+        **run_record(started, seconds, reused, jobs, command),
         "skipped": [fields_of(skip) for skip in (*material.corpus.skipped, *clips.skipped)],
         "backbones": [load_backbone(made).provenance for made in backbones.folders],
         "speaker_normalisation": normalisation_note(settings.distillation.heads),

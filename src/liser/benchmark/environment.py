@@ -3,7 +3,8 @@
 import platform
 import resource
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -36,6 +37,21 @@ def normalisation_note(heads: Heads) -> str:
         "clips, unlabelled ones too (transductive for the teachers' own rows). Students' inputs "
         "are not; speaker-adapted students use running statistics of their own earlier outputs"
     )
+
+
+def run_record(
+    started: float, training_s: float, reused: Mapping[str, int], jobs: int, command: str
+) -> dict[str, Any]:
+    """Return how a run went that began when `time.monotonic` was `started`."""
+    return {
+        "command": command,
+        "date": time.strftime("%Y-%m-%d"),
+        "wall_time_s": round(time.monotonic() - started, 1),
+        "training_s": round(training_s, 1),
+        "reused": dict(reused),
+        "peak_memory_mb": round(peak_memory_mb(), 0),
+        "jobs": jobs,
+    }
 
 
 def versions(also: Sequence[str] = ()) -> dict[str, str]:

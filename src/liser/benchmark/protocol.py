@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from liser.benchmark.backbones import Backbones, BackboneSource, backbones_of
+from liser.benchmark.defaults import protocol_for
 from liser.benchmark.environment import (
     fields_of,
     normalisation_note,
-    peak_memory_mb,
+    run_record,
     teacher_record,
     versions,
 )
@@ -25,7 +26,6 @@ from liser.benchmark.runs import (
     train_runs,
 )
 from liser.benchmark.scores import (
-    FEW_LABELS,
     comparisons,
     embedding_map,
     references,
@@ -34,7 +34,6 @@ from liser.benchmark.scores import (
 )
 from liser.config import Protocol
 from liser.corpora.base import Corpus
-from liser.corpora.registry import CORPORA
 from liser.corpora.splits import Fold, speaker_folds
 from liser.distillation.data import label_indices
 from liser.distillation.distill import check_targets
@@ -107,13 +106,7 @@ def benchmark(
         "synthetic": corpus.name == "synthetic",
         "label_kind": corpus.label_kind,
         "labels": list(corpus.labels),
-        "command": command,
-        "date": time.strftime("%Y-%m-%d"),
-        "wall_time_s": round(time.monotonic() - started, 1),
-        "training_s": round(seconds, 1),
-        "reused": reused,
-        "peak_memory_mb": round(peak_memory_mb(), 0),
-        "jobs": jobs,
+        **run_record(started, seconds, reused, jobs, command),
         "clips": len(tested_rows(data)),
         "speakers": len(corpus.speakers),
         "skipped": [fields_of(skip) for skip in (*corpus.skipped, *data.clips.skipped)],
@@ -130,27 +123,6 @@ def benchmark(
         "comparisons": comparisons(data, rows, posteriors, adapted),
         "embedding_map": embedding_map(data),
     }
-
-
-def protocol_for(kind: str, settings: Protocol | None = None) -> Protocol:
-    """Return a corpus's protocol: `settings`, and where they are unset its kind's own defaults.
-
-    `kind` is a name of `liser.corpora.registry.CORPORA`; others have no defaults of their own.
-    Where no ablation budget is among the budgets, the one next to 10 % is taken.
-
-    >>> protocol_for("cremad").folds, protocol_for("cremad", Protocol(folds=3)).folds
-    (5, 3)
-    """
-    settings = settings or Protocol()
-    given = settings.model_fields_set
-    defaults = dict(CORPORA[kind].protocol) if kind in CORPORA else {}
-    if "speakers_per_fold" in given:
-        defaults.pop("folds", None)
-    changes = {name: value for name, value in defaults.items() if name not in given}
-    ablation = tuple(b for b in settings.ablation_budgets if b in settings.budgets)
-    if settings.ablation_budgets and not ablation:
-        ablation = (min(settings.budgets, key=lambda b: abs(b - FEW_LABELS)),)
-    return settings.model_copy(update={**changes, "ablation_budgets": ablation})
 
 
 def _check(corpus: Corpus, targets: Sequence[Targets], baseline: Targets | LeftOut | None) -> None:

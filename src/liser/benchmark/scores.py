@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from liser.benchmark.defaults import FEW_LABELS
 from liser.benchmark.runs import BenchmarkData, Run, load_run, runs_of, settings_of
 from liser.metrics import summary, uar_by_group, uar_difference_interval, uar_ratio_interval
 from liser.runtime.speaker_adaptation import adapt_posteriors
@@ -16,9 +17,6 @@ from liser.targets.fusion import posteriors as fused_posteriors
 Floats = NDArray[np.float64]
 Posteriors = dict[tuple[str, float], Floats]
 """By system and budget, posteriors (draws, clips, classes) of the tested clips."""
-
-FEW_LABELS = 0.1
-"""The budget that is shown where only one can be."""
 
 
 def tested_rows(data: BenchmarkData) -> NDArray[np.int64]:

@@ -87,7 +87,7 @@ def benchmark_command(
     Example: `liser benchmark ravdess --data ravdess/ --speech-teacher openai/whisper-base
     --face-teacher openface_aus.parquet --report page.html`
     """
-    from liser.benchmark.protocol import protocol_for
+    from liser.benchmark.defaults import protocol_for
     from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.command import command_line
     from liser.cli.corpora import open_corpus

@@ -61,12 +61,7 @@ def evaluate(
     student = evaluable_model(model)
     seen = seen_speakers(student, corpus, trained_on)
     if seen and not allow_seen_speakers:
-        raise InputError(
-            f"the student was trained on {len(seen)} of the {len(corpus.speakers)} speakers of "
-            f"{corpus.name!r} ({', '.join(seen[:5])}{', …' if len(seen) > 5 else ''}): a score on "
-            "them says nothing about new voices. Leave them out, or pass --allow-seen-speakers "
-            "(also if they are other people with the same names)"
-        )
+        raise InputError(_seen_message(corpus, seen))
     classes = shared_classes(student, corpus)
     usable, posteriors, unusable = student.predict(corpus.utterances, advance)
     if len(usable) == 0:
@@ -74,22 +69,16 @@ def evaluate(
         raise InputError(f"none of {len(corpus.utterances)} utterances could be read{example}")
     utterances = [corpus.utterances[row] for row in usable]
     renormalised = renormalised_over(classes, student, posteriors)
-    foreign = [u for u in utterances if u.label is not None and u.label not in classes]
-    detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
-    skipped = [
-        *corpus.skipped,
-        *unusable,
-        *(Skip(u.id, f"label {u.label!r} not scored", detail) for u in foreign),
-    ]
+    skipped = [*corpus.skipped, *unusable, *_unscored(corpus, utterances, classes)]
     known = np.array([u.label in classes for u in utterances], np.bool_)
     notes = _notes(student, utterances, classes, seen, bool(known.any()))
     rows = []
     if known.any():
         scored = [u for u in utterances if u.label in classes]
         row = _row(student, scored, renormalised[known], classes, seed)
-        notes += _answered_note(row["answered"])
         adapted = _speaker_adapted(student, utterances, posteriors, classes, seed)
-        rows.append({**row, "speaker_adapted": adapted, "note": "; ".join(notes)})
+        notes += _answered_note(row["answered"])
+        rows = [{**row, "speaker_adapted": adapted, "note": "; ".join(notes)}]
     return {
         "corpus": corpus.name,
         "synthetic": corpus.name == "synthetic",
@@ -125,9 +114,27 @@ def seen_speakers(
     return tuple(s for s in corpus.speakers if {same_name(s), same_name(bare(s))} & names)
 
 
+def _seen_message(corpus: Corpus, seen: Sequence[str]) -> str:
+    return (
+        f"the student was trained on {len(seen)} of the {len(corpus.speakers)} speakers of "
+        f"{corpus.name!r} ({', '.join(seen[:5])}{', …' if len(seen) > 5 else ''}): a score on "
+        "them says nothing about new voices. Leave them out, or pass --allow-seen-speakers "
+        "(also if they are other people with the same names)"
+    )
+
+
 def predictions_csv(predictions: Sequence[dict[str, Any]]) -> bytes:
     """Return the record's predictions as a CSV file (see `liser.text.spreadsheet`)."""
     return csv_of(list(predictions[0]), predictions)
+
+
+def _unscored(
+    corpus: Corpus, utterances: Sequence[Utterance], classes: tuple[str, ...]
+) -> list[Skip]:
+    """Return a skip for each clip whose label the student doesn't know."""
+    foreign = [u for u in utterances if u.label is not None and u.label not in classes]
+    detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
+    return [Skip(u.id, f"label {u.label!r} not scored", detail) for u in foreign]
 
 
 def shared_classes(student: EvaluableModel, corpus: Corpus) -> tuple[str, ...]:
