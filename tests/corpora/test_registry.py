@@ -32,7 +32,7 @@ def test_guess_of_a_manifest_is_a_folder(tmp_path: Path) -> None:
     assert guess_corpus(put(tmp_path, "list.csv") / "list.csv") == "folder"
 
 
-def test_cremad_without_any_file_is_guessed_by_its_list_of_clips(tmp_path: Path) -> None:
+def test_cremad_without_any_file_is_recognised_by_its_list_of_clips(tmp_path: Path) -> None:
     assert guess_corpus(put(tmp_path, "logmel_clips.parquet")) == "cremad"
 
 

@@ -26,6 +26,7 @@ MISSING = frozenset(
 
 Row = dict[str, Any]
 
+_SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # a line for Excel
 _WHOLE = re.compile(r"[+-]?\d+\.0+")
 _MARKS = (  # UTF-32 first: its mark begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -40,8 +41,9 @@ def read_rows(path: Path) -> list[Row]:
     """Return a table's rows as dictionaries from column name to value.
 
     CSV values are text, so "01" stays "01". The encoding is UTF-8, or UTF-16 with its mark. The
-    separator is the comma, semicolon or tab, whichever is commonest in the header. Empty lines are
-    ignored. Parquet values keep their type. Column names are stripped.
+    separator is the comma, semicolon, tab or bar, whichever is commonest in the header, or the one
+    of a line ``sep=``. Empty lines are ignored. Parquet values keep their type. Column names are
+    stripped.
 
     Raises `NotFoundError` if there is no such file, and `InputError` if it is no such table.
     """
@@ -107,12 +109,12 @@ def _read_csv(path: Path) -> list[Row]:
     try:
         content = path.read_bytes()
         encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
-        lines = content.decode(encoding)
+        lines = content.decode(encoding).lstrip("\r\n")
         first, _, rest = lines.partition("\n")
-        if first.strip().lower() in ("sep=,", "sep=;"):  # a line for Excel
-            lines = rest
+        stated = _SEPARATOR.fullmatch(first.rstrip("\r"))
+        lines = rest if stated else lines
         header = lines.partition("\n")[0].partition("\r")[0]
-        delimiter = max(",;\t", key=header.count)
+        delimiter = stated[1] if stated else max(",;\t|", key=header.count)
         if delimiter not in header:
             delimiter = _ONE_COLUMN
         # strict=True: a stray quotation mark is an error, and swallows no lines.
