@@ -1,4 +1,4 @@
-"""Try a change on development speakers, and log what it gave.
+"""Try a change of settings on development speakers, and log its scores.
 
     python benchmarks/explore.py ../shared/data/ravdess/audio --name window-64 \\
         --why "harmonics are resolved" --system scratch --labels 1.0 --set frontend.window_ms=64
@@ -39,11 +39,13 @@ def main(
     ),
     speech_teacher: list[str] = typer.Option([], help="For ravdess, Whisper unless given."),
     face_teacher: list[str] = typer.Option([], help="For ravdess, OpenFace units unless given."),
-    encoder: Path = typer.Option(None, help="Taught students first inherit from this encoder."),
+    encoder: Path = typer.Option(
+        None, help="Encoder that distilled students' backbones learn from."
+    ),
     store: Path = typer.Option(Path("runs/targets")),
     name: str = typer.Option("default"),
     why: str = typer.Option(""),
-    kept: str = typer.Option("", help="What came of it, for the log."),
+    kept: str = typer.Option("", help="Whether the change was adopted, for the log."),
     system: str = typer.Option("distilled"),
     labels: float = typer.Option(0.1),
     draws: int = typer.Option(1),
@@ -80,10 +82,11 @@ def main(
         *development(corpus, targets, chosen),
         Path("runs/explore"),
         chosen,
-        beginning=None if encoder is None else BackboneSource(str(encoder), store, ()),
+        backbone_source=None if encoder is None else BackboneSource(str(encoder), store),
         jobs=jobs,
     )
     result = results["rows"][0]
+    adapted = result["speaker_adapted"]
     row = {
         "name": name,
         "why": why,
@@ -92,10 +95,10 @@ def main(
         "system": system,
         "labels": labels,
         **{k: result[k] for k in ("uar", "uar_low", "uar_high", "wa", "ece", "params")},
-        "adapted_uar": result["adapted"] and result["adapted"]["uar"],
+        "speaker_adapted_uar": adapted and adapted["uar"],
         "recipe": protocol and protocol.name,
         "teachers": [t["name"] for t in results["teachers"]],
-        "inherits": encoder is not None,
+        "weight_transfer": encoder is not None,
         "changes": settings,
         "seconds_a_student": round(results["training_s"] / (draws * len(results["folds"])), 1),
         "date": time.strftime("%Y-%m-%d"),
@@ -116,11 +119,12 @@ def merge(into: dict[str, Any], record: dict[str, Any]) -> None:
 
 def write_table(page: Path) -> None:
     """Write every logged experiment into the page."""
-    heads = ("what", "why", "corpus", "system", "labels", "UAR (95 %)", "adapted", "kept")
+    heads = ("what", "why", "corpus", "system", "labels", "UAR (95 %)", "speaker-adapted", "kept")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for log in sorted(RESULTS.glob("explore-*.jsonl")):
         for row in map(json.loads, log.read_text("utf-8").splitlines()):
-            adapted = f"{row['adapted_uar']:.3f}" if row.get("adapted_uar") else ""
+            adapted = row.get("speaker_adapted_uar")
+            adapted = f"{adapted:.3f}" if adapted else ""
             scores = (f"{row['labels']:.0%}", with_interval(row, "uar"), adapted)
             corpus = row.get("corpus", "ravdess")
             cells = (row["name"], row["why"], corpus, row["system"], *scores, row["kept"])

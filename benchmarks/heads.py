@@ -1,4 +1,4 @@
-"""How often teachers are right about unlabelled clips, by the settings of their heads.
+"""Accuracy of the teachers' fused heads on unlabelled clips, by the heads' settings.
 
     python benchmarks/heads.py ravdess ../shared/data/ravdess \\
         --speech-teacher ../shared/models/whisper-base-encoder \\
@@ -46,7 +46,7 @@ def main(
     draws: int = typer.Option(8),
     out: Path = typer.Option(None, help="[benchmarks/results/heads-KIND.json]"),
 ) -> None:
-    """Fit heads on few labels, and score what they say of the other clips."""
+    """Fit heads on few labels, and score their posteriors of the other clips."""
     from liser.benchmark.protocol import development
     from liser.cli.teachers import ask_teachers
     from liser.config import Heads, Protocol, read_toml
@@ -62,7 +62,9 @@ def main(
     truth = label_indices(corpus)
     known, everyone = np.flatnonzero(truth >= 0), np.ones(len(truth), np.bool_)
     names = [corpus.labels[i] for i in truth[known]]
-    seen = teacher_features(targets, [u.speaker_id for u in corpus.utterances], everyone, Heads())
+    features = teacher_features(
+        targets, [u.speaker_id for u in corpus.utterances], everyone, Heads()
+    )
 
     def drawn(way: str, budget: float, draw: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([0, draw])
@@ -76,16 +78,17 @@ def main(
     for way in ("stratified", "random"):
         for budget in map(float, budgets.split(",")):
             for name, changes in TRIED.items():
-                right, lost = [], []
+                right, losses = [], []
                 for draw in range(draws):
                     labels = drawn(way, budget, draw)
-                    said = posteriors(seen, labels, len(corpus.labels), everyone, Heads(**changes))
-                    asked = known[labels[known] < 0]
-                    right.append((said[asked].argmax(1) == truth[asked]).mean())
-                    lost.append(-np.log(said[asked, truth[asked]] + 1e-12).mean())
+                    settings = Heads(**changes)
+                    fused = posteriors(features, labels, len(corpus.labels), everyone, settings)
+                    hidden = known[labels[known] < 0]
+                    right.append((fused[hidden].argmax(1) == truth[hidden]).mean())
+                    losses.append(-np.log(fused[hidden, truth[hidden]] + 1e-12).mean())
                 row = {"draws": way, "labels": budget, "heads": name, "settings": changes}
                 row |= {"right": round(float(np.mean(right)), 4)}
-                row |= {"cross_entropy": round(float(np.mean(lost)), 4)}
+                row |= {"cross_entropy": round(float(np.mean(losses)), 4)}
                 rows.append(row)
                 print(json.dumps(row))
     record = {

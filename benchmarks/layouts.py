@@ -1,17 +1,17 @@
-"""Results records as Markdown tables: what `readme_table.py` writes into documents."""
+"""Results records as Markdown tables, which `readme_table.py` writes into documents."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from liser.corpora.registry import corpus_title
 from liser.errors import InputError
 from liser.report.benchmark import (
     ADAPTED_NOTE,
-    CORPORA,
-    adapts,
     chance,
     checked_rows,
     comparison_name,
+    has_speaker_adapted,
     headline,
     share,
     system_name,
@@ -23,9 +23,9 @@ Record = Mapping[str, Any]
 
 
 def markdown(results: Record, part: str = "") -> str:
-    """Lay out a results record, or a part of it that a marker names, as Markdown.
+    """Return a results record, or the part that a marker names, as Markdown.
 
-    Raises `InputError` for a part that there is not.
+    Raises `InputError` for an unknown part.
     """
     if part not in LAYOUTS:
         raise InputError(f"no layout is called {part!r}; there are {', '.join(LAYOUTS)}")
@@ -57,9 +57,11 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, float], str]:
         own = list(of_system)
         cells |= {(name, row["labels"]): with_interval(row, "uar") for row in own}
         cells |= {
-            (f"{name}, speaker-adapted", row["labels"]): with_interval(row["adapted"], "uar")
+            (f"{name}, speaker-adapted", row["labels"]): with_interval(
+                row["speaker_adapted"], "uar"
+            )
             for row in own
-            if row.get("adapted")
+            if row.get("speaker_adapted")
         }
     return cells
 
@@ -86,7 +88,7 @@ def _footnote(results: Mapping[str, Any]) -> str:
     facts.append("in brackets, 95 % intervals over speakers")
     if views := _views(results.get("settings", {}).get("distillation", {})):
         facts.append(f"views of each clip: {views}")
-    if adapts(results["rows"]):
+    if has_speaker_adapted(results["rows"]):
         facts.append(ADAPTED_NOTE[0].lower() + ADAPTED_NOTE[1:])
     made = f" Made by `{results['command']}`." if results.get("command") else ""
     return f"{'; '.join(facts)}.{made}"
@@ -115,7 +117,7 @@ def _shipped(results: Record) -> str:
         answered = row["answered"]
         lines.append(
             [
-                f"{CORPORA.get(row['corpus'], row['corpus'])}, {row['heard']}",
+                f"{corpus_title(row['corpus'])}, {row['input']}",
                 PRECISIONS[row["precision"]],
                 with_interval(row, "uar"),
                 f"{row['ece']:.3f}",
@@ -123,14 +125,14 @@ def _shipped(results: Record) -> str:
                 f"{answered['accuracy']:.0%}",
             ]
         )
-    heads = ["unseen speakers", "", "UAR", "calibration error", "answered", "of these right"]
+    heads = ["unseen speakers", "", "UAR", "calibration error", "answered", "right if answered"]
     sizes = {row["system"]: row["bytes"] for row in results["compression"]["rows"]}
-    people = ", ".join(
-        f"{len(who)} of {CORPORA.get(name, name)}" for name, who in results["test_speakers"].items()
+    speakers = ", ".join(
+        f"{len(own)} of {corpus_title(name)}" for name, own in results["test_speakers"].items()
     )
     note = (
-        f"Test speakers: {people}. The scores are those of a twin, trained in the same way without "
-        f"these speakers. In brackets, 95 % intervals over speakers. The file has "
+        f"Test speakers: {speakers}. The scores are those of a twin, trained in the same way "
+        "without these speakers. In brackets, 95 % intervals over speakers. The file has "
         f"{sizes['int8'] / 1000:.0f} kB, and {sizes['student'] / 1000:.0f} kB in 32-bit floats. "
         "Recordings go through the whole runtime, stored log-mels through what follows the front "
         "end."
@@ -146,14 +148,14 @@ def _robustness(results: Record) -> str:
             change = row.get("change")
             lines.append(
                 [
-                    f"{CORPORA.get(name, name)}, {row['says']}",
+                    f"{corpus_title(name)}, {row['description']}",
                     with_interval(row, "uar"),
                     with_interval(change, "uar") if change else "",
                     f"{row['coverage']:.0%}",
                     f"{row['answered_wa']:.0%}" if row["answered_wa"] is not None else "–",
                 ]
             )
-    return "\n".join(_table(["", "UAR", "change", "answered", "of these right"], lines)) + "\n"
+    return "\n".join(_table(["", "UAR", "change", "answered", "right if answered"], lines)) + "\n"
 
 
 def _compression(results: Record) -> str:
@@ -263,14 +265,14 @@ def _speed_brief(results: Record) -> str:
     return "\n".join([*_table(heads, lines), "", note]) + "\n"
 
 
-def _across(results: Record) -> str:
+def _cross_corpus(results: Record) -> str:
     """Lay out how students of one corpus and of all score on each."""
     tested = list(dict.fromkeys(row["tested_on"] for row in results["rows"]))
     trained = list(dict.fromkeys(tuple(row["trained_on"]) for row in results["rows"]))
     at = {(tuple(row["trained_on"]), row["tested_on"]): row for row in results["rows"]}
     lines = [
         [
-            " and ".join(CORPORA.get(name, name) for name in names),
+            " and ".join(corpus_title(name) for name in names),
             *(
                 f"{with_interval(at[names, corpus], 'uar')}, {len(at[names, corpus]['classes'])}"
                 for corpus in tested
@@ -281,17 +283,14 @@ def _across(results: Record) -> str:
     ]
     heads = [
         "trained on",
-        *(f"{CORPORA.get(name, name)}, UAR, emotions" for name in tested),
-        *(
-            f"{CORPORA.get(name, name)}, the {len(results['common'])} common ones"
-            for name in tested
-        ),
+        *(f"{corpus_title(name)}, UAR, number of emotions" for name in tested),
+        *(f"{corpus_title(name)}, on the {len(results['common'])} common ones" for name in tested),
     ]
     made = f"Made by `{results['command']}`." if results.get("command") else ""
     return "\n".join([*_table(heads, lines), "", made]) + "\n"
 
 
-def _hardening(results: Record) -> str:
+def _degradation_augmentation(results: Record) -> str:
     """Lay out the UAR under each condition by how often training clips were degraded."""
     shares = list(dict.fromkeys(row["degradation_augmentation"] for row in results["rows"]))
     at = {(row["condition"], row["degradation_augmentation"]): row for row in results["rows"]}
@@ -335,12 +334,12 @@ def _aims(results: Record) -> str:
     uar, ratio = AIMS[results["corpus"]]
     full = next(r for r in results["rows"] if (r["system"], r["labels"]) == ("distilled", 1.0))
     ratios = {
-        bool(one.get("adapted")): one["value"]
+        bool(one.get("speaker_adapted")): one["value"]
         for one in results["comparisons"]
         if (one["kind"], one["system_b"]) == ("ratio", "scratch") and one["labels_a"] == 0.1
     }
     lines = [
-        ["UAR with all labels", uar, full["uar"], full["adapted"]["uar"]],
+        ["UAR with all labels", uar, full["uar"], full["speaker_adapted"]["uar"]],
         ["10 % distilled ÷ all labels from scratch", ratio, ratios[False], ratios[True]],
     ]
     heads = ["", "aim", "plain", "speaker-adapted"]
@@ -367,7 +366,7 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "compression": _compression,
     "speed": _speed,
     "speed_brief": _speed_brief,
-    "across": _across,
-    "hardening": _hardening,
+    "cross_corpus": _cross_corpus,
+    "degradation_augmentation": _degradation_augmentation,
 }
-"""By the name that a marker gives after a slash; none: a benchmark's record."""
+"""Layouts by the marker's part after the slash; without one, a benchmark's record."""

@@ -3,9 +3,9 @@
     python benchmarks/readme_table.py README.md            # rewrite
     python benchmarks/readme_table.py README.md --check    # exit 1 if out of date
 
-What stands between `<!-- results:NAME -->` and `<!-- /results -->` is replaced by the tables of
-`benchmarks/results/NAME.json`; `results:NAME/PART` names another layout of `layouts.py`. Any
-number of Markdown files may be given.
+It replaces the text between `<!-- results:NAME -->` and `<!-- /results -->` by the tables of
+`benchmarks/results/NAME.json`; `results:NAME/PART` takes another layout of `layouts.py`. Any number
+of Markdown files may be given.
 """
 
 import json

@@ -1,12 +1,13 @@
-"""Make the model that comes with liser, and say what it is worth to people whom it never heard.
+"""Make the bundled model, and score its twin on unseen speakers.
 
-    python benchmarks/ship.py benchmarks/across.toml --encoder ../shared/models/whisper-base-encoder
+    python benchmarks/ship.py benchmarks/cross_corpus.toml \\
+        --encoder ../shared/models/whisper-base-encoder
 
-makes two students by the same recipe: a *twin* without the test speakers of the first fold, and
-the model itself, of all speakers. Both are compressed in the same way. The twin is scored on the
-speakers that it never heard, as a float student and as the 8-bit graph that people run; what is
-measured stands in ``benchmarks/results/shipped.json`` and on the model's card. A run that was
-stopped goes on where it was.
+trains two students by the same recipe: the model itself on all speakers, and a *twin* without the
+test speakers of the first fold. Both are compressed in the same way. The twin is scored on its
+test speakers, as a float student and as the 8-bit graph that users run. The scores are in
+``benchmarks/results/shipped.json`` and on the model's card. A run that was stopped goes on where it
+was.
 """
 
 import subprocess
@@ -29,7 +30,7 @@ from liser.benchmark.cross_corpus import (
     leave_out,
 )
 from liser.bundle import Bundle, read_bundle, write_bundle
-from liser.cli.across import corpus_of, settings_of, source_of
+from liser.cli.cross_corpus import corpus_of, settings_of, source_of
 from liser.cli.progress import training_progress
 from liser.compress.graph import GraphModule, listening, logmel_of
 from liser.compress.recipe import compress
@@ -48,7 +49,7 @@ from liser.text.progress import show_progress
 
 RESULTS = Path(__file__).parent / "results" / "shipped.json"
 WINDOW_S = 3.0
-"""How much speech is heard at once: little more than the clips that were learnt from."""
+"""Longest speech segment of a prediction: little more than the training clips."""
 PARTS = ("twin/student", "twin/bundle", "all/student", "all/bundle")
 KEPT = ("uar", "uar_low", "uar_high", "wa", "ece", "recalls", "confusion", "answered")
 
@@ -57,25 +58,27 @@ def main(
     recipe: Path = typer.Argument(..., help="Corpora, teachers, student and compression."),
     encoder: str = typer.Option(..., help="A Whisper model: hub id or local folder."),
     store: Path = typer.Option(Path("runs/targets")),
-    runs: Path = typer.Option(Path("runs/ship"), help="Keeps what is made on the way."),
+    runs: Path = typer.Option(
+        Path("runs/ship"), help="Folder for students and bundles on the way."
+    ),
     out: Path = typer.Option(DEFAULT, help="Folder of the bundle."),
     results: Path = typer.Option(RESULTS),
     jobs: int = typer.Option(2),
 ) -> None:
-    """Make the twin, score it; make the model, and write it with its card."""
+    """Train and score the twin; train the model, and write it with its card."""
     started = time.monotonic()
     found = [part for part in PARTS if (runs / part).exists()]
     plan = CrossCorpusRecipe.from_toml(recipe)
     corpora = [corpus_of(one) for one in plan.source]
     check_corpora(corpora)
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
-    left, taken = leave_out(sources, settings_of(plan))
-    beginning = BackboneSource(encoder, store)
-    everybody = joined(sources)
-    twin, cost = _made(left, everybody, runs / "twin", plan, beginning, jobs)
-    scores = [row for c in taken for row in _scores(c, runs / "twin", twin)]
-    spoilt = {c.name: _robustness(c, twin) for c in taken if _has_sound(c)}
-    model, _ = _made(sources, everybody, runs / "all", plan, beginning, jobs)
+    rest, test = leave_out(sources, settings_of(plan))
+    backbone_source = BackboneSource(encoder, store)
+    joined_corpus = joined(sources)
+    twin, cost = _made(rest, joined_corpus, runs / "twin", plan, backbone_source, jobs)
+    scores = [row for c in test for row in _scores(c, runs / "twin", twin)]
+    degraded = {c.name: _robustness(c, twin) for c in test if _has_sound(c)}
+    model, _ = _made(sources, joined_corpus, runs / "all", plan, backbone_source, jobs)
     record = {
         "recipe": recipe.name,
         "date": time.strftime("%Y-%m-%d"),
@@ -83,36 +86,36 @@ def main(
         "not_made_again": found,
         "settings": plan.model_dump(mode="json", exclude={"source"}),
         "twin": {"threshold": twin.threshold, "temperature": twin.temperature},
-        "test_speakers": {c.name: list(c.speakers) for c in taken},
+        "test_speakers": {c.name: list(c.speakers) for c in test},
         "scores": scores,
         "compression": cost,
-        "robustness": spoilt,
+        "robustness": degraded,
     }
     write_results(record, results)
-    told = {
+    provenance = {
         **model.provenance,
         "commit": _commit(),
         "licence": LICENCE,
         "terms": list(TERMS),
-        "results": [_told(row) for row in scores if row["precision"] == "int8"],
-        "weaknesses": _weaknesses(scores, spoilt),
+        "results": [_card_row(row) for row in scores if row["precision"] == "int8"],
+        "weaknesses": _weaknesses(scores, degraded),
     }
-    named = replace(model, name="liser-default", provenance=told)
+    named = replace(model, name="liser-default", provenance=provenance)
     write_bundle(named, model.graph.read_bytes(), out, card(named))
     print(f"{out}: {model.graph.stat().st_size / 1000:.0f} kB; record: {results}")
 
 
 def _made(
     sources: Sequence[Source],
-    everybody: Corpus,
+    joined_corpus: Corpus,
     folder: Path,
     plan: CrossCorpusRecipe,
-    beginning: BackboneSource,
+    backbone_source: BackboneSource,
     jobs: int,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Distil one student and compress it; return its bundle, and what compression cost."""
     settings = settings_of(plan)
-    backbone = backbone_of_all(sources, folder, settings, beginning, jobs)
+    backbone = backbone_of_all(sources, folder, settings, backbone_source, jobs)
     with training_progress("distilling") as watch:
         student = distill_all(
             sources, folder / "student", settings, backbone=backbone, progress=watch
@@ -123,7 +126,7 @@ def _made(
             task = add_task("compressing", None)
             compress(
                 student,
-                everybody,
+                joined_corpus,
                 bundle,
                 plan.compression,
                 seed=plan.seed,
@@ -138,14 +141,14 @@ def _has_sound(corpus: Corpus) -> bool:
 
 
 def _scores(corpus: Corpus, folder: Path, bundle: Bundle) -> list[dict[str, Any]]:
-    """Score the float student and the bundle on a corpus that neither has heard.
+    """Score the float student and the bundle on a corpus of unseen speakers.
 
-    A corpus with its recordings is heard as people's are, through the runtime and its search for
-    speech; of stored log-mels the graph hears what comes after its front end.
+    Recordings go through the runtime with its voice-activity detection, as a user's do. Stored
+    log-mels go through the graph after its front end.
     """
     student = load_student(folder / "student")
-    heard = Recognizer(bundle) if _has_sound(corpus) else _through_graph(bundle, student)
-    models: dict[str, Student | Recognizer] = {"float32": student, bundle.precision: heard}
+    bundled = Recognizer(bundle) if _has_sound(corpus) else _through_graph(bundle, student)
+    models: dict[str, Student | Recognizer] = {"float32": student, bundle.precision: bundled}
     rows = []
     for precision, model in models.items():
         (row,) = evaluate(model, corpus)["rows"]
@@ -153,7 +156,7 @@ def _scores(corpus: Corpus, folder: Path, bundle: Bundle) -> list[dict[str, Any]
             {
                 "corpus": corpus.name,
                 "precision": precision,
-                "heard": "recordings" if _has_sound(corpus) else "stored log-mels",
+                "input": "recordings" if _has_sound(corpus) else "stored log-mels",
                 "clips": len(corpus.utterances),
                 "speakers": len(corpus.speakers),
                 "classes": len(corpus.labels),
@@ -184,7 +187,8 @@ def _robustness(corpus: Corpus, bundle: Bundle) -> dict[str, Any]:
 
 LICENCE = "CC BY-NC-SA 4.0, for research: so are RAVDESS and the speech teacher of CREMA-D"
 TERMS = (
-    "Whisper-base, a speech teacher and what was inherited from: MIT (Radford et al. 2022)",
+    "Whisper-base, a speech teacher and the source of transferred weights: MIT "
+    "(Radford et al. 2022)",
     "wav2vec2-large-robust-12-ft-emotion-msp-dim, a speech teacher: CC BY-NC-SA 4.0 "
     "(Wagner et al. 2023)",
     "OpenFace 2.0, whose action units were a face teacher: no commercial use without a licence "
@@ -192,37 +196,37 @@ TERMS = (
 )
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """Say a score as the card shows it."""
+def _card_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a score as the card shows it."""
     answered = row["answered"]
     what = (
         f"{row['corpus']}, {row['speakers']} speakers and {row['classes']} emotions, by a twin "
-        f"that never heard them; answering {answered['coverage']:.0%}, it is right in "
-        f"{answered['accuracy']:.0%}"
+        f"that was trained without them; it answers {answered['coverage']:.0%} of the clips, and "
+        f"{answered['accuracy']:.0%} of the answers are right"
     )
     return {"what": what, "uar": row["uar"], "low": row["uar_low"], "high": row["uar_high"]}
 
 
-def _weaknesses(scores: Sequence[dict[str, Any]], spoilt: dict[str, dict[str, Any]]) -> list[str]:
-    """Say what it is bad at, as far as that was measured, and then what wasn't."""
-    said = []
-    for name, record in spoilt.items():
+def _weaknesses(scores: Sequence[dict[str, Any]], degraded: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the measured weaknesses, then what was not measured."""
+    notes = []
+    for name, record in degraded.items():
         clean, *others = record["conditions"]
         bad = sorted(others, key=lambda row: row["uar"])[:4]
-        told = ", ".join(f"{row['says']}: {row['uar']:.3f}" for row in bad)
-        said.append(f"Bad sound. UAR on {name} is {clean['uar']:.3f} as recorded, and {told}")
-    said += [
+        worst = ", ".join(f"{row['description']}: {row['uar']:.3f}" for row in bad)
+        notes.append(f"Bad sound. UAR on {name} is {clean['uar']:.3f} as recorded; {worst}")
+    notes += [
         f"On {row['corpus']} its probabilities are off by {100 * row['ece']:.0f} points on average "
         "(expected calibration error)"
         for row in scores
         if row["precision"] == "int8"
     ]
-    said += [
+    notes += [
         "Emotion that isn't acted, children, old people, languages other than English: unknown",
-        "What people feel: it says what a voice sounds like to it, of eight names that actors "
+        "It does not know what people feel: it compares a voice with eight emotions that actors "
         "were asked to play",
     ]
-    return said
+    return notes
 
 
 def _commit() -> str:

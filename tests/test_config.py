@@ -20,7 +20,7 @@ def test_the_defaults_survive_being_written_and_read() -> None:
         assert type(settings).read(settings.model_dump(mode="json")) == settings
 
 
-def test_a_toml_file_says_what_the_flags_say(tmp_path: Path) -> None:
+def test_a_toml_file_sets_what_the_flags_set(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('student = "tiny"\n[training]\nupdates = 10\n[loss]\nface_alignment = 0\n')
     settings = Distillation.from_toml(path)
@@ -113,7 +113,7 @@ def test_a_budget_out_of_range_is_named_by_its_place() -> None:
         {"sample_rate": 16_000, "high_hz": 8001.0},  # nothing is left to hear up there
     ],
 )
-def test_a_front_end_that_hears_nothing_is_refused(record) -> None:
+def test_a_front_end_without_bands_or_samples_is_refused(record) -> None:
     with pytest.raises(InputError, match=next(reversed(record))):
         Frontend.read(record)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from liser.benchmark.runs import BenchmarkData, Run, load_run, save_cell
+from liser.benchmark.runs import BenchmarkData, Run, load_run, save_run
 from liser.bundle import Bundle, read_bundle, write_bundle
 from liser.config import Frontend, Protocol
 from liser.corpora.base import Corpus, Skip, Utterance
@@ -77,17 +77,17 @@ def backbone(folder: Path) -> Read:
     return read
 
 
-def cell(folder: Path) -> Read:
+def run(folder: Path) -> Read:
     corpus = Corpus("made", ("a", "b"), "given", tuple(Utterance(f"{i}") for i in range(4)))
     clips = LogMelFeatures(np.zeros((4, 20, 16), np.float16), np.full(4, 20), FRONTEND, ())
     fold, folders = Fold(0, ("x",), ("y",), ("z",)), {"scratch": folder / "scratch-0123"}
-    bench = BenchmarkData(corpus, (), clips, np.array([0, 1, 0, 1]), (fold,), Protocol(), folders)
+    data = BenchmarkData(corpus, (), clips, np.array([0, 1, 0, 1]), (fold,), Protocol(), folders)
     one, said = Run("scratch", 1.0, 0, 0), {"posteriors": np.linspace(0, 1, 40).reshape(20, 2)}
 
     def read() -> Any:
-        if not bench.is_trained(one):
-            save_cell(bench, one, said)
-        return {name: value.tolist() for name, value in load_run(bench, one).items()}
+        if not data.is_done(one):
+            save_run(data, one, said)
+        return {name: value.tolist() for name, value in load_run(data, one).items()}
 
     return read
 
@@ -145,7 +145,7 @@ def begun(folder: Path) -> Read:
     return read
 
 
-KINDS = (checkpoint, frames, student, backbone, cell, targets, bundle, begun)
+KINDS = (checkpoint, frames, student, backbone, run, targets, bundle, begun)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def outcomes(kind: Callable[[Path], Read], folder: Path, tries: int, seed: int) 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_what_is_damaged_is_said_or_made_good(kind: Callable[[Path], Read], tmp_path: Path) -> None:
     counts = outcomes(kind, tmp_path, tries=60, seed=1)
-    if kind in (frames, cell):  # made again
+    if kind in (frames, run):  # made again
         assert counts == {"refused": 0, "right": 60}
     if kind is checkpoint:
         assert counts == {"refused": 60, "right": 0}

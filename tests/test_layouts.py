@@ -25,7 +25,7 @@ def layouts() -> ModuleType:
 
 def shipped() -> dict[str, Any]:
     answered = {"coverage": 0.61, "accuracy": 0.83}
-    row = {"corpus": "ravdess", "heard": "recordings", "ece": 0.042, "answered": answered, **SCORES}
+    row = {"corpus": "ravdess", "input": "recordings", "ece": 0.042, "answered": answered, **SCORES}
     size = {"parameters": 1234567, "macs": 2.5e6, "ms_median": 0.31, "ms_min": 0.29, **SCORES}
     change = {"change": -0.004, "change_low": -0.02, "change_high": 0.01}
     spoilt = {"coverage": 0.3, "answered_wa": None, **SCORES}
@@ -42,9 +42,9 @@ def shipped() -> dict[str, Any]:
         "robustness": {
             "ravdess": {
                 "conditions": [
-                    {"says": "as recorded", **spoilt},
+                    {"description": "as recorded", **spoilt},
                     {
-                        "says": "by telephone",
+                        "description": "by telephone",
                         "change": worse,
                         **spoilt,
                     },
@@ -75,8 +75,8 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
         "cremad": ["", "aims"],
         "shipped": ["shipped", "bundled", "robustness", "compression"],
         "speed": ["speed", "speed_brief", "runtime"],
-        "across": ["across"],
-        "explore_harden": ["hardening"],
+        "cross_corpus": ["cross_corpus"],
+        "explore_harden": ["degradation_augmentation"],
     }
     for name, parts in shown.items():
         record = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
@@ -87,6 +87,6 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
             assert "nan" not in text
 
 
-def test_a_layout_that_is_not_known_is_refused(layouts: ModuleType) -> None:
+def test_an_unknown_layout_is_refused(layouts: ModuleType) -> None:
     with pytest.raises(InputError, match="no layout is called 'size'; there are"):
         layouts.markdown({}, "size")

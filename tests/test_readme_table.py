@@ -76,20 +76,23 @@ def test_the_block_is_made_from_the_results(script: ModuleType, folder: Path) ->
     assert script.rewritten(text, folder) == text
 
 
-def test_adapted_students_have_lines_of_their_own(script: ModuleType) -> None:
+def test_speaker_adapted_students_have_lines_of_their_own(script: ModuleType) -> None:
     assert "dapted" not in script.markdown(RECORD)
     scores = {"uar": 0.7, "uar_low": 0.65, "uar_high": 0.75}
-    rows = [row | {"adapted": scores if row["labels"] == 0.1 else None} for row in RECORD["rows"]]
+    rows = [
+        row | {"speaker_adapted": scores if row["labels"] == 0.1 else None}
+        for row in RECORD["rows"]
+    ]
     (one,) = RECORD["comparisons"]
-    both = [one, one | {"adapted": True, "value": 1.05, "low": 1.0, "high": 1.1}]
+    both = [one, one | {"speaker_adapted": True, "value": 1.05, "low": 1.0, "high": 1.1}]
     lines = script.markdown(RECORD | {"rows": rows, "comparisons": both}).splitlines()
     student = lines.index("| Distilled student | 0.620 (0.590–0.660) |  |")
     assert lines[student + 1] == "| Distilled student, speaker-adapted | 0.700 (0.650–0.750) |  |"
     assert "| Student from scratch, speaker-adapted | 0.700 (0.650–0.750) |  |" in lines
     compared = "| Distilled student, 10 % ÷ Student from scratch, 100 %"
     assert any(line.startswith(f"{compared} | 0.939") for line in lines)
-    assert any(line.startswith(f"{compared}; both adapted | 1.050") for line in lines)
-    assert "; adapted: the student got used" in lines[-1]
+    assert any(line.startswith(f"{compared}; both speaker-adapted | 1.050") for line in lines)
+    assert "; adapted: the student's outputs are corrected" in lines[-1]
 
 
 def test_views_are_listed_where_there_are_several(script: ModuleType) -> None:

@@ -63,7 +63,7 @@ def test_work_is_done_in_one_thread_each(jobs: int) -> None:
         list(run_in_processes([_fail], jobs))
 
 
-def test_the_caller_s_threads_stay_as_they_were() -> None:
+def test_the_callers_threads_stay_as_they_were() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -73,7 +73,7 @@ def test_the_caller_s_threads_stay_as_they_were() -> None:
         torch.set_num_threads(before)
 
 
-def test_a_killed_worker_is_told() -> None:
+def test_a_killed_worker_is_an_error() -> None:
     with pytest.raises(LiserError, match="a worker process was killed"):
         list(run_in_processes([_vanish] * 2, 2))
 

@@ -1,23 +1,18 @@
-"""Every setting of training and of the protocol, typed, frozen and with its default.
+"""Every setting of training and of the benchmark: typed, frozen, with a default.
 
-A TOML file of the same names does what the flags do. An unknown key or a value out of range is
-an error that names its path, such as ``training.epochs``.
+A TOML file sets them by the same names. An unknown key or a value out of range is an error that
+names its path, such as ``training.epochs``.
 """
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from liser.errors import InputError, NotFoundError
 from liser.storage import read_text
+from liser.systems import RUNNABLE
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
@@ -32,16 +27,13 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class Settings(BaseModel):
-    """Frozen settings; unknown names are refused, and numbers that aren't finite.
-
-    Every number has a least and a greatest value.
-    """
+    """Frozen settings. Unknown names and infinite numbers are refused; every number has bounds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Self:
-        """Check a plain record; raises `InputError` that names each wrong key and its value."""
+        """Validate a plain record; raises `InputError` that names each wrong key and its value."""
         try:
             return cls.model_validate(record)
         except ValidationError as error:
@@ -57,7 +49,7 @@ class Settings(BaseModel):
 
         Raises:
             NotFoundError: there is no such file.
-            InputError: it is not TOML, or names something unknown or out of range.
+            InputError: it isn't TOML, or a key is unknown or a value out of range.
         """
         return cls.read(read_toml(path))
 
@@ -75,28 +67,28 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 class Frontend(Settings):
-    """Log-mel front end of a student.
+    """A student's log-mel front end.
 
-    By default one for all corpora, so that a student can be carried from one to another: the
-    lowest 116 of the 128 bands of CREMA-D's stored log-mels, up to the 8 kHz of its recordings.
+    One default serves all corpora, so that a student of one can be tested on another: the lowest
+    116 of the 128 bands of CREMA-D's stored log-mels, up to the 8 kHz of its recordings.
     """
 
     sample_rate: Annotated[int, Field(ge=8_000, le=48_000)] = 22_050
     mels: Annotated[int, Field(ge=16, le=256)] = 116
     window_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 92.88
-    """Long enough to resolve the harmonics of a voice, and with them its pitch."""
+    """Long enough to resolve a voice's harmonics, and so its pitch."""
     hop_ms: Annotated[float, Field(ge=1.0, le=1000.0)] = 23.22
     low_hz: Annotated[float, Field(ge=0.0, lt=4_000)] = 0.0
     high_hz: Annotated[float, Field(gt=0.0, le=24_000.0)] | None = 8012.168965763913
     """Upper edge of the highest mel filter; None: half the sample rate."""
     trim_db: Annotated[float, Field(gt=0.0, le=200.0)] = 35.0
-    """Leading and trailing sound this far below the loudest frame is cut off."""
+    """Sound at the start and the end this far below the loudest frame is cut off."""
     floor_db: Annotated[float, Field(ge=-200.0, lt=0.0)] = -30.0
-    """What is quieter than this, against the clip's mean power, is flattened."""
+    """Soft floor, relative to the clip's mean power: quieter sound is flattened."""
 
     @property
     def hop_s(self) -> float:
-        """What lies between two frames: `hop_ms`, rounded to whole samples, in seconds.
+        """Seconds from one frame to the next: `hop_ms`, rounded to whole samples.
 
         >>> Frontend(sample_rate=22_050, hop_ms=10.0).hop_s * 22_050
         220.0
@@ -107,27 +99,28 @@ class Frontend(Settings):
     def _has_bands(self) -> Self:
         if self.high_hz is not None and not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(
-                f"high_hz = {self.high_hz:g} lies not between low_hz = {self.low_hz:g} and half "
+                f"high_hz = {self.high_hz:g} is not between low_hz = {self.low_hz:g} and half "
                 f"the sample rate, {self.sample_rate / 2:g}; set it as well"
             )
         return self
 
 
 class Heads(Settings):
-    """Emotion heads on the teachers' representations, and their fusion."""
+    """The teachers' emotion heads, fitted on few labels, and their fusion."""
 
     speaker_normalisation: bool = True
-    """Z-norm each representation by speaker, with statistics of all clips, labelled or not."""
+    """Z-norm each embedding by speaker; the statistics are those of all clips, unlabelled too."""
     components: Count = 200
+    """Principal components of the embeddings that a head uses."""
     shrinkage: Annotated[float, Field(ge=0.01, le=1.0)] = 0.4
-    """Share of the identity in the covariance; none would need more clips than components."""
+    """Share of the identity in the covariance. Without it, clips must outnumber components."""
     self_training_rounds: Annotated[int, Field(ge=0, le=10)] = 1
     self_training_keep: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
-    """Share of the clips, the surest ones, whose pseudo-labels a round of self-training uses."""
+    """Share of the clips, the most confident ones, whose pseudo-labels a round uses."""
     self_training_shrinkage: Annotated[float, Field(ge=0.01, le=1.0)] = 0.2
     distribution_alignment: Fraction = 0.0
-    """How far heads are held to saying each emotion as often as the labelled clips have it; 1: to
-    the letter. Worth most where those clips are a fair sample of all."""
+    """How far the mean posterior is moved to the labelled clips' class shares; 1: all the way.
+    Helps most where those clips are a fair sample of all."""
 
 
 class Loss(Settings):
@@ -136,7 +129,7 @@ class Loss(Settings):
     posterior: Weight = 1.0
     speech_alignment: Weight = 1.0
     face_alignment: Weight = 1.0
-    """Weight of a modality's alignment, which its teachers share."""
+    """A modality's teachers share its weight."""
     temperature: Temperature = 1.0
     confidence_power: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
     label_share: Fraction = 1.0
@@ -144,55 +137,55 @@ class Loss(Settings):
 
 
 class Training(Settings):
-    """The training loop: updates, learning rates, and augmentation."""
+    """The training loop: length, learning rate, augmentation."""
 
     updates: Count = 2400
     """Weight updates in all."""
     passes: Count | None = None
-    """Passes over the clips at most, because few clips need fewer updates. None: any number."""
+    """Most passes over the clips, which shortens training on few clips. None: any number."""
     batch_size: BatchSize = 32
     learning_rate: LearningRate = 2e-3
     transferred_rate: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
-    """Learning rate of layers from a backbone, as a share of `learning_rate`."""
+    """Learning rate of the layers taken from a backbone, as a share of `learning_rate`."""
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 1e-2
     mixup: Annotated[float, Field(ge=0.0, le=100.0)] = 0.3
-    """Both parameters of the Beta distribution of mixup's weights; 0: no mixup."""
+    """Both parameters of the Beta distribution of the mixing weights; 0: no mixing."""
     mixup_share: Fraction = 0.5
-    """Share of a batch's clips that are mixed, each with a weight of its own."""
+    """Share of a batch's clips that are mixed, each with its own weight."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     crop_s: Crop = 2.0
     augment: bool = True
     degradation_augmentation: Fraction = 0.0
-    """Probability of each of five degradations of a clip, before `augment`."""
+    """Probability of each of five degradations of a clip's sound, applied before `augment`."""
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
-    """Decay of the moving average of the weights, which is the result."""
+    """Decay of the weights' moving average. The trained student has the average."""
     updates_a_round: Count = 50
-    """Updates between two checkpoints, and between two validation scores."""
+    """Updates in a round. After each, the validation speakers are scored and a checkpoint saved."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "bfloat16"
-    """Arithmetic of training, and of the features that the readout is fitted to; weights stay
+    """Arithmetic of training, and of the features for linear probe and calibration. Weights stay
     float32."""
 
 
 class Pretraining(Settings):
-    """Training a student, without labels, to predict a speech encoder's frames."""
+    """Pretraining a backbone, without labels, on the outputs of a speech encoder."""
 
     weight_transfer_clips: Annotated[int, Field(ge=2, le=1_000_000)] = 300
-    """Clips that the weight transfer before training is fitted to."""
+    """Clips on which the encoder's layers are fitted to the student's width, before training."""
     updates: Count = 2500
     batch_size: BatchSize = 32
     learning_rate: LearningRate = 1e-3
     crop_s: Crop = 1.5
     components: Count = 192
-    """Principal components of the encoder's frames that are predicted."""
+    """Principal components of the encoder's frames that the backbone learns to predict."""
     oversampling: Count = 1
-    """Frame rate of the encoder's log-mels, as a multiple of the student's: an encoder loses more
-    by a low one. Audio always comes at the encoder's own rate."""
+    """The encoder's input has this many times the student's frame rate, where it is a log-mel. A
+    waveform always enters at the encoder's own rate."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "bfloat16"
 
     def encoder_frontend(self, frontend: Frontend) -> Frontend:
-        """Return the front end of the log-mels that teach a student of `frontend`.
+        """Return the front end of the encoder's log-mels for a student of `frontend`.
 
         >>> Pretraining(oversampling=2).encoder_frontend(Frontend(hop_ms=46.44)) == Frontend()
         True
@@ -201,13 +194,13 @@ class Pretraining(Settings):
 
 
 class PretrainingRecipe(Pretraining):
-    """Settings of `liser pretrain`: how backbones are made, and their students' front end."""
+    """The settings file of `liser pretrain`: pretraining, and the student's front end."""
 
     frontend: Frontend = Frontend()
 
     @property
     def pretraining(self) -> Pretraining:
-        """How backbones are made."""
+        """The settings without the front end."""
         return Pretraining.read(self.model_dump(exclude={"frontend"}))
 
 
@@ -216,7 +209,7 @@ Shift = Annotated[float, Field(ge=-0.1, le=0.1)]
 
 
 class Distillation(Settings):
-    """All settings that decide a student, given clips, targets and labels."""
+    """Everything that decides a student, given clips, targets and labels."""
 
     student: str = "conv"
     frontend: Frontend = Frontend()
@@ -224,19 +217,19 @@ class Distillation(Settings):
     loss: Loss = Loss()
     training: Training = Training()
     balanced: bool = True
-    """Whether the training clips' prior is taken out, as if all emotions were equally frequent."""
+    """Correct the posterior for the training clips' class shares, to a uniform prior."""
     readout: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
-    """Penalty of the readout, a linear probe fitted once the student is trained; 0: no readout, the
-    trained head answers."""
+    """Penalty of the linear probe that replaces the student's head after training; 0: no probe,
+    the head stays."""
     backbone_interpolation: Fraction = 0.0
-    """Share of the backbone's weights in the transferred layers once the student is trained, before
-    the readout is fitted."""
+    """Share of the backbone's weights in the transferred layers after training (WiSE-FT, Wortsman
+    et al. 2022). The linear probe is fitted afterwards."""
     tempi: Annotated[tuple[Tempo, ...], Field(min_length=1)] = (1.0,)
-    """Tempi of the views that a trained student averages over."""
+    """Test-time augmentation: the views' tempi. The prediction is the mean over the views."""
     shifts: tuple[Shift, ...] = ()
-    """Further views, shifted by these shares of the mel axis; above 0 is upwards."""
+    """Further views: shifts along the mel axis, as shares of it; above 0: upwards."""
     readout_views: Count | None = None
-    """Number of views, drawn clip by clip, that the readout is fitted to; None: all."""
+    """Views, drawn for each clip, on which the linear probe is fitted. None: all."""
 
     @model_validator(mode="after")
     def _interpolates_before_a_readout(self) -> Self:
@@ -249,61 +242,62 @@ class Distillation(Settings):
 
 
 class Compression(Settings):
-    """How a student is made smaller: pruning, what it then learns again, and 8-bit integers."""
+    """How a student is compressed: pruning, retraining, 8-bit integers."""
 
     prune: bool = True
     keep: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
-    """Share of the parameters that pruning leaves."""
+    """Share of the parameters left by pruning."""
     step: Count = 8
-    """Channels of a layer stay a multiple of this when some leave, for the sake of CPUs."""
+    """A pruned layer's channels stay a multiple of this, which CPUs compute faster."""
     recovery: Training = Training(learning_rate=1e-3, updates=600, label_smoothing=0.0)
-    """Half the learning rate and a quarter of the updates of a training from scratch."""
+    """Retraining after pruning: half the learning rate, a quarter of the updates."""
     int8: bool = True
     calibration_clips: Count = 200
-    """Clips whose activations give the ranges of 8-bit integers."""
+    """Clips whose activations give the integers' ranges."""
     check_clips: Count = 200
-    """Clips on which ranges are compared, and layers that had better stay in float are found."""
+    """Clips on which ranges are compared, and the layers found that stay in float."""
 
 
-System = Literal[
-    "scratch",
-    "opensmile_svm",
-    "distilled",
-    "distilled_speech",
-    "distilled_face",
-    "teacher_speech",
-    "teacher_face",
-    "teacher_av",
-]
+def _check_system(name: str) -> str:
+    if name not in RUNNABLE:
+        raise ValueError(f"no system is called so; there are {', '.join(RUNNABLE)}")
+    return name
 
 
+SystemName = Annotated[str, AfterValidator(_check_system)]
 Budget = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
-class Protocol(Settings):
-    """The benchmark: folds of whole speakers, label budgets, draws, and which systems run."""
+class Experiment(Settings):
+    """What the benchmark and the cross-corpus experiment share."""
 
-    systems: tuple[System, ...] = get_args(System)
-    speakers_per_fold: Count | None = None
-    """How many speakers a fold tests at most: 4 if neither this nor `folds` is given."""
-    folds: Folds | None = None
-    """How many folds there are, instead of `speakers_per_fold`."""
     valid_speakers: Count = 2
-    budgets: tuple[Budget, ...] = (0.05, 0.1, 0.2, 1.0)
+    """Validation speakers of each fold (and corpus)."""
     draws: Count = 3
-    """Label draws (and seeds of the student) for each fold, system and budget."""
-    ablation_budgets: tuple[Budget, ...] = (0.1,)
-    """Budgets at which one teacher alone teaches the student."""
+    """Label draws, and seeds of the student, for each fold, system and budget."""
     seed: Seed = 0
     pretraining: Pretraining = Pretraining()
-    """Of the backbones, where an encoder is given."""
+    """Of the backbones, if an encoder is given."""
     distillation: Distillation = Distillation()
+
+
+class Protocol(Experiment):
+    """The benchmark: systems, folds of whole speakers, label budgets."""
+
+    systems: tuple[SystemName, ...] = RUNNABLE
+    speakers_per_fold: Count | None = None
+    """Most test speakers of a fold: 4 if neither this nor `folds` is given."""
+    folds: Folds | None = None
+    """Number of folds, instead of `speakers_per_fold`."""
+    budgets: tuple[Budget, ...] = (0.05, 0.1, 0.2, 1.0)
+    """Shares of the labels."""
+    ablation_budgets: tuple[Budget, ...] = (0.1,)
+    """Budgets of the students of one modality's teachers."""
     supervised: Training = Training()
-    """Training of the student from scratch, tuned for itself."""
+    """Training of the student from scratch, tuned separately."""
     supervised_student: str | None = None
-    """Which student is trained from scratch: None for the one that is taught. A shape that is
-    made to inherit may be a weak one to start from nothing with, and a weak baseline proves
-    nothing."""
+    """The student that is trained from scratch; None: the distilled one. An architecture for
+    weight transfer may be weak without it, and a weak baseline proves nothing."""
 
     @model_validator(mode="after")
     def _counts_folds_once(self) -> Self:
@@ -312,23 +306,16 @@ class Protocol(Settings):
         return self
 
 
-class CrossCorpus(Settings):
-    """Training on some corpora and testing on others: folds, labels, and the student."""
+class CrossCorpus(Experiment):
+    """Training on some corpora, testing on others."""
 
     folds: Folds = 5
-    """Into how many folds each corpus's speakers are divided."""
+    """Number of folds of each corpus's speakers."""
     run_folds: Count = 1
-    """How many of the folds are run, the first ones."""
-    valid_speakers: Count = 2
-    """Of each corpus, in each fold; and of each corpus where one student is made of all."""
+    """How many of the folds are run, from the first on."""
     budget: Budget = 1.0
-    """Share of the training and validation speakers' labels that is kept."""
+    """Share of the training and validation speakers' labels."""
     draws: Count = 1
-    """Label draws (and seeds of the student) for each fold and training set."""
-    seed: Seed = 0
-    pretraining: Pretraining = Pretraining()
-    """Of the backbones, where an encoder is given."""
-    distillation: Distillation = Distillation()
 
     @model_validator(mode="after")
     def _has_the_folds_it_runs(self) -> Self:
@@ -339,25 +326,17 @@ class CrossCorpus(Settings):
     @property
     def protocol(self) -> Protocol:
         """The benchmark's protocol for the same students."""
-        return Protocol(
-            systems=("distilled",),
-            folds=self.folds,
-            valid_speakers=self.valid_speakers,
-            budgets=(self.budget,),
-            draws=self.draws,
-            seed=self.seed,
-            pretraining=self.pretraining,
-            distillation=self.distillation,
-        )
+        shared = {name: getattr(self, name) for name in Experiment.model_fields}
+        return Protocol(systems=("distilled",), folds=self.folds, budgets=(self.budget,), **shared)
 
 
 class SourceSettings(Settings):
-    """A corpus and its teachers, in the words of the command line's flags."""
+    """A corpus and its teachers, named as on the command line."""
 
     corpus: str
     data: Path
     name: str | None = None
-    """What it is called; needed where two corpora would go by one name."""
+    """The corpus's name in the record; needed if two would have the same."""
     speech_teacher: tuple[str, ...] = ()
     face_teacher: tuple[str, ...] = ()
 
@@ -369,8 +348,8 @@ class SourceSettings(Settings):
 
 
 class CrossCorpusRecipe(CrossCorpus):
-    """What `liser across` reads: corpora with their teachers, and how students are made."""
+    """The settings file of `liser cross-corpus`: corpora with their teachers, and settings."""
 
     source: Annotated[tuple[SourceSettings, ...], Field(min_length=2)]
     compression: Compression = Compression()
-    """How one student of all is made smaller, where it is to be shipped (benchmarks/ship.py)."""
+    """Compression of the bundled model, which learns from all corpora (benchmarks/ship.py)."""

@@ -1,4 +1,4 @@
-"""Work for several processes: one thread each, and none that outlives the one that asked."""
+"""Worker processes of one thread each, which end with the process that started them."""
 
 import os
 import signal
@@ -13,18 +13,18 @@ from liser.errors import LiserError, MissingExtraError
 
 T = TypeVar("T")
 
-_LOOK_S = 1.0
-"""So often a worker looks whether its parent still lives."""
+_CHECK_S = 1.0
+"""Time between a worker's checks that its parent still lives."""
 
 
 def run_in_processes(
     work: Iterable[Callable[[], T]], jobs: int, in_order: bool = False
 ) -> Iterator[T]:
-    """Do work in `jobs` processes of one thread each; yield what comes of it.
+    """Do work in `jobs` processes of one thread each; yield its results.
 
-    What is done first comes first, unless all is to come `in_order`. One job is done here. Where
-    this process ends, even by ``kill -9``, its workers end within two seconds (on Windows, once
-    they have done what they are doing).
+    Results come as they are ready, or `in_order` of the work. With one job this process does the
+    work. If this process ends, even by ``kill -9``, its workers end within two seconds (on
+    Windows, after their present piece of work).
 
     Raises:
         MissingExtraError: joblib, which several processes need, is not installed.
@@ -51,20 +51,20 @@ def run_in_processes(
         yield from run(delayed(_in_one_thread)(one) for one in work)
     except BrokenProcessPool as error:
         raise LiserError(
-            "a worker process was killed, perhaps because the memory was full: give fewer --jobs; "
-            "what was done is kept"
+            "a worker process was killed, perhaps because memory ran out: give fewer --jobs; "
+            "finished work is kept"
         ) from error
 
 
 def _in_one_thread(work: Callable[[], T]) -> T:
-    """Do work with PyTorch in one thread: what comes of it must not depend on the machine."""
+    """Do work with PyTorch in one thread, so that results don't depend on the machine."""
     with _one_thread():
         return work()
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    torch = sys.modules.get("torch")  # work that doesn't use it needn't wait for it
+    torch = sys.modules.get("torch")  # never imported here: work may not need it
     if torch is None:
         yield
         return
@@ -77,10 +77,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def _begin_worker(parent: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to all of its processes, to the parent; end with it.
+    """Ignore Ctrl-C, which the parent handles, and end when the parent ends.
 
-    Linux could send a signal on the parent's death, but does so already when the thread ends that
-    started the worker.
+    Linux's signal on the parent's death is of no use: it is sent when the thread that started the
+    worker ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -88,5 +88,5 @@ def _begin_worker(parent: int) -> None:
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK_S)
+        time.sleep(_CHECK_S)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Backbones of a benchmark: one a fold, made once, from no test speaker of the fold."""
+"""Backbones: one a fold, without its test speakers, pretrained once, named in the record."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -63,7 +63,7 @@ def other(tone_corpus: MakeCorpus, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def beginning(whisper: Path, tmp_path: Path, other: Corpus) -> BackboneSource:
+def source(whisper: Path, tmp_path: Path, other: Corpus) -> BackboneSource:
     return BackboneSource(str(whisper), tmp_path / "frames", (other,))
 
 
@@ -82,7 +82,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[SegmentSource]]:
 
 
 def made(
-    beginning: BackboneSource | None,
+    source: BackboneSource | None,
     tones: Corpus,
     folder: Path,
     protocol: Protocol = PROTOCOL,
@@ -91,19 +91,19 @@ def made(
 ) -> tuple[Path, ...]:
     clips = extract_features(tones.utterances, protocol.distillation.frontend)
     folds = folds_of(tones, protocol)
-    backbones = backbones_of(beginning, tones, clips, folds, protocol, folder)
+    backbones = backbones_of(source, tones, clips, folds, protocol, folder)
     backbones.make(jobs, beside=beside)
     return backbones.folders
 
 
-def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
+def test_a_backbone_is_pretrained_without_its_folds_test_speakers(
     heir: str,
     tones: Corpus,
-    beginning: BackboneSource,
+    source: BackboneSource,
     asked: list[list[SegmentSource]],
     tmp_path: Path,
 ) -> None:
-    folders = made(beginning, tones, tmp_path / "runs")
+    folders = made(source, tones, tmp_path / "runs")
     folds = folds_of(tones, PROTOCOL)
     assert len(folders) == len(set(folders)) == len(asked) == len(folds) == 3
     for fold, heard, folder in zip(folds, asked, folders, strict=True):
@@ -117,16 +117,16 @@ def test_a_trunk_is_deaf_to_the_speakers_that_its_fold_tests(
         assert sorted(f.name for f in folder.iterdir()) == ["backbone.json", "backbone.safetensors"]
 
 
-def test_an_encoder_may_hear_more_frames_than_the_student(
+def test_the_encoder_may_have_a_finer_frame_rate_than_the_student(
     heir: str,
     tones: Corpus,
-    beginning: BackboneSource,
+    source: BackboneSource,
     asked: list[list[SegmentSource]],
     tmp_path: Path,
 ) -> None:
     finer = PROTOCOL.pretraining.model_copy(update={"oversampling": 2})
     folders = made(
-        beginning, tones, tmp_path / "runs", PROTOCOL.model_copy(update={"pretraining": finer})
+        source, tones, tmp_path / "runs", PROTOCOL.model_copy(update={"pretraining": finer})
     )
     half = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
     assert {heard.features.frontend for own in asked for heard in own} == {half}
@@ -134,37 +134,37 @@ def test_an_encoder_may_hear_more_frames_than_the_student(
     assert load_backbone(folders[0]).frontend == FRONTEND
 
 
-def test_what_a_trunk_is_kept_under_hangs_on_all_that_decides_it(
-    heir: str, tones: Corpus, other: Corpus, beginning: BackboneSource, tmp_path: Path
+def test_a_backbones_folder_is_named_by_all_that_decides_it(
+    heir: str, tones: Corpus, other: Corpus, source: BackboneSource, tmp_path: Path
 ) -> None:
-    first = made(beginning, tones, tmp_path / "runs")
+    first = made(source, tones, tmp_path / "runs")
     fewer = replace(other, utterances=other.utterances[:-1])
     p = PROTOCOL
     longer = p.pretraining.model_copy(update={"updates": 5})
     wider = p.distillation.model_copy(update={"frontend": FRONTEND.model_copy(update={"mels": 17})})
     others = [
-        made(replace(beginning, also=()), tones, tmp_path / "runs"),
-        made(replace(beginning, also=(fewer,)), tones, tmp_path / "runs"),
-        made(beginning, tones, tmp_path / "runs", p.model_copy(update={"pretraining": longer})),
-        made(beginning, tones, tmp_path / "runs", p.model_copy(update={"distillation": wider})),
-        made(beginning, tones, tmp_path / "runs", p.model_copy(update={"seed": 1})),
+        made(replace(source, also=()), tones, tmp_path / "runs"),
+        made(replace(source, also=(fewer,)), tones, tmp_path / "runs"),
+        made(source, tones, tmp_path / "runs", p.model_copy(update={"pretraining": longer})),
+        made(source, tones, tmp_path / "runs", p.model_copy(update={"distillation": wider})),
+        made(source, tones, tmp_path / "runs", p.model_copy(update={"seed": 1})),
     ]
     assert len({*first, *(path for paths in others for path in paths)}) == 18
     more = p.model_copy(update={"draws": 9, "budgets": (0.5,)})
-    assert made(beginning, tones, tmp_path / "runs", more) == first
+    assert made(source, tones, tmp_path / "runs", more) == first
 
 
 @pytest.mark.parametrize("left", ["no record", "damaged weights"])
-def test_trunks_are_made_once_and_a_killed_one_goes_on(
+def test_backbones_are_made_once_and_a_killed_one_goes_on(
     heir: str,
     tones: Corpus,
-    beginning: BackboneSource,
+    source: BackboneSource,
     asked: list[list[SegmentSource]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     left: str,
 ) -> None:
-    first = made(beginning, tones, tmp_path / "runs")
+    first = made(source, tones, tmp_path / "runs")
     weights = (first[1] / "backbone.safetensors").read_bytes()
     if left == "no record":  # as a kill leaves it
         (first[1] / "backbone.json").unlink()
@@ -176,19 +176,19 @@ def test_trunks_are_made_once_and_a_killed_one_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr("liser.pretraining.whisper.Whisper.frames", never)
-        assert made(beginning, tones, tmp_path / "runs") == first
+        assert made(source, tones, tmp_path / "runs") == first
     assert len(asked) == 4
     assert (first[1] / "backbone.safetensors").read_bytes() == weights
     with monkeypatch.context() as patch:
         patch.setattr(module, "segment_sources", never)  # nor is anything decoded for nothing
-        assert made(beginning, tones, tmp_path / "runs") == first
+        assert made(source, tones, tmp_path / "runs") == first
     assert len(asked) == 4
 
 
-def test_every_clip_is_listened_to_once_though_folds_share_them(
+def test_frames_of_every_clip_are_computed_once_for_all_folds(
     heir: str,
     tones: Corpus,
-    beginning: BackboneSource,
+    source: BackboneSource,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -202,59 +202,59 @@ def test_every_clip_is_listened_to_once_though_folds_share_them(
     monkeypatch.setattr(module.Whisper, "frames", counted)
     monkeypatch.setattr(module, "PORTION", 5)
     portions: list[int] = []
-    listen_to = module._listen_to
+    listen_to = module._precompute_portion
 
-    def in_portions(beginning: BackboneSource, sound: Any) -> int:
+    def in_portions(source: BackboneSource, sound: Any) -> int:
         portions.append(len(sound))
-        return listen_to(beginning, sound)
+        return listen_to(source, sound)
 
-    monkeypatch.setattr(module, "_listen_to", in_portions)
-    made(beginning, tones, tmp_path / "runs")
+    monkeypatch.setattr(module, "_precompute_portion", in_portions)
+    made(source, tones, tmp_path / "runs")
     assert len(listened) == 36 + 6
     assert sum(portions) == 42
     assert max(portions) == 5
 
 
-def test_a_test_speaker_may_not_come_in_by_another_corpus(
-    heir: str, tones: Corpus, beginning: BackboneSource, tmp_path: Path
+def test_test_speakers_in_a_further_corpus_are_refused(
+    heir: str, tones: Corpus, source: BackboneSource, tmp_path: Path
 ) -> None:
     again = replace(tones, name="again", utterances=tones.utterances[:3])
-    with pytest.raises(InputError, match=r"again, .* has 1 speakers of tones, 's0' for one"):
-        made(replace(beginning, also=(again,)), tones, tmp_path / "runs")
+    with pytest.raises(InputError, match=r"again would include 1 speakers of tones, such as 's0'"):
+        made(replace(source, also=(again,)), tones, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_not_inherited_cannot_be_recalled(tones: Corpus, tmp_path: Path) -> None:
+def test_interpolation_without_a_backbone_is_refused(tones: Corpus, tmp_path: Path) -> None:
     recalling = PROTOCOL.distillation.model_copy(update={"backbone_interpolation": 0.4})
     protocol = PROTOCOL.model_copy(update={"distillation": recalling})
     with pytest.raises(InputError, match="needs a backbone, and there is none"):
         made(None, tones, tmp_path / "runs", protocol)
 
 
-def test_a_student_that_cannot_inherit_is_refused_before_any_work(
-    nano: str, tones: Corpus, beginning: BackboneSource, tmp_path: Path
+def test_a_student_without_weight_transfer_is_refused_before_any_work(
+    nano: str, tones: Corpus, source: BackboneSource, tmp_path: Path
 ) -> None:
     small = PROTOCOL.distillation.model_copy(update={"student": "nano"})
     with pytest.raises(InputError, match="transferred to a 'nano' student"):
         made(
-            beginning,
+            source,
             tones,
             tmp_path / "runs",
             PROTOCOL.model_copy(update={"distillation": small}),
         )
-    assert not beginning.frames.exists()
+    assert not source.frames.exists()
 
 
-def test_without_an_encoder_there_are_none(tones: Corpus, tmp_path: Path) -> None:
+def test_without_an_encoder_there_are_no_backbones(tones: Corpus, tmp_path: Path) -> None:
     assert made(None, tones, tmp_path) == ()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("jobs", "idle"), [(1, 0), (2, 1), (4, 1), (6, 3)])
-def test_work_beside_fills_the_processes_that_would_wait_for_the_last_backbones(
+def test_other_work_fills_the_processes_that_would_wait_for_the_last_backbones(
     heir: str,
     tones: Corpus,
-    beginning: BackboneSource,
+    source: BackboneSource,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     jobs: int,
@@ -263,10 +263,10 @@ def test_work_beside_fills_the_processes_that_would_wait_for_the_last_backbones(
     monkeypatch.setattr(module, "run_in_processes", lambda work, _: (one() for one in work))
     done: list[int] = []
     beside = [partial(done.append, number) for number in range(3)]
-    folders = made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    folders = made(source, tones, tmp_path / "runs", jobs=jobs, beside=beside)
     assert all((folder / "backbone.json").exists() for folder in folders)
     assert sorted(done) == list(range(idle))
-    made(beginning, tones, tmp_path / "runs", jobs=jobs, beside=beside)
+    made(source, tones, tmp_path / "runs", jobs=jobs, beside=beside)
     assert len(done) == idle, "there was nothing to wait for"
 
 
@@ -277,16 +277,16 @@ def _cells(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def test_taught_students_start_from_trunks_and_no_other_does(
+def test_distilled_students_alone_start_from_backbones(
     heir: str,
     tones: Corpus,
-    beginning: BackboneSource,
+    source: BackboneSource,
     tone_targets: Callable[..., Targets],
     tmp_path: Path,
 ) -> None:
     both = [tone_targets(tones, "speech"), tone_targets(tones, "face")]
     plain = benchmark(tones, both, tmp_path / "plain", PROTOCOL, jobs=1)
-    begun = benchmark(tones, both, tmp_path / "begun", PROTOCOL, beginning=beginning, jobs=1)
+    begun = benchmark(tones, both, tmp_path / "begun", PROTOCOL, backbone_source=source, jobs=1)
     without, given = _cells(tmp_path / "plain"), _cells(tmp_path / "begun")
     assert without.keys() == given.keys()
     assert len(given) == 6
@@ -296,27 +296,27 @@ def test_taught_students_start_from_trunks_and_no_other_does(
     assert [t["clips"] for t in begun["backbones"]] == [{"tones": 24, "others": 6}] * 3
     assert {t["encoder"] for t in begun["backbones"]} == {"tiny-whisper"}
     assert all(0 <= abs(t["explained"]) <= 1 for t in begun["backbones"])
-    again = benchmark(tones, both, tmp_path / "begun", PROTOCOL, beginning=beginning, jobs=1)
+    again = benchmark(tones, both, tmp_path / "begun", PROTOCOL, backbone_source=source, jobs=1)
     assert begun["reused"] == {"backbones": 0, "students": 0}
     assert again["reused"] == {"backbones": 3, "students": 6}
 
 
-def test_processes_side_by_side_come_to_the_same(
+def test_the_number_of_processes_changes_nothing(
     tones: Corpus,
     whisper: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Listening does; a student made up in this process isn't known in the others."""
+    """The encoder's frames are compared: a student made up here is unknown in other processes."""
     monkeypatch.setattr(module, "PORTION", 8)
     clips = extract_features(tones.utterances, PROTOCOL.distillation.frontend)
     kept = []
     for jobs in (1, 2):
-        beginning = BackboneSource(str(whisper), tmp_path / str(jobs))
+        source = BackboneSource(str(whisper), tmp_path / str(jobs))
         with show_progress() as add_task:
-            module._listen(
-                beginning, [SegmentSource(clips, np.arange(36), "tones")], jobs, add_task
+            module._precompute(
+                source, [SegmentSource(clips, np.arange(36), "tones")], jobs, add_task
             )
         assert "36 of 36" in capsys.readouterr().err
         files = sorted((tmp_path / str(jobs)).rglob("*.npy"))

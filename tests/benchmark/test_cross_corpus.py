@@ -1,4 +1,4 @@
-"""Across corpora: whom a student hears, on what it is tested, and what it says elsewhere."""
+"""Cross-corpus: training speakers, tested corpora, shared emotions, and scores."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from liser.benchmark import cross_corpus as stage
-from liser.benchmark import runs as cells
+from liser.benchmark import runs as runs_module
 from liser.benchmark.backbones import BackboneSource
 from liser.benchmark.cross_corpus import Source, backbone_of_all, cross_corpus, distill_all
 from liser.benchmark.runs import BenchmarkData, Run
@@ -103,22 +103,27 @@ def test_every_training_set_is_tested_on_every_corpus(run: tuple[dict[str, Any],
         assert row["common"]["clips"] == speakers * 2 * 2
         assert np.sum(row["confusion"]) == 2 * row["clips"]
         assert row["seeds"] == [0, 1]
-        for scores in (row, row["adapted"], row["common"], row["common"]["adapted"]):
+        for scores in (
+            row,
+            row["speaker_adapted"],
+            row["common"],
+            row["common"]["speaker_adapted"],
+        ):
             assert 0 <= scores["uar_low"] <= scores["uar"] <= scores["uar_high"] <= 1
     assert all(r["uar"] > 0.8 for r in record["rows"] if set(r["trained_on"]) == {"tones", "duo"})
-    assert {(c["tested_on"], c["adapted"]) for c in record["comparisons"]} == set(
+    assert {(c["tested_on"], c["speaker_adapted"]) for c in record["comparisons"]} == set(
         product(("tones", "duo"), (False, True))
     )
     assert len(record["comparisons"]) == 8
     json.dumps(record)
 
 
-def names_of(bench: BenchmarkData) -> str:
-    """Return what a bench's students are trained on, by the folder that keeps them."""
-    return bench.folders["distilled"].parent.parent.name
+def names_of(data: BenchmarkData) -> str:
+    """Return the corpora that some data's students are trained on, by their folder's name."""
+    return data.folders["distilled"].parent.parent.name
 
 
-def test_rows_are_scores_of_the_cells_on_disk(
+def test_rows_are_scores_of_the_runs_on_disk(
     run: tuple[dict[str, Any], Path], sources: list[Source]
 ) -> None:
     record, folder = run
@@ -142,7 +147,7 @@ def test_rows_are_scores_of_the_cells_on_disk(
         assert row["uar"] == pytest.approx(np.mean(scores))
 
 
-def test_nobody_who_is_tested_is_learnt_from_and_folds_are_the_benchmarks(
+def test_no_test_speaker_is_trained_on_and_folds_are_the_benchmarks(
     nano: str, sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[BenchmarkData] = []
@@ -151,28 +156,28 @@ def test_nobody_who_is_tested_is_learnt_from_and_folds_are_the_benchmarks(
         pass
 
     def train_cells(work: list[tuple[BenchmarkData, Run]], *_: object) -> float:
-        given.extend(bench for bench, _ in work)
+        given.extend(data for data, _ in work)
         raise Enough
 
     monkeypatch.setattr(stage, "train_runs", train_cells)
     with pytest.raises(Enough):
         cross_corpus(sources, tmp_path, SETTINGS.model_copy(update={"draws": 1, "run_folds": 2}))
     assert len(given) == 6
-    for bench in given:
-        (fold,) = bench.folds
-        split = bench.split(fold)
-        people = [bench.corpus.utterances[i] for i in (*split.train, *split.valid)]
+    for data in given:
+        (fold,) = data.folds
+        split = data.split(fold)
+        people = [data.corpus.utterances[i] for i in (*split.train, *split.valid)]
         heard = {str(u.speaker_id) for u in people}
         assert not heard & set(fold.test)
         assert {w.split(":")[0] for w in fold.test} == {"tones", "duo"}
-        assert {u.source for u in people} == set(names_of(bench).split("+"))
-        valid = {str(bench.corpus.utterances[i].speaker_id) for i in split.valid}
+        assert {u.source for u in people} == set(names_of(data).split("+"))
+        valid = {str(data.corpus.utterances[i].speaker_id) for i in split.valid}
         assert len(valid) == len({u.source for u in people})
-        own = {t.teacher.split("-")[0] for t in bench.targets}
+        own = {t.teacher.split("-")[0] for t in data.targets}
         assert own == {{"tones": "made"}.get(str(u.source), "duo") for u in people}
-        labels = bench.budgeted(fold, 1.0, 0)
+        labels = data.labels_within(1.0, fold, 0)
         assert set(np.flatnonzero(labels >= 0)) == {*split.train, *split.valid}
-    tests = [bench.folds[0].test for bench in given]
+    tests = [data.folds[0].test for data in given]
     assert tests[0] == tests[2] == tests[4] != tests[1] == tests[3] == tests[5]
 
 
@@ -190,13 +195,13 @@ def test_a_stopped_run_trains_only_what_is_missing(
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     trained: list[str] = []
-    real = cells._train_run
+    real = runs_module._train_run
 
-    def counted(bench: BenchmarkData, cell: Run) -> None:
-        trained.append(f"{names_of(bench)} {cell.draw}")
-        real(bench, cell)
+    def counted(data: BenchmarkData, run: Run) -> None:
+        trained.append(f"{names_of(data)} {run.draw}")
+        real(data, run)
 
-    monkeypatch.setattr(cells, "_train_run", counted)
+    monkeypatch.setattr(runs_module, "_train_run", counted)
     again = cross_corpus(sources, folder, SETTINGS, jobs=1)
     assert sorted(trained) == ["duo 1", "tones 0"]
     assert again["reused"]["students"] == 4
@@ -208,7 +213,7 @@ def test_a_stopped_run_trains_only_what_is_missing(
     assert [row["speakers"] for row in more["rows"]] == [4, 5] * 3
 
 
-def test_a_joined_corpus_of_teachers_that_saw_one_part_each(sources: list[Source]) -> None:
+def test_a_joined_corpus_whose_teachers_know_one_part_each(sources: list[Source]) -> None:
     joined = join([s.corpus for s in sources])
     targets = join_targets(joined, {s.corpus.name: s.targets for s in sources})
     assert [t.teacher for t in targets] == ["made-speech", "made-face", "duo-speech", "duo-face"]
@@ -230,11 +235,11 @@ def test_a_joined_corpus_of_teachers_that_saw_one_part_each(sources: list[Source
     (one,) = join_targets(joined, everywhere)
     assert one.valid.all(), "the same teacher of two corpora is one teacher"
     assert (one.embeddings[here] == 1).all()
-    with pytest.raises(InputError, match="is not in what was joined"):
+    with pytest.raises(InputError, match="the joined corpus lacks"):
         join_targets(join([sources[0].corpus]), {"duo": sources[1].targets})
 
 
-def test_one_student_of_everybody(
+def test_one_student_of_all_speakers(
     nano: str, sources: list[Source], tone_corpus: MakeCorpus, tmp_path: Path
 ) -> None:
     student = distill_all(sources, tmp_path / "student", SETTINGS)
@@ -253,7 +258,7 @@ def test_one_student_of_everybody(
     assert evaluate(student, others)["rows"][0]["uar"] > 0.8
 
 
-def test_what_cannot_be_crossed_is_said_before_any_work(
+def test_corpora_that_cannot_be_compared_are_refused_before_any_work(
     nano: str, sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object, **__: object) -> None:
@@ -265,7 +270,7 @@ def test_what_cannot_be_crossed_is_said_before_any_work(
     foreign = replace(second.corpus, labels=("low-2", "mid-2"), utterances=apart)
     few = CrossCorpus.read({**SETTINGS.model_dump(), "folds": 6})
     for given, settings, words in (
-        ([first], SETTINGS, "two at least"),
+        ([first], SETTINGS, "at least two"),
         ([first, Source(second.corpus, ())], SETTINGS, "duo has no teacher"),
         ([first, Source(foreign, second.targets)], SETTINGS, "0 emotions in common"),
         ([first, Source(second.corpus, first.targets)], SETTINGS, "not of corpus"),
@@ -278,7 +283,7 @@ def test_what_cannot_be_crossed_is_said_before_any_work(
         CrossCorpus.read({"folds": 3, "run_folds": 4})
 
 
-def test_trunks_listen_to_whom_the_student_learns_from(
+def test_backbones_are_pretrained_on_the_students_training_speakers(
     heir: str, whisper: Path, sources: list[Source], tmp_path: Path
 ) -> None:
     frontend = Frontend(
@@ -301,11 +306,11 @@ def test_trunks_listen_to_whom_the_student_learns_from(
             student="heir", frontend=frontend, heads=Heads(components=6), training=quick
         ),
     )
-    beginning = BackboneSource(str(whisper), tmp_path / "frames")
-    record = cross_corpus(sources, tmp_path / "runs", settings, beginning=beginning, jobs=1)
+    source = BackboneSource(str(whisper), tmp_path / "frames")
+    record = cross_corpus(sources, tmp_path / "runs", settings, backbone_source=source, jobs=1)
     heard = [backbone["clips"] for backbone in record["backbones"]]
     assert heard == [{"tones": 24}, {"duo": 16}, {"tones": 24, "duo": 16}]
-    backbone = backbone_of_all(sources, tmp_path / "runs", settings, beginning, jobs=1)
+    backbone = backbone_of_all(sources, tmp_path / "runs", settings, source, jobs=1)
     student = distill_all(sources, tmp_path / "student", settings, backbone=backbone)
     assert student.provenance["backbone"]["clips"] == {"tones": 36, "duo": 28}
 
@@ -333,7 +338,7 @@ def test_the_page_and_the_table_show_the_matrix(
         report({"rows": []}, tmp_path / "none.html")
 
 
-def test_what_is_left_out_is_what_a_fold_tests(
+def test_a_folds_test_speakers_are_left_out(
     sources: list[Source], run: tuple[dict[str, Any], Path]
 ) -> None:
     record, _ = run

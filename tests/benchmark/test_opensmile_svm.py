@@ -1,4 +1,4 @@
-"""The classical baseline: a cell's labels and no others, no test speaker, no silent loss."""
+"""The classical baseline: a run's labels and no others, no test speaker, no silent loss."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 from torch import zeros
 
 from liser.benchmark import opensmile_svm as baselines
-from liser.benchmark import scores as scoreboard
+from liser.benchmark import scores as scores_module
 from liser.benchmark.opensmile_svm import (
     COSTS,
     NOT_GIVEN,
@@ -58,8 +58,8 @@ def heard(tones: Corpus, tone_targets: MakeTargets) -> Targets:
     return replace(tone_targets(tones, "speech"), embeddings=wide)
 
 
-def bench_of(corpus: Corpus, protocol: Protocol = PROTOCOL) -> BenchmarkData:
-    """Return a bench whose clips can all be heard."""
+def data_of(corpus: Corpus, protocol: Protocol = PROTOCOL) -> BenchmarkData:
+    """Return data whose clips can all be read."""
     n = len(corpus.utterances)
     clips = LogMelFeatures(zeros(n, 1, 1), zeros(n) + 1, Frontend(), ())
     folds = speaker_folds(corpus, protocol.speakers_per_fold, None, protocol.valid_speakers, 0)
@@ -67,9 +67,9 @@ def bench_of(corpus: Corpus, protocol: Protocol = PROTOCOL) -> BenchmarkData:
 
 
 def test_it_learns_what_can_be_learnt(tones: Corpus, heard: Targets) -> None:
-    bench = bench_of(tones)
-    said = opensmile_svm(bench, heard, progress=False)
-    truth = bench.labels[scoreboard.tested_rows(bench)]
+    data = data_of(tones)
+    said = opensmile_svm(data, heard, progress=False)
+    truth = data.labels[scores_module.tested_rows(data)]
     assert set(said) == {(SYSTEM, 0.25), (SYSTEM, 1.0)}
     for scores in said.values():
         assert scores.shape == (2, len(truth), 3)
@@ -81,9 +81,9 @@ def test_it_learns_what_can_be_learnt(tones: Corpus, heard: Targets) -> None:
 
 
 def test_test_speakers_influence_nothing(tones: Corpus, heard: Targets) -> None:
-    """Neither their labels nor how they sound reach what is said of one of their clips."""
-    honest = bench_of(tones)
-    own = honest.rows(honest.folds[1].test)
+    """Neither their labels nor their features reach the scores of one of their clips."""
+    honest = data_of(tones)
+    own = honest.labelled_rows(honest.folds[1].test)
     kept, others = own[0], own[1:]
     turned = dict(zip(tones.labels, (*tones.labels[1:], tones.labels[0]), strict=True))
     utterances = list(tones.utterances)
@@ -91,45 +91,45 @@ def test_test_speakers_influence_nothing(tones: Corpus, heard: Targets) -> None:
         utterances[row] = replace(utterances[row], label=turned[str(utterances[row].label)])
     embeddings = heard.embeddings.copy()
     embeddings[others] = np.random.default_rng(1).normal(0, 1e6, embeddings[others].shape)
-    scrambled = bench_of(replace(tones, utterances=tuple(utterances)))
+    scrambled = data_of(replace(tones, utterances=tuple(utterances)))
     ours = opensmile_svm(honest, heard, progress=False)
     theirs = opensmile_svm(scrambled, replace(heard, embeddings=embeddings), progress=False)
-    at = int(np.flatnonzero(scoreboard.tested_rows(honest) == kept)[0])
+    at = int(np.flatnonzero(scores_module.tested_rows(honest) == kept)[0])
     for key, scores in ours.items():
         np.testing.assert_array_equal(scores[:, at], theirs[key][:, at])
 
 
-def test_it_learns_from_a_cells_labels_and_no_others(
+def test_it_learns_from_a_runs_labels_and_no_others(
     tones: Corpus, heard: Targets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, given = bench_of(tones), []
+    data, given = data_of(tones), []
 
     def noted(material: Any, kernel: Any, labels: np.ndarray, classes: int) -> np.ndarray:
         given.append(labels)
         return np.full((len(material.test), classes), 1 / classes)
 
     monkeypatch.setattr(baselines, "_scores", noted)
-    opensmile_svm(bench, heard, progress=False)
+    opensmile_svm(data, heard, progress=False)
     draws = [(b, d) for b in (0.25, 1.0) for d in range(2)]
-    cells = [(f, b, d) for f in bench.folds for b, d in draws if (b, d) != (1.0, 1)]
-    assert len(given) == len(cells), "all labels are fitted once, not once a draw"
-    for labels, cell in zip(given, cells, strict=True):
-        np.testing.assert_array_equal(labels, bench.budgeted(*cell))
+    runs = [(b, f, d) for f in data.folds for b, d in draws if (b, d) != (1.0, 1)]
+    assert len(given) == len(runs), "all labels are fitted once, not once a draw"
+    for labels, run in zip(given, runs, strict=True):
+        np.testing.assert_array_equal(labels, data.labels_within(*run))
 
 
 def test_a_clip_without_functionals_gets_the_shares_of_the_labels(
     tones: Corpus, heard: Targets
 ) -> None:
-    bench = bench_of(tones)
-    rows = scoreboard.tested_rows(bench)
+    data = data_of(tones)
+    rows = scores_module.tested_rows(data)
     valid = heard.valid.copy()
     valid[rows[0]] = False
     gappy = replace(heard, valid=valid, embeddings=heard.embeddings * valid[:, None])
-    said = opensmile_svm(bench, gappy, progress=False)[SYSTEM, 1.0]
+    said = opensmile_svm(data, gappy, progress=False)[SYSTEM, 1.0]
     np.testing.assert_allclose(said[:, 0], 1 / 3)
     assert (said[:, 1:].max(-1) > 1 / 3).all()
     nothing = replace(heard, valid=np.zeros_like(valid))
-    np.testing.assert_allclose(opensmile_svm(bench, nothing)[SYSTEM, 1.0], 1 / 3)
+    np.testing.assert_allclose(opensmile_svm(data, nothing)[SYSTEM, 1.0], 1 / 3)
 
 
 def test_the_kernel_is_of_standardised_features(heard: Targets) -> None:
@@ -183,7 +183,7 @@ def recorded(tones: Corpus, targets: list[Targets], folder: Path, given: Any) ->
     return benchmark(tones, targets, folder, protocol, given, jobs=1, progress=False)
 
 
-def test_it_stands_in_the_record_the_page_and_the_table(
+def test_it_is_in_the_record_the_page_and_the_table(
     tones: Corpus, heard: Targets, tone_targets: MakeTargets, tmp_path: Path
 ) -> None:
     pytest.importorskip("opensmile")
@@ -194,7 +194,7 @@ def test_it_stands_in_the_record_the_page_and_the_table(
     for row in rows:
         assert 0 < row["uar_low"] <= row["uar"] <= row["uar_high"] <= 1
         assert row["ece"] is row["ece_low"] is row["ece_high"] is row["params"] is None
-        assert row["hears"] == ["speech"]
+        assert row["modalities"] == ["speech"]
         assert row["speaker_normalised"] is False
     assert all(r["ece"] is not None for r in record["rows"] if r["system"] != SYSTEM)
     (own,) = record["baselines"]
@@ -207,7 +207,9 @@ def test_it_stands_in_the_record_the_page_and_the_table(
     assert "openSMILE + SVM" in str(list(table(record).columns[0].cells))
 
 
-def test_what_is_left_out_is_said(tones: Corpus, tone_targets: MakeTargets, tmp_path: Path) -> None:
+def test_a_baseline_that_is_left_out_is_named(
+    tones: Corpus, tone_targets: MakeTargets, tmp_path: Path
+) -> None:
     targets = [tone_targets(tones, "speech"), tone_targets(tones, "face")]
     record = recorded(tones, targets, tmp_path, NOT_GIVEN)
     assert record["left_out"] == [{"system": SYSTEM, "why": NOT_GIVEN.why}]
@@ -255,7 +257,7 @@ def test_where_no_clip_can_be_used_it_is_left_out_or_refused(tmp_path: Path) -> 
         functionals(gone, TargetStore(tmp_path), PROTOCOL, progress=False)
 
 
-def test_functionals_are_openSMILEs_and_kept(tones: Corpus, tmp_path: Path) -> None:
+def test_functionals_are_openSMILEs_and_stored(tones: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("opensmile")
     few = replace(tones, utterances=tones.utterances[:3])
     first, again = (functionals(few, TargetStore(tmp_path), PROTOCOL, False) for _ in range(2))

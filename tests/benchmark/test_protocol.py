@@ -1,4 +1,4 @@
-"""The protocol: nobody is in two sets, budgets are kept, and test labels reach nothing."""
+"""The protocol: no speaker is in two sets, budgets hold, and test labels reach nothing."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liser.benchmark import runs as cells
-from liser.benchmark import scores as scoreboard
+from liser.benchmark import runs as runs_module
+from liser.benchmark import scores as scores_module
 from liser.benchmark.protocol import benchmark, folds_of
-from liser.benchmark.runs import TEACHES, BenchmarkData, Run
-from liser.benchmark.scores import LISTENS
+from liser.benchmark.runs import BenchmarkData, Run
 from liser.config import Distillation, Frontend, Heads, Protocol, Training
 from liser.corpora.base import Corpus, Utterance
 from liser.distillation.data import label_indices
@@ -21,6 +20,7 @@ from liser.errors import InputError, StorageError
 from liser.metrics import confusion, uar
 from liser.runtime.speaker_adaptation import adapt_posteriors
 from liser.students.features import extract_features
+from liser.systems import names_of
 from liser.targets.targets import Targets
 
 TRAINING = Training(
@@ -51,12 +51,12 @@ def both(tones: Corpus, tone_targets: MakeTargets) -> list[Targets]:
     return [tone_targets(tones, "speech"), tone_targets(tones, "face", missing=4)]
 
 
-def bench_of(corpus: Corpus, targets: list[Targets], folder: Path) -> BenchmarkData:
-    """Return what `benchmark` shares between its cells."""
+def data_of(corpus: Corpus, targets: list[Targets], folder: Path) -> BenchmarkData:
+    """Return what `benchmark` shares between its runs."""
     p = PROTOCOL
     folds = folds_of(corpus, p)
     clips = extract_features(corpus.utterances, p.distillation.frontend)
-    kept = cells.run_folders(folder, p, targets, corpus)
+    kept = runs_module.run_folders(folder, p, targets, corpus)
     for own in kept.values():
         own.mkdir(parents=True, exist_ok=True)
     return BenchmarkData(corpus, tuple(targets), clips, label_indices(corpus), folds, p, kept)
@@ -75,11 +75,11 @@ def run(
         yield benchmark(tones, both, folder, PROTOCOL, jobs=1, command="made"), folder
 
 
-def test_nobody_is_in_two_sets(tones: Corpus, both: list[Targets], tmp_path: Path) -> None:
-    bench = bench_of(tones, both, tmp_path)
+def test_no_speaker_is_in_two_sets(tones: Corpus, both: list[Targets], tmp_path: Path) -> None:
+    data = data_of(tones, both, tmp_path)
     tested = []
-    for fold in bench.folds:
-        split, test = bench.split(fold), bench.rows(fold.test)
+    for fold in data.folds:
+        split, test = data.split(fold), data.labelled_rows(fold.test)
         people = [
             {tones.utterances[row].speaker_id for row in rows}
             for rows in (split.train, split.valid, test)
@@ -94,22 +94,24 @@ def test_nobody_is_in_two_sets(tones: Corpus, both: list[Targets], tmp_path: Pat
 def test_a_budget_is_what_is_labelled_in_training_and_validation_together(
     tones: Corpus, both: list[Targets], tmp_path: Path, budget: float
 ) -> None:
-    bench = bench_of(tones, both, tmp_path)
-    for fold in bench.folds:
-        rows = np.sort(np.concatenate([bench.rows(fold.train), bench.rows(fold.valid)]))
-        draws = [bench.budgeted(fold, budget, draw) for draw in range(2)]
+    data = data_of(tones, both, tmp_path)
+    for fold in data.folds:
+        rows = np.sort(
+            np.concatenate([data.labelled_rows(fold.train), data.labelled_rows(fold.valid)])
+        )
+        draws = [data.labels_within(budget, fold, draw) for draw in range(2)]
         for labels in draws:
             kept = np.flatnonzero(labels >= 0)
             assert len(kept) == round(budget * len(rows))
             assert set(kept) <= set(rows)
-            np.testing.assert_array_equal(labels[kept], bench.labels[kept])
+            np.testing.assert_array_equal(labels[kept], data.labels[kept])
             assert set(Counter(labels[kept]).values()) == {len(kept) // 3}
         assert np.array_equal(*draws) == (budget == 1)
-        np.testing.assert_array_equal(bench.budgeted(fold, budget, 0), draws[0])
+        np.testing.assert_array_equal(data.labels_within(budget, fold, 0), draws[0])
 
 
 def _scrambled(corpus: Corpus, speakers: tuple[str, ...]) -> Corpus:
-    """Give other labels to these speakers' clips."""
+    """Change the labels of these speakers' clips."""
     turned = dict(zip(corpus.labels, (*corpus.labels[1:], corpus.labels[0]), strict=True))
     changed = [
         replace(u, label=turned[str(u.label)]) if u.speaker_id in speakers else u
@@ -119,60 +121,63 @@ def _scrambled(corpus: Corpus, speakers: tuple[str, ...]) -> Corpus:
 
 
 def _garbled(targets: Targets, rows: np.ndarray) -> Targets:
-    """Let a teacher say something else of these clips."""
+    """Change a teacher's outputs for these clips."""
     said = targets.embeddings.copy()
     said[rows] = np.random.default_rng(0).normal(0, 9, (len(rows), said.shape[1]))
     return replace(targets, embeddings=said)
 
 
-@pytest.mark.parametrize("system", TEACHES)
+@pytest.mark.parametrize("system", names_of("student"))
 def test_test_speakers_influence_no_student(
     nano: str, tones: Corpus, both: list[Targets], tmp_path: Path, system: str
 ) -> None:
-    cell = Run(system, 0.25, 0, 1)
-    honest = bench_of(tones, both, tmp_path / "a")
-    garbled = [_garbled(t, honest.rows(honest.folds[1].test)) for t in both]
-    other = bench_of(_scrambled(tones, honest.folds[1].test), garbled, tmp_path / "b")
+    run = Run(system, 0.25, 0, 1)
+    honest = data_of(tones, both, tmp_path / "a")
+    garbled = [_garbled(t, honest.labelled_rows(honest.folds[1].test)) for t in both]
+    other = data_of(_scrambled(tones, honest.folds[1].test), garbled, tmp_path / "b")
     assert other.folds == honest.folds
     assert not np.array_equal(other.labels, honest.labels)
     said = []
-    for bench in (honest, other):
-        cells._train_run(bench, cell)
-        said.append(cells.load_run(bench, cell))
+    for data in (honest, other):
+        runs_module._train_run(data, run)
+        said.append(runs_module.load_run(data, run))
     np.testing.assert_array_equal(said[0]["posteriors"], said[1]["posteriors"])
     np.testing.assert_array_equal(said[0]["embeddings"], said[1]["embeddings"])
     np.testing.assert_array_equal(said[0]["mean_log_posterior"], said[1]["mean_log_posterior"])
 
 
-def test_a_cell_learns_from_its_budget_and_no_other_label(
+def test_a_run_learns_from_its_budget_and_no_other_label(
     tones: Corpus, both: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, given = bench_of(tones, both, tmp_path), []
+    data, given = data_of(tones, both, tmp_path), []
 
     class Enough(Exception):
         pass
 
-    def learn(clips: object, seen: object, labels: np.ndarray, *_: object, **__: object) -> None:
-        given.append(labels)
+    def targets(training: Any, *_: object) -> None:
+        given.append(training.labels)
         raise Enough
 
-    monkeypatch.setattr(cells, "learn", learn)
-    for cell in (Run("distilled", 0.25, 1, 2), Run("scratch", 0.25, 1, 2)):
+    monkeypatch.setattr(runs_module, "distillation_targets", targets)
+    for run in (Run("distilled", 0.25, 1, 2), Run("scratch", 0.25, 1, 2)):
         with pytest.raises(Enough):
-            cells._train_run(bench, cell)
-    np.testing.assert_array_equal(given[0], bench.budgeted(bench.folds[2], 0.25, 1))
+            runs_module._train_run(data, run)
+    np.testing.assert_array_equal(given[0], data.labels_within(0.25, data.folds[2], 1))
     np.testing.assert_array_equal(given[0], given[1])
 
 
 def test_labels_of_test_speakers_influence_no_teacher(
     tones: Corpus, both: list[Targets], tmp_path: Path
 ) -> None:
-    honest = bench_of(tones, both, tmp_path)
+    honest = data_of(tones, both, tmp_path)
     own = honest.folds[1].test
-    other = bench_of(_scrambled(tones, own), both, tmp_path)
-    first = len(honest.rows(honest.folds[0].test))
-    rows = slice(first, first + len(honest.rows(own)))
-    ours, theirs = scoreboard._teachers(honest), scoreboard._teachers(other)
+    other = data_of(_scrambled(tones, own), both, tmp_path)
+    first = len(honest.labelled_rows(honest.folds[0].test))
+    rows = slice(first, first + len(honest.labelled_rows(own)))
+    ours, theirs = (
+        scores_module._teacher_posteriors(honest),
+        scores_module._teacher_posteriors(other),
+    )
     for key, said in ours.items():
         np.testing.assert_array_equal(said[:, rows], theirs[key][:, rows])
 
@@ -181,7 +186,7 @@ def test_there_is_a_row_for_each_system_and_budget(run: tuple[dict[str, Any], Pa
     record, _ = run
     rows = {(row["system"], row["labels"]): row for row in record["rows"]}
     assert len(rows) == len(record["rows"])
-    everywhere = ("scratch", "distilled", *LISTENS)
+    everywhere = ("scratch", "distilled", *names_of("teacher"))
     expected = {(s, b) for s in everywhere for b in PROTOCOL.budgets}
     assert set(rows) == expected | {("distilled_speech", 0.25), ("distilled_face", 0.25)}
     for (system, _), row in rows.items():
@@ -195,7 +200,7 @@ def test_there_is_a_row_for_each_system_and_budget(run: tuple[dict[str, Any], Pa
     assert rows["teacher_av", 1.0]["uar"] > 0.9
 
 
-def test_rows_are_scores_of_the_cells_on_disk(
+def test_rows_are_scores_of_the_runs_on_disk(
     run: tuple[dict[str, Any], Path], tones: Corpus
 ) -> None:
     record, folder = run
@@ -213,15 +218,26 @@ def test_rows_are_scores_of_the_cells_on_disk(
     assert row["uar"] == pytest.approx(np.mean(scores))
 
 
-def test_adapted_scores_are_those_of_the_cells_on_disk(
+def test_each_draw_has_a_student_of_its_own(run: tuple[dict[str, Any], Path]) -> None:
+    """With all labels, two draws differ in the student's seed alone."""
+    for system in ("scratch", "distilled"):
+        (own,) = run[1].glob(f"{system}-*")
+        for fold in range(3):
+            files = [own / f"1-draw{draw}-fold{fold}.npz" for draw in range(2)]
+            first, second = (np.load(file)["posteriors"] for file in files)
+            assert first.shape == second.shape
+            assert np.abs(first - second).max() > 1e-6
+
+
+def test_speaker_adapted_scores_are_those_of_the_runs_on_disk(
     run: tuple[dict[str, Any], Path], tones: Corpus
 ) -> None:
     record, folder = run
     truth = label_indices(tones)
     speakers = [str(u.speaker_id) for u in tones.utterances]
     for row in record["rows"]:
-        if row["system"] not in TEACHES:
-            assert row["adapted"] is None
+        if row["system"] not in names_of("student"):
+            assert row["speaker_adapted"] is None
             continue
         (own,) = folder.glob(f"{row['system']}-*")
         scores = []
@@ -234,7 +250,7 @@ def test_adapted_scores_are_those_of_the_cells_on_disk(
                     said = adapt_posteriors(kept["posteriors"], who, mean, PROTOCOL.seed)
                     matrix += confusion(truth[kept["rows"]], said.argmax(1), 3)
             scores.append(uar(matrix))
-        scored = row["adapted"]
+        scored = row["speaker_adapted"]
         assert scored["uar"] == pytest.approx(np.mean(scores))
         assert scored["uar_low"] <= scored["uar"] <= scored["uar_high"]
         assert set(scored) == {"uar", "uar_low", "uar_high", "wa", "ece"}
@@ -243,18 +259,22 @@ def test_adapted_scores_are_those_of_the_cells_on_disk(
 def test_comparisons_are_those_of_the_rows(run: tuple[dict[str, Any], Path]) -> None:
     record, _ = run
     point = {(r["system"], r["labels"]): r["uar"] for r in record["rows"]}
-    used = {(r["system"], r["labels"]): r["adapted"]["uar"] for r in record["rows"] if r["adapted"]}
-    kinds = Counter((c["kind"], c["adapted"]) for c in record["comparisons"])
+    used = {
+        (r["system"], r["labels"]): r["speaker_adapted"]["uar"]
+        for r in record["rows"]
+        if r["speaker_adapted"]
+    }
+    kinds = Counter((c["kind"], c["speaker_adapted"]) for c in record["comparisons"])
     assert kinds == {(k, a): 2 for k in ("ratio", "difference") for a in (False, True)}
     assert len({c["name"] for c in record["comparisons"]}) == 8
     for c in record["comparisons"]:
-        of = used if c["adapted"] else point
+        of = used if c["speaker_adapted"] else point
         a, b = of[c["system_a"], c["labels_a"]], of[c["system_b"], c["labels_b"]]
         assert c["value"] == pytest.approx(a / b if c["kind"] == "ratio" else a - b)
         assert c["low"] <= c["high"]
 
 
-def test_the_record_says_how_it_came_about(run: tuple[dict[str, Any], Path]) -> None:
+def test_the_record_names_its_origin(run: tuple[dict[str, Any], Path]) -> None:
     record, _ = run
     assert (record["corpus"], record["label_kind"], record["command"]) == (
         "tones",
@@ -283,16 +303,16 @@ def test_a_killed_run_trains_only_what_is_missing(
     lost = own / "1-draw1-fold2.npz"
     lost.unlink()
     trained: list[Run] = []
-    real = cells._train_run
+    real = runs_module._train_run
 
-    def counted(bench: BenchmarkData, cell: Run) -> None:
-        trained.append(cell)
-        real(bench, cell)
+    def counted(data: BenchmarkData, run: Run) -> None:
+        trained.append(run)
+        real(data, run)
 
-    monkeypatch.setattr(cells, "_train_run", counted)
+    monkeypatch.setattr(runs_module, "_train_run", counted)
     again = benchmark(tones, both, folder, PROTOCOL, jobs=1, command="made")
     assert trained == [Run("distilled", 1.0, 1, 2)]
-    students = len(cells.runs_of(bench_of(tones, both, folder)))
+    students = len(runs_module.runs_of(data_of(tones, both, folder)))
     assert record["reused"] == {"backbones": 0, "students": 0}
     assert again["reused"] == {"backbones": 0, "students": students - 1}
     for name in TIMES:
@@ -300,16 +320,16 @@ def test_a_killed_run_trains_only_what_is_missing(
     assert again == {name: value for name, value in record.items() if name not in TIMES}
 
 
-def test_other_labels_or_settings_never_read_these_cells(
+def test_other_labels_or_settings_never_read_these_runs(
     run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
 ) -> None:
     def where(corpus: Corpus, targets: list[Targets], protocol: Protocol) -> set[Path]:
-        return set(cells.run_folders(run[1], protocol, targets, corpus).values())
+        return set(runs_module.run_folders(run[1], protocol, targets, corpus).values())
 
     ours = where(tones, both, PROTOCOL)
     assert set(run[1].iterdir()) == ours
     more = PROTOCOL.model_copy(update={"draws": 5, "budgets": (0.1, 0.25, 1.0)})
-    assert where(tones, both, more) == ours, "a benchmark that grows keeps its cells"
+    assert where(tones, both, more) == ours, "a benchmark that grows keeps its runs"
     fewer = replace(tones, utterances=tones.utterances[:-1])
     for others in (
         where(_scrambled(tones, ("s0",)), both, PROTOCOL),
@@ -320,15 +340,15 @@ def test_other_labels_or_settings_never_read_these_cells(
         assert not others & ours
 
 
-def test_a_change_of_the_teaching_leaves_other_students_where_they_are(
+def test_a_change_of_the_distillation_leaves_other_students_where_they_are(
     run: tuple[dict[str, Any], Path], tones: Corpus, both: list[Targets]
 ) -> None:
     def moved(
         targets: list[Targets], protocol: Protocol = PROTOCOL, backbones: tuple[Path, ...] = ()
     ) -> set[str]:
-        ours = cells.run_folders(run[1], PROTOCOL, both, tones)
-        others = cells.run_folders(run[1], protocol, targets, tones, backbones)
-        return {system for system in TEACHES if others[system] != ours[system]}
+        ours = runs_module.run_folders(run[1], PROTOCOL, both, tones)
+        others = runs_module.run_folders(run[1], protocol, targets, tones, backbones)
+        return {system for system in names_of("student") if others[system] != ours[system]}
 
     taught = {"distilled", "distilled_speech", "distilled_face"}
     speech, face = both
@@ -349,13 +369,13 @@ def test_a_change_of_the_teaching_leaves_other_students_where_they_are(
     assert moved(both, PROTOCOL.model_copy(update={"supervised": supervised})) == {"scratch"}
 
 
-def test_what_cannot_be_run_is_said_before_any_training(
+def test_what_cannot_be_run_is_refused_before_any_training(
     nano: str, tones: Corpus, both: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> None:
         raise AssertionError("trained")
 
-    monkeypatch.setattr(cells, "_train_run", never)
+    monkeypatch.setattr(runs_module, "_train_run", never)
     tiny = PROTOCOL.model_copy(update={"budgets": (0.01,)})
     crowded = PROTOCOL.model_copy(update={"valid_speakers": 5})
     moved = replace(tones, utterances=tones.utterances[::-1])
@@ -371,7 +391,7 @@ def test_what_cannot_be_run_is_said_before_any_training(
             call()
 
 
-def test_clips_that_cannot_be_heard_are_left_out_and_named(
+def test_clips_that_cannot_be_read_are_left_out_and_named(
     nano: str, tones: Corpus, tone_targets: MakeTargets, tmp_path: Path
 ) -> None:
     mute = Utterance("s0-low-9", "s0", "low", tmp_path / "gone.wav")
@@ -395,30 +415,30 @@ def test_unlabelled_clips_are_learnt_from_and_not_tested(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learnt, real = [], cells.learn
+    splits, real = [], runs_module.train_student
 
-    def spy(clips: Any, seen: Any, labels: Any, names: Any, split: Any, *a: Any, **b: Any) -> Any:
-        learnt.append(split)
-        return real(clips, seen, labels, names, split, *a, **b)
+    def spy(training: Any, *rest: Any) -> Any:
+        splits.append(training.split)
+        return real(training, *rest)
 
-    monkeypatch.setattr(cells, "learn", spy)
+    monkeypatch.setattr(runs_module, "train_student", spy)
     hidden = [replace(u, label=None) if u.id.endswith("-2") else u for u in tones.utterances]
-    bench = bench_of(replace(tones, utterances=tuple(hidden)), both, tmp_path)
-    for fold in bench.folds:
-        split = bench.split(fold)
+    data = data_of(replace(tones, utterances=tuple(hidden)), both, tmp_path)
+    for fold in data.folds:
+        split = data.split(fold)
         assert (len(split.train), len(split.valid)) == (27, 9)
-        assert len(bench.rows(fold.test)) == 12
+        assert len(data.labelled_rows(fold.test)) == 12
         for budget, labels in ((1.0, 24), (0.25, 6)):
-            own = bench.budgeted(fold, budget, 0)
+            own = data.labels_within(budget, fold, 0)
             assert (own >= 0).sum() == labels
             assert set(np.flatnonzero(own >= 0)) <= set(np.concatenate([split.train, split.valid]))
-        cells._train_run(bench, Run("distilled", 0.25, 0, fold.index))
-        np.testing.assert_array_equal(learnt[-1].train, split.train)
-        kept = cells.load_run(bench, Run("distilled", 0.25, 0, fold.index))
-        np.testing.assert_array_equal(kept["rows"], bench.rows(fold.test))
+        runs_module._train_run(data, Run("distilled", 0.25, 0, fold.index))
+        np.testing.assert_array_equal(splits[-1].train, split.train)
+        kept = runs_module.load_run(data, Run("distilled", 0.25, 0, fold.index))
+        np.testing.assert_array_equal(kept["rows"], data.labelled_rows(fold.test))
 
 
-def test_processes_side_by_side_come_to_the_same(
+def test_the_number_of_processes_changes_nothing(
     tones: Corpus, both: list[Targets], tmp_path: Path
 ) -> None:
     tiny = QUICK.model_copy(
@@ -461,7 +481,7 @@ def test_two_face_teachers_and_what_a_crowd_perceived(
         aside = row["perceived"]
         assert (aside["clips"], aside["left_out"]) == (43, 11)
         assert aside["uar_low"] <= aside["uar"] <= aside["uar_high"]
-        if row["system"] not in TEACHES:
+        if row["system"] not in names_of("student"):
             continue
         (folder,) = (tmp_path / "runs").glob(f"{row['system']}-*")
         matrix = np.zeros((3, 3), np.int64)
@@ -481,6 +501,6 @@ def test_two_face_teachers_and_what_a_crowd_perceived(
     )
 
 
-def test_nothing_is_said_of_a_crowd_that_nobody_asked(run: tuple[dict[str, Any], Path]) -> None:
+def test_without_votes_there_are_no_references(run: tuple[dict[str, Any], Path]) -> None:
     assert run[0]["references"] == []
     assert {row["perceived"] for row in run[0]["rows"]} == {None}

@@ -21,7 +21,7 @@ from liser.teachers.registry import FACE_TEACHERS, SPEECH_TEACHERS
 VERBS = (
     *("predict", "listen"),
     *("corpus", "faces", "teach", "pretrain", "distill"),
-    *("finetune", "evaluate", "compress", "export", "across", "benchmark", "demo"),
+    *("finetune", "evaluate", "compress", "export", "cross-corpus", "benchmark", "demo"),
 )
 
 

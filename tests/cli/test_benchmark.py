@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from liser.cli.benchmark import _standard
+from liser.benchmark.defaults import protocol_for
 from liser.cli.command import portable
 from liser.cli.settings import settings_from
 from liser.config import Protocol
@@ -42,8 +42,8 @@ def test_the_protocol_on_a_tiny_corpus(liser, recordings: Path) -> None:
         *("--updates", 2, "--draws", 1, "--budgets", "0.5,1", "--report", "page.html"),
     )
     record = json.loads(liser(*ask, "--json").out)
-    assert json.loads(Path("benchmarks/results/folder.json").read_text()) == record
-    assert str(recordings.parent) not in Path("benchmarks/results/folder.json").read_text()
+    assert json.loads(Path("runs/benchmark-folder/results.json").read_text()) == record
+    assert str(recordings.parent) not in Path("runs/benchmark-folder/results.json").read_text()
     assert record["command"].startswith("liser benchmark folder --data ")
     assert f"{data.parent.name}/tiny.csv" in record["command"]
     assert "--face-teacher table:named.csv" in record["command"]
@@ -69,7 +69,7 @@ def test_refusals(liser, recordings: Path) -> None:
     header, *rows = Path("tiny.csv").read_text().split()
     Path("one.csv").write_text("\n".join([header, *(r for r in rows if "speaker0" in r)]))
     for arguments, words in (
-        (ask, "compares teachers"),
+        (ask, "needs teachers"),
         ((*ask, *named, "--budgets", "0.01"), "fewer than the 2 classes"),
         ((*ask, *named, "--budgets", "x"), "--budgets 'x'"),
         ((*ask, *named, "--budgets", "2"), "budgets.0 = 2.0"),
@@ -137,7 +137,7 @@ def test_cremad_has_a_protocol_of_its_own_which_flags_and_files_change(tmp_path:
     def settled(corpus: str, file: str = "", **flags: int) -> Protocol:
         path = tmp_path / "settings.toml"
         path.write_text(file)
-        return settings_from(Protocol, path, flags, _standard(corpus, flags, path))
+        return protocol_for(corpus, settings_from(Protocol, path, flags, {}))
 
     plain = settled("cremad")
     assert (plain.folds, plain.speakers_per_fold, plain.valid_speakers) == (5, None, 6)
@@ -177,10 +177,10 @@ def test_distilled_students_may_start_from_a_backbone(
     assert sorted(record["backbones"][0]["clips"].values()) == [8, 12]
     assert f"--also folder:talk/{others.name}" in record["command"]
     assert f"--encoder {whisper.parent.name}/{whisper.name}" in record["command"]
-    assert str(recordings.parent) not in Path("benchmarks/results/folder.json").read_text()
+    assert str(recordings.parent) not in Path("runs/benchmark-folder/results.json").read_text()
     for more, words in (
         (("--also", f"folder:{others}"), "give --encoder as well"),
-        (("--encoder", whisper, "--also", "talk"), "--also 'talk' is not like cremad:DIR"),
+        (("--encoder", whisper, "--also", "talk"), "--also 'talk' is not of the form cremad:DIR"),
         (("--encoder", whisper, "--also", "radio:talk"), "no corpus 'radio'"),
         (("--encoder", whisper, "--also", "folder:tiny.csv"), "test speakers must stay unheard"),
         (("--encoder", whisper, "--student", "tiny"), "transferred to a 'tiny' student"),

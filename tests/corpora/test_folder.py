@@ -132,9 +132,18 @@ def test_label_set_that_is_passed_decides(tmp_path: Path) -> None:
             folder.load(tmp_path / "list.csv", labels=bad)
 
 
+def test_a_start_and_a_duration_are_no_stretch(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,start,duration\na.wav,1,2\n")
+    with pytest.raises(InputError, match="'duration', and no 'end'"):
+        folder.load(tmp_path / "list.csv")
+
+
 @pytest.mark.parametrize(
     ("column", "meant"),
-    [("lable", "label"), ("speaker_id", "speaker"), ("emotion", "label"), ("gender", "sex")],
+    [
+        *(("lable", "label"), ("emotion", "label"), ("gender", "sex")),
+        *(("speaker_id", "speaker"), ("spk", "speaker"), ("client_id", "speaker")),
+    ],
 )
 def test_misspelt_columns_are_refused(tmp_path: Path, column: str, meant: str) -> None:
     with pytest.raises(InputError, match=f"'{column}'; rename it to '{meant}'"):

@@ -32,11 +32,11 @@ def test_guess_of_a_manifest_is_a_folder(tmp_path: Path) -> None:
     assert guess_corpus(put(tmp_path, "list.csv") / "list.csv") == "folder"
 
 
-def test_cremad_without_any_file_is_told_by_its_list_of_clips(tmp_path: Path) -> None:
+def test_cremad_without_any_file_is_recognised_by_its_list_of_clips(tmp_path: Path) -> None:
     assert guess_corpus(put(tmp_path, "logmel_clips.parquet")) == "cremad"
 
 
-def test_nothing_to_guess_from_is_said(tmp_path: Path) -> None:
+def test_nothing_to_guess_from_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(NotFoundError):
             guess_corpus(path)

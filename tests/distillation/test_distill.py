@@ -179,6 +179,19 @@ def test_two_teachers_of_one_modality_are_refused_and_not_dropped(
         distill(tones, pair, tmp_path, SETTINGS)
 
 
+def test_what_no_bundle_can_call_an_emotion_is_refused_before_training(
+    nano: str, tones: Corpus, tmp_path: Path
+) -> None:
+    clips = [
+        replace(u, label="uncertain" if u.label == "low" else u.label) for u in tones.utterances
+    ]
+    corpus = replace(
+        tones, labels=tuple(sorted({str(u.label) for u in clips})), utterances=tuple(clips)
+    )
+    with pytest.raises(InputError, match="'uncertain', which is said"):
+        distill(corpus, (), tmp_path, SETTINGS)
+
+
 @pytest.mark.parametrize("labels", [set(), {"low"}])
 def test_less_than_two_classes_is_an_error(
     nano: str, tones: Corpus, tmp_path: Path, labels: set[str]

@@ -1,4 +1,4 @@
-"""Scores of a student whose answers are known beforehand."""
+"""Scores of a student whose predictions are known beforehand."""
 
 import csv
 from dataclasses import replace
@@ -22,7 +22,7 @@ CLASSES = ("neutral", "happy", "sad")
 
 
 class Oracle(nn.Module):
-    """Says for a clip what its number of frames stands for: 2, 1, 0, …"""
+    """Predicts a class by a clip's number of frames: 2, 1, 0, …"""
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         answer = int(logmel.shape[1]) % 10
@@ -36,7 +36,7 @@ def student(**provenance: object) -> Student:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What the student is going to say of each clip in turn; 9: it can't be heard."""
+    """The student's prediction for each clip in turn; 9: the clip can't be read."""
     answers: list[int] = []
 
     def hear(utterances: object, settings: Frontend, advance: object) -> LogMelFeatures:
@@ -93,7 +93,7 @@ def test_what_is_answered_is_counted_at_the_students_own_threshold(said: list[in
         assert ("75% of the answers are right" in note) == (accuracy is not None)
 
 
-def test_a_student_that_got_used_to_the_voices_is_scored_beside(said: list[int]) -> None:
+def test_speaker_adapted_scores_are_beside_the_others(said: list[int]) -> None:
     said += [2, 2, 1, 2, 0, 2, 1, 2]
     heard = corpus(
         ["neutral", "sad", "happy", "sad", "neutral", None, "happy", "sad"], list("aabb") * 2
@@ -103,9 +103,15 @@ def test_a_student_that_got_used_to_the_voices_is_scored_beside(said: list[int])
     used = adapt_posteriors(posteriors, list("aabb") * 2, student().mean_log_posterior, 3)
     known = [0, 1, 2, 3, 4, 6, 7]
     truth = np.array([0, 2, 1, 2, 0, 1, 2])
-    assert row["adapted"]["uar"] == pytest.approx(uar(confusion(truth, used[known].argmax(1), 3)))
-    assert row["adapted"]["uar_low"] <= row["adapted"]["uar"] <= row["adapted"]["uar_high"]
-    assert set(row["adapted"]) == {"uar", "uar_low", "uar_high", "wa", "ece"}
+    assert row["speaker_adapted"]["uar"] == pytest.approx(
+        uar(confusion(truth, used[known].argmax(1), 3))
+    )
+    assert (
+        row["speaker_adapted"]["uar_low"]
+        <= row["speaker_adapted"]["uar"]
+        <= row["speaker_adapted"]["uar_high"]
+    )
+    assert set(row["speaker_adapted"]) == {"uar", "uar_low", "uar_high", "wa", "ece"}
 
 
 def test_only_shared_classes_are_scored_and_posteriors_renormalised(said: list[int]) -> None:
@@ -126,7 +132,7 @@ def test_only_shared_classes_are_scored_and_posteriors_renormalised(said: list[i
     assert "also knows neutral" in row["note"]
 
 
-def test_clips_that_can_not_be_heard_are_not_scored(said: list[int]) -> None:
+def test_clips_that_cannot_be_read_are_not_scored(said: list[int]) -> None:
     said += [0, 9, 2]
     record = evaluate(student(), corpus(["neutral", "happy", "sad"], list("abc")))
     assert record["clips"] == 2
@@ -143,12 +149,12 @@ def test_no_interval_where_speakers_do_not_allow_one(
     assert row["uar"] == 1
     assert row["recalls"] == [1, 1, None]
     assert "uar_low" not in row
-    assert "no intervals" in row["note"]
+    assert "neither intervals" in row["note"]
     if None in speakers:
-        assert row["adapted"] is None
-        assert "no voice to get used to" in row["note"]
+        assert row["speaker_adapted"] is None
+        assert "speaker-adapted scores" in row["note"]
     else:
-        assert set(row["adapted"]) == {"uar", "wa", "ece"}
+        assert set(row["speaker_adapted"]) == {"uar", "wa", "ece"}
 
 
 def test_seen_speakers_are_refused_unless_asked_for(said: list[int]) -> None:
@@ -181,7 +187,7 @@ def test_without_labels_all_classes_are_predicted(said: list[int]) -> None:
 
 
 def test_one_class_can_not_be_scored(said: list[int]) -> None:
-    with pytest.raises(InputError, match="at least two classes in common"):
+    with pytest.raises(InputError, match="at least two common classes"):
         evaluate(student(), corpus(["sad", "sad"], ["a", "b"]))
     with pytest.raises(InputError, match="bored"):
         evaluate(student(), corpus(["sad", "bored"], ["a", "b"], ("bored", "sad")))

@@ -1,4 +1,4 @@
-"""A bundle is evaluated as people hear it: by its waveforms, its speech and its threshold."""
+"""A bundle is evaluated as it is used: on waveforms, on speech, at its threshold."""
 
 import wave
 from collections.abc import Callable
@@ -40,9 +40,7 @@ def corpus(bands: Bundle, talk: Callable[..., np.ndarray], tmp_path: Path) -> Co
     return Corpus("test", bands.labels, "intended", tuple(clips))
 
 
-def test_a_bundle_says_of_a_corpus_what_it_says_of_its_files(
-    recognizer: Recognizer, corpus: Corpus
-) -> None:
+def test_a_bundle_predicts_a_corpus_as_its_files(recognizer: Recognizer, corpus: Corpus) -> None:
     record = evaluate(recognizer, corpus)
     assert record["student"]["precision"] == "float32"
     assert record["rows"][0]["params"] == recognizer.bundle.parameters
@@ -52,7 +50,7 @@ def test_a_bundle_says_of_a_corpus_what_it_says_of_its_files(
             assert said[f"p_{name}"] == pytest.approx(p, abs=0.02), "resampled a little otherwise"
 
 
-def test_what_cannot_be_heard_is_counted_and_named(
+def test_clips_that_cannot_be_read_are_counted_and_named(
     recognizer: Recognizer, corpus: Corpus, tmp_path: Path
 ) -> None:
     silent = tmp_path / "silent.wav"
@@ -93,7 +91,7 @@ def test_its_threshold_is_the_bundles_and_none_where_none_was_chosen(bands: Bund
     assert evaluable_model(Recognizer(replace(bands, threshold=0.4))).threshold == 0.4
 
 
-def test_it_is_spoilt_as_a_student_is(recognizer: Recognizer, corpus: Corpus) -> None:
+def test_its_robustness_is_scored_as_a_students(recognizer: Recognizer, corpus: Corpus) -> None:
     found = robustness(recognizer, corpus, {"same": SAME})["conditions"]
     assert found[1]["change"]["uar"] == 0
     assert found[0]["clips"] == len(corpus.utterances)

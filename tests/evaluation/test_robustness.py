@@ -1,4 +1,4 @@
-"""A student that tells tones apart, and sounds that are spoilt in ways whose outcome is known."""
+"""A student of tones, and degradations whose outcome is known."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ EDGES = [0.0, 500.0, 1300.0, 8000.0]  # between the tones of 300, 800 and 2000 H
 
 
 class Ear(nn.Module):
-    """Says which of three bands has the loudest mel; it is sure of the middle, less of others."""
+    """Predicts the band of the loudest mel; its confidence is highest for the middle one."""
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         centres = torch.from_numpy(band_edges(16_000, 40, 0.0, 8000.0)[1:-1])
@@ -35,7 +35,7 @@ class Ear(nn.Module):
 
 
 def tone(hertz: float) -> Degradation:
-    """Put a tone in place of whatever was said."""
+    """Replace the sound by a tone."""
 
     def spoil(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         time = np.arange(len(waveform)) / rate
@@ -61,19 +61,19 @@ def corpus(tone_corpus: Callable[..., Corpus], tmp_path: Path) -> Corpus:
     return replace(made, utterances=(first, *made.utterances[1:]))
 
 
-def test_clean_sound_scores_as_evaluate_says(student: Student, corpus: Corpus) -> None:
+def test_clean_sound_scores_as_in_evaluate(student: Student, corpus: Corpus) -> None:
     (clean,) = robustness(student, corpus, {}, seed=5)["conditions"]
     (row,) = evaluate(student, corpus, seed=5)["rows"]
     for key in ("uar", "uar_low", "uar_high", "wa", "wa_low", "wa_high", "ece", "ece_high"):
         assert clean[key] == row[key], key
-    assert (clean["condition"], clean["clips"], clean["unheard"]) == ("clean", 12, 0)
+    assert (clean["condition"], clean["clips"], clean["lost"]) == ("clean", 12, 0)
     assert 0 < clean["wa"] < 1
     assert "change" not in clean
 
 
-def test_what_spoils_nothing_changes_nothing(student: Student, corpus: Corpus) -> None:
+def test_a_degradation_that_does_nothing_changes_nothing(student: Student, corpus: Corpus) -> None:
     clean, same = robustness(student, corpus, {"same": SAME})["conditions"]
-    assert same["says"] == "nothing done"
+    assert same["description"] == "nothing done"
     assert {same[key] - clean[key] for key in ("uar", "wa", "ece", "uar_low")} == {0.0}
     assert set(same["change"].values()) == {0.0}
 
@@ -89,24 +89,22 @@ def test_a_change_is_that_of_the_scores(student: Student, corpus: Corpus) -> Non
     assert loud["change"]["uar_high"] < 0
 
 
-def test_a_clip_of_which_nothing_is_left_is_counted_and_in_no_pair(
-    student: Student, corpus: Corpus
-) -> None:
+def test_a_lost_clip_is_counted_and_in_no_pair(student: Student, corpus: Corpus) -> None:
     def hush(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         crossings = (np.diff(np.sign(waveform)) != 0).sum() / len(waveform) * rate / 2
         return waveform * np.float32(crossings > 500)
 
     clean, hushed = robustness(student, corpus, {"hush": Degradation(hush, "")})["conditions"]
-    assert (clean["clips"], clean["unheard"]) == (12, 0)
-    assert (hushed["clips"], hushed["unheard"]) == (8, 4)
+    assert (clean["clips"], clean["lost"]) == (12, 0)
+    assert (hushed["clips"], hushed["lost"]) == (8, 4)
     assert hushed["uar"] == 1.0
     assert hushed["change"]["uar"] == 0.0
-    with pytest.raises(InputError, match="nothing is left of any clip under 'mute'"):
+    with pytest.raises(InputError, match="no clip has any speech left under 'mute'"):
         mute = Degradation(lambda waveform, rate, rng: 0 * waveform, "")
         robustness(student, corpus, {"mute": mute})
 
 
-def test_a_clip_is_spoilt_alike_in_any_company_and_read_once(
+def test_a_clip_is_degraded_alike_in_any_company_and_read_once(
     student: Student, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: dict[str, list[np.ndarray]] = {"a": [], "b": []}
@@ -166,7 +164,7 @@ def test_clips_without_sound_are_named_and_a_corpus_of_them_refused(
     with pytest.raises(InputError, match="no clip of 'tones' is labelled"):
         refuse_without_sound(replace(corpus, utterances=unlabelled))
     unread = replace(broken, id="broken2", label="low")
-    with pytest.raises(InputError, match=r"not one labelled .* example broken: there is"):
+    with pytest.raises(InputError, match=r"none of the labelled .* example broken: there is"):
         robustness(student, replace(corpus, utterances=(broken, unread)), {})
 
 

@@ -26,7 +26,7 @@ def test_coverage_and_risk_are_counted() -> None:
     assert aurc(said(), TRUTH) == pytest.approx(0.2 * (1 / 3 + 1 / 4 + 2 / 5))
 
 
-def test_clips_that_are_equally_sure_are_answered_together() -> None:
+def test_clips_of_equal_confidence_are_answered_together() -> None:
     coverage, risk = risk_coverage(said((0.9, 0.9, 0.7)), [0, 1, 0])
     np.testing.assert_allclose(coverage, [2 / 3, 1])
     np.testing.assert_allclose(risk, [1 / 2, 1 / 3])
@@ -50,7 +50,7 @@ def test_the_threshold_is_the_least_that_will_do(
     assert found == pytest.approx(threshold)
 
 
-def test_where_no_answer_is_right_the_surest_is_left() -> None:
+def test_if_no_answer_is_right_the_most_confident_is_left() -> None:
     wrong = np.ones(5, int)
     assert abstention_threshold(said(), wrong, least_coverage=0.0) == pytest.approx(0.95)
     assert answered(said(), wrong, 0.95).accuracy == 0.0

@@ -34,8 +34,8 @@ def test_the_interval_holds_the_score(seed: int, speakers: int, clips: int) -> N
 
 
 @pytest.mark.parametrize(("speakers", "least"), [(20, 0.88), (5, 0.78)])
-def test_the_interval_covers_the_truth_about_as_often_as_it_says(speakers, least) -> None:
-    """With few speakers it is too narrow: docs/concepts/protocol.md says so."""
+def test_the_interval_covers_the_truth_about_as_often_as_its_level(speakers, least) -> None:
+    """With few speakers it is too narrow, as docs/concepts/protocol.md notes."""
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(300):

@@ -111,7 +111,7 @@ def results() -> dict[str, Any]:
 
 
 class Page(HTMLParser):
-    """What a reader's machine would make of the page."""
+    """The page as a browser reads it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -191,20 +191,25 @@ def test_synthetic_data_are_called_so_in_every_title_and_caption(
 
 
 def spoilt(results: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The record with what a student was worth on clean sound and on a telephone."""
-    clean = {"condition": "clean", "says": "as recorded", "clips": 1120, "unheard": 0}
+    """The record with scores on clean and on telephone sound."""
+    clean = {"condition": "clean", "description": "as recorded", "clips": 1120, "lost": 0}
     for metric, value in (("uar", 0.62), ("wa", 0.63), ("ece", 0.05)):
         clean |= {metric: value, f"{metric}_low": value - 0.04, f"{metric}_high": value + 0.04}
     moved = {"uar": -0.07, "uar_low": -0.09, "uar_high": -0.05}
     moved |= {"wa": -0.06, "wa_low": -0.08, "wa_high": -0.04}
     moved |= {"ece": 0.02, "ece_low": -0.01, "ece_high": 0.03}
-    line = clean | {"condition": "telephone", "says": "a <thin> band", "uar": 0.55, "change": moved}
-    line |= {"clips": 1117, "unheard": 3, "uar_low": 0.51, "uar_high": 0.59}
+    line = clean | {
+        "condition": "telephone",
+        "description": "a <thin> band",
+        "uar": 0.55,
+        "change": moved,
+    }
+    line |= {"clips": 1117, "lost": 3, "uar_low": 0.51, "uar_high": 0.59}
     found = {"threshold": None, "seed": 0, "conditions": [clean, line], "skipped": []}
     return results | {"robustness": found | more}
 
 
-def test_spoilt_sound_stands_beside_clean(results: dict[str, Any], tmp_path: Path) -> None:
+def test_degraded_sound_is_beside_clean(results: dict[str, Any], tmp_path: Path) -> None:
     page = page_of(spoilt(results), tmp_path)
     assert len(page.all("svg")) == 4
     for words in ("0.550 (0.510–0.590)", "−0.070 (−0.090 to −0.050)", "+0.020 (−0.010 to 0.030)"):
@@ -217,7 +222,7 @@ def test_spoilt_sound_stands_beside_clean(results: dict[str, Any], tmp_path: Pat
     assert "Synthetic data. UAR under each condition" in synthetic.words
 
 
-def test_answers_of_spoilt_sound_where_there_is_a_threshold(
+def test_answers_on_degraded_sound_if_there_is_a_threshold(
     results: dict[str, Any], tmp_path: Path
 ) -> None:
     record = spoilt(results, threshold=0.4, skipped=[{"id": "x", "reason": "no sound"}])
@@ -225,7 +230,7 @@ def test_answers_of_spoilt_sound_where_there_is_a_threshold(
     clean |= {"coverage": 0.9, "answered_wa": 0.7}
     line |= {"coverage": 0.0, "answered_wa": None, "condition": "speech-noise-20db"}
     page = page_of(record, tmp_path)
-    for words in ("90\u00a0%", "70\u00a0%", "0.4 at least", "1 clips had no sound"):
+    for words in ("90\u00a0%", "70\u00a0%", "at least 0.4", "1 clips could not be read"):
         assert words in page.words
     out = Console(width=80, file=io.StringIO())
     out.print(robustness_table(record["robustness"]))
@@ -249,7 +254,7 @@ def test_a_change_without_interval(results: dict[str, Any], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("students", "says"), [(0, "42 min<"), (7, "42 min (the last run alone)<")]
 )
-def test_a_run_that_went_on_says_that_its_time_is_not_all(
+def test_a_resumed_run_notes_that_its_time_is_not_all(
     results: dict[str, Any], students: int, says: str, tmp_path: Path
 ) -> None:
     results["reused"] = {"backbones": 0, "students": students}
@@ -318,7 +323,7 @@ def test_headline_calls_no_other_student_the_same(results: dict[str, Any]) -> No
     assert "The same student" not in said
 
 
-def test_headline_says_what_a_newcomer_wants_to_know(results: dict[str, Any]) -> None:
+def test_the_headline_sums_up_the_figures(results: dict[str, Any]) -> None:
     said = headline(results)
     uar = {(row["system"], row["labels"]): row["uar"] for row in results["rows"]}
     student, same, full = (
@@ -326,7 +331,7 @@ def test_headline_says_what_a_newcomer_wants_to_know(results: dict[str, Any]) ->
         for key in (("distilled", 0.1), ("scratch", 0.1), ("scratch", 1.0))
     )
     assert f"With 10 % of the labels, the distilled student recognises {student}" in said
-    assert f"{same} with the same labels and {full} with all of them" in said
+    assert f"{same} with the same labels and {full} with all labels" in said
     assert "Guessing would recognise 12.5 %." in said
     alone = {"rows": [{"system": "teacher_face", "labels": 1.0, "uar": 0.5}]}
     assert headline(alone).startswith("With all of the labels, the face teacher recognises 50.0 %")
@@ -342,9 +347,7 @@ def test_the_terminal_table_has_every_row(results: dict[str, Any]) -> None:
     assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
 
 
-def test_perceived_emotions_and_a_crowd_stand_beside(
-    results: dict[str, Any], tmp_path: Path
-) -> None:
+def test_perceived_emotions_and_a_crowd_are_shown(results: dict[str, Any], tmp_path: Path) -> None:
     assert "perceived" not in page_of(results, tmp_path).words
     for at, row in enumerate(results["rows"]):
         uar = 0.3 + at / 1000
@@ -370,30 +373,35 @@ def test_perceived_emotions_and_a_crowd_stand_beside(
 
 
 @pytest.mark.parametrize("voted", [False, True])
-def test_adapted_students_stand_beside(
+def test_speaker_adapted_students_are_shown(
     results: dict[str, Any], tmp_path: Path, voted: bool
 ) -> None:
     assert "dapted" not in page_of(results, tmp_path).words
     for at, row in enumerate(results["rows"]):
         uar = 0.7 + at / 1000
         scores = {"uar": uar, "uar_low": uar - 0.01, "uar_high": uar + 0.01, "wa": 0.8}
-        row["adapted"] = None if row["system"].startswith("teacher") else {**scores, "ece": 0.1}
+        row["speaker_adapted"] = (
+            None if row["system"].startswith("teacher") else {**scores, "ece": 0.1}
+        )
         if voted:
             row["perceived"] = {**scores, "uar": uar - 0.3, "clips": 58, "left_out": 35}
     plain = results["comparisons"]
-    results["comparisons"] = [*plain, {**plain[0], "value": 1.234, "adapted": True}]
+    results["comparisons"] = [*plain, {**plain[0], "value": 1.234, "speaker_adapted": True}]
     console = Console(width=140, file=io.StringIO())
     console.print(table(results))
     text = console.file.getvalue()
     page = page_of(results, tmp_path).words
     for row in results["rows"]:
-        if row["adapted"]:
-            assert f"{row['adapted']['uar']:.3f}" in text
-            assert f"{row['adapted']['uar']:.3f} ({row['adapted']['uar_low']:.3f}" in page
+        if row["speaker_adapted"]:
+            assert f"{row['speaker_adapted']['uar']:.3f}" in text
+            assert (
+                f"{row['speaker_adapted']['uar']:.3f} ({row['speaker_adapted']['uar_low']:.3f}"
+                in page
+            )
     assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
     for words in (text, page):
-        assert "Adapted: the student got used" in " ".join(words.split())
-    assert page.count("; both adapted") == 1
+        assert "Adapted: the student's outputs are corrected" in " ".join(words.split())
+    assert page.count("; both speaker-adapted") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One backbone a fold, made from its training speakers and from other corpora's clips."""
+"""Backbones: one for each fold, pretrained without its test speakers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,14 +30,19 @@ from liser.students.features import LogMelFeatures
 from liser.text.progress import AddTask, show_progress
 from liser.workers import run_in_processes
 
+VERSION = 4
+"""Raised whenever the code changes a backbone's outcome."""
+
+PORTION = 40
+"""Segments whose frames a process computes between two reports."""
+
 
 @dataclass(frozen=True, slots=True)
 class BackboneSource:
-    """What taught students inherit from: an encoder, and further corpora to listen to.
+    """The encoder that backbones are pretrained from, and further corpora to pretrain on.
 
-    `model` is a Whisper model's hub id or folder; `frames` the folder that keeps what it said.
-    `also` are corpora that share no speaker with the one that is tested; their labels are not
-    used.
+    `model` is a Whisper model's hub id or folder, `frames` the folder that stores its frames.
+    The corpora in `also` share no speaker with the tested one; their labels are not used.
     """
 
     model: str
@@ -47,12 +52,12 @@ class BackboneSource:
 
 @dataclass(frozen=True, slots=True)
 class Backbones:
-    """One backbone for each of a benchmark's folds, made from whom that fold doesn't test.
+    """A backbone for each fold, pretrained on its training and validation speakers.
 
-    `folders` are one a fold, or none where nothing is inherited (`backbones_of`).
+    `folders` has one folder for each fold, and is empty without a source (`backbones_of`).
     """
 
-    beginning: BackboneSource | None
+    source: BackboneSource | None
     corpus: Corpus
     clips: LogMelFeatures
     folds: tuple[Fold, ...]
@@ -65,138 +70,127 @@ class Backbones:
         progress: bool | None = None,
         beside: Sequence[Callable[[], None]] = (),
     ) -> None:
-        """Make, in its folder, each backbone that isn't there yet.
+        """Pretrain each backbone that isn't there yet, in its folder.
 
-        `beside` is work that needs no backbone: as much of it is done as there are processes that
-        would wait for the last backbones.
+        `beside` is work that needs no backbone. As much of it is done as there are processes that
+        would otherwise wait for the last backbones.
         """
-        todo = [i for i, made in enumerate(self.folders) if not is_complete(made)]
-        if self.beginning is None or not todo:
+        todo = [i for i, folder in enumerate(self.folders) if not is_complete(folder)]
+        if self.source is None or not todo:
             return
-        beginning, protocol = self.beginning, self.protocol
-        finer = protocol.pretraining.encoder_frontend(protocol.distillation.frontend)
+        source, protocol = self.source, self.protocol
+        frontend = protocol.pretraining.encoder_frontend(protocol.distillation.frontend)
         rows = [_rows(self.corpus, self.clips, self.folds[i]) for i in todo]
         with show_progress(progress) as add_task:
 
-            def watch(heard: Corpus) -> Callable[[], None]:
-                return add_task(f"log-mels of {heard.name}", len(heard.utterances)).advance
+            def report(corpus: Corpus) -> Callable[[], None]:
+                return add_task(f"log-mels of {corpus.name}", len(corpus.utterances)).advance
 
-            corpora = [self.corpus, *beginning.also]
-            whole, *others = segment_sources(corpora, finer, watch, self.clips)
-            everyone = replace(whole, rows=np.unique(np.concatenate(rows)))
-            _listen(beginning, [everyone, *others], jobs, add_task)
-            total = len(self.folders)
-            task = add_task("backbones", total, total - len(todo))
+            corpora = [self.corpus, *source.also]
+            own, *others = segment_sources(corpora, frontend, report, self.clips)
+            needed = replace(own, rows=np.unique(np.concatenate(rows)))
+            _precompute(source, [needed, *others], jobs, add_task)
+            task = add_task("backbones", len(self.folders), len(self.folders) - len(todo))
             making = []
-            for i, own in zip(todo, rows, strict=True):
-                heard = [*_by_source(self.corpus, whole, own), *others]
-                making.append(partial(_make, beginning, heard, protocol, self.folders[i]))
+            for i, fold_rows in zip(todo, rows, strict=True):
+                segments = [*_by_source(self.corpus, own, fold_rows), *others]
+                making.append(partial(_make, source, segments, protocol, self.folders[i]))
             work: list[Callable[[], int | None]] = [*making, *beside[: -len(todo) % jobs]]
             for made in run_in_processes(work, jobs):
                 task.advance(made or 0)
 
 
 def backbones_of(
-    beginning: BackboneSource | None,
+    source: BackboneSource | None,
     corpus: Corpus,
     clips: LogMelFeatures,
     folds: Sequence[Fold],
     protocol: Protocol,
     folder: Path,
 ) -> Backbones:
-    """Name each fold's backbone, in `folder`, by all that decides it, and make nothing yet.
+    """Name each fold's backbone in `folder` by all that decides it; pretrain nothing yet.
 
     Raises:
-        InputError: the student can't inherit, or is to recall what it doesn't; or one of the
-            further corpora has a speaker of the one that is tested.
+        InputError: the student can't take transferred weights, `backbone_interpolation` is set
+            without a source, or a further corpus has a speaker of the tested one.
     """
     settings = protocol.distillation
-    check_backbone_interpolation(settings, beginning is not None)
-    if beginning is None:
+    check_backbone_interpolation(settings, source is not None)
+    if source is None:
         return Backbones(None, corpus, clips, tuple(folds), protocol, ())
-    _refuse_shared_speakers(corpus, beginning.also)
+    _refuse_shared_speakers(corpus, source.also)
     build_for_transfer(settings.student, settings.frontend.mels)
-    decides = [
+    shared = [
         VERSION,
-        Whisper(beginning.model).fingerprint,
+        Whisper(source.model).fingerprint,
         settings.student,
         settings.frontend.model_dump(),
         protocol.pretraining.model_dump(),
-        [(other.name, [u.id for u in other.utterances]) for other in beginning.also],
+        [(other.name, [u.id for u in other.utterances]) for other in source.also],
         protocol.seed,
     ]
-    names = [[corpus.utterances[row].id for row in _rows(corpus, clips, fold)] for fold in folds]
-    folders = tuple(folder / f"backbone-{fingerprint(*decides, own)}" for own in names)
-    return Backbones(beginning, corpus, clips, tuple(folds), protocol, folders)
-
-
-VERSION = 4
-"""Raised whenever the code changes what a backbone comes to."""
-
-PORTION = 40
-"""Clips that a process listens to before it tells."""
+    ids = [[corpus.utterances[row].id for row in _rows(corpus, clips, fold)] for fold in folds]
+    folders = tuple(folder / f"backbone-{fingerprint(*shared, own)}" for own in ids)
+    return Backbones(source, corpus, clips, tuple(folds), protocol, folders)
 
 
 def _refuse_shared_speakers(corpus: Corpus, also: Sequence[Corpus]) -> None:
-    """Raise `InputError` where a backbone would hear a speaker that a fold tests."""
-    own = {same_name(who) for who in corpus.speakers}
+    """Raise `InputError` if a backbone would learn from a speaker that a fold tests."""
+    own = {same_name(speaker) for speaker in corpus.speakers}
     for other in also:
-        shared = [who for who in other.speakers if same_name(who) in own]
+        shared = [speaker for speaker in other.speakers if same_name(speaker) in own]
         if shared:
             raise InputError(
-                f"{other.name}, which is to be listened to, has {len(shared)} speakers of "
-                f"{corpus.name}, {shared[0]!r} for one: the test speakers must stay unheard. If "
-                "they are other people, call them by other names"
+                f"pretraining on {other.name} would include {len(shared)} speakers of "
+                f"{corpus.name}, such as {shared[0]!r}, and test speakers must stay unheard. If "
+                "they are other people, give them other names"
             )
 
 
 def _rows(corpus: Corpus, clips: LogMelFeatures, fold: Fold) -> NDArray[np.int64]:
-    """Return the rows of a fold's training and validation speakers that can be heard."""
-    known = {*fold.train, *fold.valid}
+    """Return the rows of a fold's training and validation speakers that could be read."""
+    speakers = {*fold.train, *fold.valid}
     return np.flatnonzero(
-        clips.usable & np.array([u.speaker_id in known for u in corpus.utterances])
+        clips.usable & np.array([u.speaker_id in speakers for u in corpus.utterances])
     )
 
 
-def _by_source(
-    corpus: Corpus, whole: SegmentSource, rows: NDArray[np.int64]
-) -> list[SegmentSource]:
-    """Tell a joined corpus's clips apart by where they come from."""
-    sources = np.array([corpus.utterances[row].source or corpus.name for row in rows])
-    return [
-        replace(whole, rows=rows[sources == name], name=str(name))
-        for name in dict.fromkeys(sources)
-    ]
+def _by_source(corpus: Corpus, own: SegmentSource, rows: NDArray[np.int64]) -> list[SegmentSource]:
+    """Split a joined corpus's segments by the corpus that they are from."""
+    names = np.array([corpus.utterances[row].source or corpus.name for row in rows])
+    return [replace(own, rows=rows[names == name], name=str(name)) for name in dict.fromkeys(names)]
 
 
-def _listen(
-    beginning: BackboneSource, heard: Sequence[SegmentSource], jobs: int, add_task: AddTask
+def _precompute(
+    source: BackboneSource, sources: Sequence[SegmentSource], jobs: int, add_task: AddTask
 ) -> None:
-    """Let the encoder listen to all clips once, before processes that share them need them."""
-    encoder, frames = Whisper(beginning.model), FrameStore(beginning.frames)
-    sound = [one for source in heard for one in segments_of(source)]
-    missing = [one for one in sound if not frames.contains(encoder, *one.encoder_input)]
-    task = add_task(f"frames of {encoder.name}", len(sound), len(sound) - len(missing))
+    """Compute the encoder's frames of all segments once, before processes share them."""
+    encoder, frames = Whisper(source.model), FrameStore(source.frames)
+    segments = [segment for one in sources for segment in segments_of(one)]
+    missing = [
+        segment for segment in segments if not frames.contains(encoder, *segment.encoder_input)
+    ]
+    task = add_task(f"frames of {encoder.name}", len(segments), len(segments) - len(missing))
     portions = [missing[i : i + PORTION] for i in range(0, len(missing), PORTION)]
-    work = (partial(_listen_to, beginning, portion) for portion in portions)
+    work = (partial(_precompute_portion, source, portion) for portion in portions)
     for count in run_in_processes(work, jobs):
         task.advance(count)
 
 
-def _listen_to(beginning: BackboneSource, sound: Sequence[Segment]) -> int:
-    precompute_frames(sound, Whisper(beginning.model), FrameStore(beginning.frames))
-    return len(sound)
+def _precompute_portion(source: BackboneSource, segments: Sequence[Segment]) -> int:
+    precompute_frames(segments, Whisper(source.model), FrameStore(source.frames))
+    return len(segments)
 
 
 def _make(
-    beginning: BackboneSource, heard: Sequence[SegmentSource], protocol: Protocol, folder: Path
+    source: BackboneSource, segments: Sequence[SegmentSource], protocol: Protocol, folder: Path
 ) -> int:
-    """Make one backbone, and return how many that is."""
+    """Pretrain and save one backbone; return how many that is."""
     checkpoint = folder / "checkpoint.pt"
     backbone = pretrain(
-        heard,
-        Whisper(beginning.model),
-        FrameStore(beginning.frames),
+        segments,
+        Whisper(source.model),
+        FrameStore(source.frames),
         protocol.distillation.student,
         protocol.pretraining,
         seed=protocol.seed,

@@ -1,8 +1,8 @@
-"""Training on some corpora, testing on others: what a student is worth where it wasn't trained.
+"""The cross-corpus experiment: students of some corpora, tested on others.
 
-The speakers of every corpus are divided into folds. In each, students are distilled from the
-training speakers of one corpus alone, for each corpus, and of all together; each is tested on the
-held-out speakers of every corpus, on the emotions that training and test have in common.
+Every corpus's speakers are divided into folds. In each fold, one student is distilled from each
+corpus's training speakers, and one from all of them. Every student is tested on the held-out
+speakers of every corpus, on the emotions that training and test have in common.
 """
 
 import time
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from liser.benchmark.backbones import BackboneSource, backbones_of
-from liser.benchmark.cross_corpus_scores import CrossCorpusRun, differences, row_of
+from liser.benchmark.cross_corpus_scores import TrainTestPair, differences, row_of
 from liser.benchmark.environment import (
+    fields_of,
     normalisation_note,
-    peak_memory_mb,
-    plain,
+    run_record,
     teacher_record,
     versions,
 )
@@ -42,7 +42,7 @@ from liser.targets.targets import Targets, join_targets
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A corpus, and what its teachers said of it."""
+    """A corpus with its teachers' targets."""
 
     corpus: Corpus
     targets: tuple[Targets, ...]
@@ -50,30 +50,38 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class _Material:
-    """All that training sets share: the joined corpus as it is heard, and its parts."""
+    """What all training sets share: the joined corpus, its log-mels, and its parts."""
 
     sources: tuple[Source, ...]
     corpus: Corpus
     clips: LogMelFeatures
     settings: CrossCorpus
     folds: Mapping[str, tuple[Fold, ...]]
-    """By corpus, all folds, speakers called as in the joined corpus."""
+    """By corpus, all folds, with the speakers' names of the joined corpus."""
 
     def fold(self, names: Sequence[str], index: int) -> Fold:
-        """Return a fold that trains on these corpora's speakers and tests those of all."""
-        own, everyone = ([self.folds[n][index] for n in who] for who in (names, self.folds))
+        """Return a fold that trains on the speakers of these corpora and tests those of all."""
+        own, every = ([self.folds[n][index] for n in chosen] for chosen in (names, self.folds))
         return Fold(
             index,
             tuple(speaker for f in own for speaker in f.train),
             tuple(speaker for f in own for speaker in f.valid),
-            tuple(speaker for f in everyone for speaker in f.test),
+            tuple(speaker for f in every for speaker in f.test),
         )
 
     def targets(self, names: Sequence[str]) -> tuple[Targets, ...]:
-        """Return what the teachers of these corpora said, as rows of the joined one."""
+        """Return the targets of these corpora's teachers, as rows of the joined corpus."""
         return join_targets(
             self.corpus, {s.corpus.name: s.targets for s in self.sources if s.corpus.name in names}
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainingSet:
+    """The corpora that a student learns from, in one fold."""
+
+    names: tuple[str, ...]
+    fold: Fold
 
 
 def cross_corpus(
@@ -81,20 +89,20 @@ def cross_corpus(
     folder: Path,
     settings: CrossCorpus | None = None,
     *,
-    beginning: BackboneSource | None = None,
+    backbone_source: BackboneSource | None = None,
     jobs: int = 2,
     command: str = "",
     progress: bool | None = None,
 ) -> dict[str, Any]:
-    """Train and test students across corpora; `folder` keeps every student's predictions.
+    """Train students on each corpus and on all, test each on all, and return the record.
 
     The record's `rows` have one entry for each training set and tested corpus: `trained_on`,
-    `tested_on`, `classes` (those of both, posteriors renormalised over them), the scores of
-    `liser.metrics.summary`, `adapted` ones as in `liser.benchmark.protocol`, and under `common` the
-    scores on the emotions that all corpora have, by which rows compare. `comparisons` are those of
-    the student of all corpora with that of each alone. With a `beginning` every student starts from
-    a backbone that listened to exactly the speakers that the student learns from. A run that was
-    stopped goes on where it was.
+    `tested_on`, `classes` (those of both; posteriors are renormalised over them), the scores of
+    `liser.metrics.summary`, and `speaker_adapted` ones as in `liser.benchmark.protocol`. `common`
+    has the scores on the emotions that all corpora share, by which rows compare. `comparisons`
+    are those of the student of all corpora with that of each alone. `folder` gets every student's
+    predictions; an experiment that was stopped goes on from there. With a `backbone_source` every
+    student starts from a backbone of exactly the speakers that it learns from.
 
     Raises:
         InputError: fewer than two corpora, corpora with fewer than two emotions in common, labels
@@ -103,66 +111,40 @@ def cross_corpus(
     """
     settings = settings or CrossCorpus()
     started = time.monotonic()
-    sources = tuple(sources)
-    corpus = joined(sources)
-    folds = {s.corpus.name: _folds(s.corpus, settings) for s in sources}
-    clips = extract_features(corpus.utterances, settings.distillation.frontend)
-    material = _Material(sources, corpus, clips, settings, folds)
-    tried = [(names, i) for names in _training_sets(sources) for i in range(settings.run_folds)]
-    every = [material.fold(names, i) for names, i in tried]
-    backbones = backbones_of(beginning, corpus, clips, every, settings.protocol, folder)
-    begun: list[tuple[Path, ...]] = [(made,) for made in backbones.folders] or [()] * len(every)
-    benches = [
-        _bench(material, names, fold, own, folder)
-        for (names, _), fold, own in zip(tried, every, begun, strict=True)
+    material = _material(tuple(sources), settings)
+    sets = [
+        _TrainingSet(names, material.fold(names, i))
+        for names in _training_sets(material.sources)
+        for i in range(settings.run_folds)
     ]
-    for bench in benches:  # a budget that is too small is refused before anything is trained
-        bench.budgeted(bench.folds[0], settings.budget, 0)
-    cells = [Run("distilled", settings.budget, draw, 0) for draw in range(settings.draws)]
-    work = [(bench, cell) for bench in benches for cell in cells]
-    there = count_reused(backbones.folders, work)
+    folds = [one.fold for one in sets]
+    protocol, clips = settings.protocol, material.clips
+    backbones = backbones_of(backbone_source, material.corpus, clips, folds, protocol, folder)
+    starts: list[tuple[Path, ...]] = [(made,) for made in backbones.folders] or [()] * len(sets)
+    data = [_data(material, *one, folder) for one in zip(sets, starts, strict=True)]
+    for one in data:  # a budget that is too small is refused before anything is trained
+        one.labels_within(settings.budget, one.folds[0], 0)
+    runs = tuple(Run("distilled", settings.budget, draw, 0) for draw in range(settings.draws))
+    work = [(one, run) for one in data for run in runs]
+    reused = count_reused(backbones.folders, work)
     backbones.make(jobs, progress)
     seconds = train_runs(work, jobs, progress)
-    common = _common([s.corpus for s in sources])
-    crossings = [
-        CrossCorpusRun(
-            names,
-            source.corpus.name,
-            _shared(sources, names, source.corpus),
-            common,
-            tuple(b for (who, _), b in zip(tried, benches, strict=True) if who == names),
-            tuple(cells),
-        )
-        for names in _training_sets(sources)
-        for source in sources
-    ]
+    pairs = _pairs(material, sets, data, runs)
     return {
-        "kind": "across",
-        "corpus": corpus.name,
-        "corpora": [_source_record(s) for s in sources],
-        "synthetic": any(s.corpus.name == "synthetic" for s in sources),
-        "label_kind": corpus.label_kind,
-        "labels": list(corpus.labels),
-        "common": list(common),
-        "command": command,
-        "date": time.strftime("%Y-%m-%d"),
-        "wall_time_s": round(time.monotonic() - started, 1),
-        "training_s": round(seconds, 1),
-        "reused": there,
-        "peak_memory_mb": round(peak_memory_mb(), 0),
-        "jobs": jobs,
-        "skipped": [plain(s) for s in (*corpus.skipped, *clips.skipped)],
-        "backbones": [load_backbone(backbone).provenance for backbone in backbones.folders],
+        **_corpora_record(material),
+        **run_record(started, seconds, reused, jobs, command),
+        "skipped": [fields_of(skip) for skip in (*material.corpus.skipped, *clips.skipped)],
+        "backbones": [load_backbone(made).provenance for made in backbones.folders],
         "speaker_normalisation": normalisation_note(settings.distillation.heads),
         "settings": settings.model_dump(mode="json"),
         "versions": versions(),
         "folds": [
-            {"corpus": name, **plain(fold)}
-            for name, own in folds.items()
+            {"corpus": name, **fields_of(fold)}
+            for name, own in material.folds.items()
             for fold in own[: settings.run_folds]
         ],
-        "rows": [row_of(crossing, settings.seed) for crossing in crossings],
-        "comparisons": differences(crossings, settings.seed),
+        "rows": [row_of(pair, settings.seed) for pair in pairs],
+        "comparisons": differences(pairs, settings.seed),
     }
 
 
@@ -170,20 +152,20 @@ def backbone_of_all(
     sources: Sequence[Source],
     folder: Path,
     settings: CrossCorpus,
-    beginning: BackboneSource,
+    backbone_source: BackboneSource,
     jobs: int = 2,
     progress: bool | None = None,
 ) -> Backbone:
-    """Make a backbone that listens to all speakers of all corpora, and keep it in `folder`.
+    """Pretrain a backbone on all speakers of all corpora, and save it in `folder`.
 
     Raises:
-        InputError: as `cross_corpus`, and a student that can't inherit.
+        InputError: as `cross_corpus`, and for a student that can't take transferred weights.
         StorageError: the folder can't be written.
     """
     corpus = joined(tuple(sources))
     clips = extract_features(corpus.utterances, settings.distillation.frontend)
-    everyone = [Fold(0, corpus.speakers, (), ())]
-    backbones = backbones_of(beginning, corpus, clips, everyone, settings.protocol, folder)
+    folds = [Fold(0, corpus.speakers, (), ())]
+    backbones = backbones_of(backbone_source, corpus, clips, folds, settings.protocol, folder)
     backbones.make(jobs, progress)
     return load_backbone(backbones.folders[0])
 
@@ -196,11 +178,11 @@ def distill_all(
     backbone: Backbone | None = None,
     progress: ProgressCallback | None = None,
 ) -> Student:
-    """Distil one student from all speakers of all corpora, and keep it in `out`.
+    """Distil one student from all speakers of all corpora, and save it in `out`.
 
-    Nobody is left to test it on: `cross_corpus` says what to expect. Of each corpus
-    `settings.valid_speakers` are held out, who decide how sure the student may be. With a
-    `backbone` (`backbone_of_all`) it starts from that.
+    No speaker is left to test it on; `cross_corpus` estimates its scores. `valid_speakers` of
+    each corpus are held out for the temperature and the threshold. With a `backbone`
+    (`backbone_of_all`) the student starts from that.
 
     Raises:
         InputError: as `cross_corpus`, and as `liser.distillation.distill.distill`.
@@ -225,17 +207,17 @@ def distill_all(
 
 
 def check_corpora(corpora: Sequence[Corpus], settings: CrossCorpus | None = None) -> None:
-    """Raise `InputError` for corpora that can't be compared, before teachers look at them.
+    """Raise `InputError` for corpora that can't be compared, before any teacher is asked.
 
-    With settings, for speakers that are too few to be tested, too.
+    With settings, also for too few speakers to test.
     """
     if len(corpora) < 2:
-        raise InputError(f"{len(corpora)} corpora: testing across them needs two at least")
+        raise InputError(f"{len(corpora)} corpora: a cross-corpus experiment needs at least two")
     join(corpora)
     common = _common(corpora)
     if len(common) < 2:
-        told = "; ".join(f"{c.name}: {', '.join(c.labels)}" for c in corpora)
-        raise InputError(f"the corpora have {len(common)} emotions in common, not two: {told}")
+        labels = "; ".join(f"{c.name}: {', '.join(c.labels)}" for c in corpora)
+        raise InputError(f"the corpora have {len(common)} emotions in common, not two: {labels}")
     if settings is not None:
         for corpus in corpora:
             _folds(corpus, settings)
@@ -244,31 +226,38 @@ def check_corpora(corpora: Sequence[Corpus], settings: CrossCorpus | None = None
 def leave_out(
     sources: Sequence[Source], settings: CrossCorpus, index: int = 0
 ) -> tuple[tuple[Source, ...], tuple[Corpus, ...]]:
-    """Take the test speakers of one fold away: what is left to learn from, and those taken.
+    """Split off the test speakers of one fold: return the sources without them, and theirs.
 
-    A student of what is left can be tested on what was taken as `cross_corpus` tests its own.
-    Raises `InputError` as `cross_corpus`.
+    A student of the first can be tested on the second as `cross_corpus` tests its own. Raises
+    `InputError` as `cross_corpus`.
     """
-    left, taken = [], []
-    for one in sources:
-        fold = _divided(one.corpus, settings)[index]
-        kept = one.corpus.only({*fold.train, *fold.valid})
-        ids = {u.id for u in kept.utterances}
-        rows = np.array([name in ids for name in one.targets[0].ids])
-        left.append(Source(kept, tuple(t.only(rows) for t in one.targets)))
-        taken.append(one.corpus.only(set(fold.test)))
-    return tuple(left), tuple(taken)
+    rest, test = [], []
+    for source in sources:
+        fold = _divided(source.corpus, settings)[index]
+        corpus = source.corpus.only({*fold.train, *fold.valid})
+        ids = {u.id for u in corpus.utterances}
+        rows = np.array([name in ids for name in source.targets[0].ids])
+        rest.append(Source(corpus, tuple(t.only(rows) for t in source.targets)))
+        test.append(source.corpus.only(set(fold.test)))
+    return tuple(rest), tuple(test)
 
 
 def joined(sources: Sequence[Source]) -> Corpus:
-    """Return all corpora as one, as they are heard; raises `InputError` as `cross_corpus`."""
+    """Return all corpora as one, each with uniform input; raises `InputError` as `cross_corpus`."""
     corpora = [s.corpus for s in sources]
     check_corpora(corpora)
-    for one in sources:
-        check_targets(one.corpus, one.targets)
-        if not one.targets:
-            raise InputError(f"{one.corpus.name} has no teacher to learn from: name one")
+    for source in sources:
+        check_targets(source.corpus, source.targets)
+        if not source.targets:
+            raise InputError(f"{source.corpus.name} has no teacher to learn from: name one")
     return join([replace(c, utterances=tuple(with_uniform_input(c.utterances))) for c in corpora])
+
+
+def _material(sources: tuple[Source, ...], settings: CrossCorpus) -> _Material:
+    corpus = joined(sources)
+    folds = {s.corpus.name: _folds(s.corpus, settings) for s in sources}
+    clips = extract_features(corpus.utterances, settings.distillation.frontend)
+    return _Material(sources, corpus, clips, settings, folds)
 
 
 def _training_sets(sources: Sequence[Source]) -> list[tuple[str, ...]]:
@@ -277,9 +266,36 @@ def _training_sets(sources: Sequence[Source]) -> list[tuple[str, ...]]:
     return [*((name,) for name in names), tuple(names)]
 
 
+def _pairs(
+    material: _Material,
+    sets: Sequence[_TrainingSet],
+    data: Sequence[BenchmarkData],
+    runs: tuple[Run, ...],
+) -> list[TrainTestPair]:
+    """Pair every training set with every corpus to test."""
+    common = _common([s.corpus for s in material.sources])
+    return [
+        TrainTestPair(
+            names,
+            source.corpus.name,
+            _shared(material.sources, names, source.corpus),
+            common,
+            tuple(own for one, own in zip(sets, data, strict=True) if one.names == names),
+            runs,
+        )
+        for names in _training_sets(material.sources)
+        for source in material.sources
+    ]
+
+
+def _known(sources: Sequence[Source], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the emotions that students of these corpora know."""
+    return in_order(label for s in sources if s.corpus.name in names for label in s.corpus.labels)
+
+
 def _shared(sources: Sequence[Source], names: Sequence[str], tested: Corpus) -> tuple[str, ...]:
     """Return the emotions that students of these corpora know and the tested corpus has."""
-    known = {label for s in sources if s.corpus.name in names for label in s.corpus.labels}
+    known = _known(sources, names)
     return in_order(label for label in tested.labels if label in known)
 
 
@@ -290,7 +306,7 @@ def _common(corpora: Sequence[Corpus]) -> tuple[str, ...]:
 
 
 def _folds(corpus: Corpus, settings: CrossCorpus) -> tuple[Fold, ...]:
-    """Divide a corpus's speakers, called as in the joined corpus."""
+    """Divide a corpus's speakers, with the names that they have in the joined corpus."""
     folds = _divided(corpus, settings)
     tested = sum(len(fold.test) for fold in folds[: settings.run_folds])
     if tested < 2:
@@ -299,10 +315,10 @@ def _folds(corpus: Corpus, settings: CrossCorpus) -> tuple[Fold, ...]:
             "raise run_folds, or lower folds"
         )
 
-    def called(speakers: Sequence[str]) -> tuple[str, ...]:
-        return tuple(prefixed(corpus.name, who) for who in speakers)
+    def renamed(speakers: Sequence[str]) -> tuple[str, ...]:
+        return tuple(prefixed(corpus.name, speaker) for speaker in speakers)
 
-    return tuple(Fold(f.index, called(f.train), called(f.valid), called(f.test)) for f in folds)
+    return tuple(Fold(f.index, renamed(f.train), renamed(f.valid), renamed(f.test)) for f in folds)
 
 
 def _divided(corpus: Corpus, settings: CrossCorpus) -> tuple[Fold, ...]:
@@ -312,30 +328,37 @@ def _divided(corpus: Corpus, settings: CrossCorpus) -> tuple[Fold, ...]:
     )
 
 
-def _bench(
-    material: _Material,
-    names: tuple[str, ...],
-    fold: Fold,
-    backbones: tuple[Path, ...],
-    folder: Path,
+def _data(
+    material: _Material, training: _TrainingSet, backbones: tuple[Path, ...], folder: Path
 ) -> BenchmarkData:
-    """Return what the cells of one training set and one fold share."""
-    known = in_order(
-        label for s in material.sources if s.corpus.name in names for label in s.corpus.labels
-    )
-    corpus, targets = labelled_in(material.corpus, known), material.targets(names)
-    protocol = material.settings.protocol
-    kept = folder / "+".join(names) / f"fold{fold.index}-{fingerprint(plain(fold))}"
+    """Return what the runs of one training set and fold share."""
+    corpus = labelled_in(material.corpus, _known(material.sources, training.names))
+    targets, protocol = material.targets(training.names), material.settings.protocol
+    division = f"fold{training.fold.index}-{fingerprint(fields_of(training.fold))}"
+    own = folder / "+".join(training.names) / division
     return BenchmarkData(
         corpus,
         targets,
         material.clips,
         label_indices(corpus),
-        (fold,),
+        (training.fold,),
         protocol,
-        run_folders(kept, protocol, targets, corpus, backbones),
+        run_folders(own, protocol, targets, corpus, backbones),
         backbones,
     )
+
+
+def _corpora_record(material: _Material) -> dict[str, Any]:
+    corpora = [s.corpus for s in material.sources]
+    return {
+        "kind": "cross-corpus",
+        "corpus": material.corpus.name,
+        "corpora": [_source_record(s) for s in material.sources],
+        "synthetic": any(corpus.name == "synthetic" for corpus in corpora),
+        "label_kind": material.corpus.label_kind,
+        "labels": list(material.corpus.labels),
+        "common": list(_common(corpora)),
+    }
 
 
 def _source_record(source: Source) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scores of students on a corpus, where the training may have been on others."""
+"""Scores of students on a corpus that they may not have been trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class CrossCorpusRun:
-    """Students of some corpora, and the corpus that they are tested on.
+class TrainTestPair:
+    """The corpora that students are trained on, and the one that they are tested on.
 
-    `classes` are the emotions of both, `common` those of all corpora. There is one of `benches`
-    for each fold, and in each one of `cells` for each draw.
+    `classes` are the emotions of both, `common` those of all corpora. There is one entry of
+    `folds` for each fold, and one of `runs` for each label draw.
     """
 
     trained_on: tuple[str, ...]
     tested_on: str
     classes: tuple[str, ...]
     common: tuple[str, ...]
-    benches: tuple[BenchmarkData, ...]
-    cells: tuple[Run, ...]
+    folds: tuple[BenchmarkData, ...]
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What students said of the tested clips, fold after fold: (draws, clips, classes).
+class PooledPosteriors:
+    """Posteriors (draws, clips, classes) of the tested clips, pooled over the folds.
 
-    `adapted` is what they said once they got used to each voice. `truth` are indices of classes.
+    `adapted` are speaker-adapted. `truth` (clips,) are class indices.
     """
 
     plain: Floats
@@ -46,27 +46,31 @@ class Answers:
     speakers: tuple[str, ...]
 
 
-def predictions_of(crossing: CrossCorpusRun, classes: Sequence[str]) -> Answers:
-    """Return what was said of the clips that are labelled with one of `classes`, among these."""
-    plain: list[list[Floats]] = [[] for _ in crossing.cells]
-    adapted: list[list[Floats]] = [[] for _ in crossing.cells]
+def pooled_posteriors(pair: TrainTestPair, classes: Sequence[str]) -> PooledPosteriors:
+    """Return posteriors over `classes` of the tested clips that are labelled with one of them.
+
+    Speaker adaptation takes all of a speaker's clips, whatever their labels.
+    """
+    plain: list[list[Floats]] = [[] for _ in pair.runs]
+    adapted: list[list[Floats]] = [[] for _ in pair.runs]
     truth: list[int] = []
     speakers: list[str] = []
-    for bench in crossing.benches:
-        people = [bench.corpus.utterances[i] for i in bench.rows(bench.folds[0].test)]
-        own = [i for i, u in enumerate(people) if u.source == crossing.tested_on]
-        voices = [str(people[i].speaker_id) for i in own]
-        scored = [n for n, i in enumerate(own) if people[i].label in classes]
-        truth += [classes.index(str(people[own[n]].label)) for n in scored]
-        speakers += [voices[n] for n in scored]
-        columns = [bench.corpus.labels.index(name) for name in classes]
-        for draw, cell in enumerate(crossing.cells):
-            kept = load_run(bench, cell)
-            said = kept["posteriors"][own]
-            used = adapt_posteriors(said, voices, kept["mean_log_posterior"], bench.protocol.seed)
-            plain[draw].append(renormalise(said[scored], columns))
-            adapted[draw].append(renormalise(used[scored], columns))
-    return Answers(
+    for data in pair.folds:
+        utterances = [data.corpus.utterances[i] for i in data.labelled_rows(data.folds[0].test)]
+        tested = [i for i, u in enumerate(utterances) if u.source == pair.tested_on]
+        of_clips = [str(utterances[i].speaker_id) for i in tested]
+        scored = [n for n, i in enumerate(tested) if utterances[i].label in classes]
+        truth += [classes.index(str(utterances[tested[n]].label)) for n in scored]
+        speakers += [of_clips[n] for n in scored]
+        columns = [data.corpus.labels.index(name) for name in classes]
+        for draw, run in enumerate(pair.runs):
+            arrays = load_run(data, run)
+            own = arrays["posteriors"][tested]
+            mean, seed = arrays["mean_log_posterior"], data.protocol.seed
+            own_adapted = adapt_posteriors(own, of_clips, mean, seed)
+            plain[draw].append(renormalise(own[scored], columns))
+            adapted[draw].append(renormalise(own_adapted[scored], columns))
+    return PooledPosteriors(
         np.stack([np.concatenate(parts) for parts in plain]),
         np.stack([np.concatenate(parts) for parts in adapted]),
         np.array(truth, np.int64),
@@ -74,55 +78,56 @@ def predictions_of(crossing: CrossCorpusRun, classes: Sequence[str]) -> Answers:
     )
 
 
-def row_of(crossing: CrossCorpusRun, seed: int) -> dict[str, Any]:
+def row_of(pair: TrainTestPair, seed: int) -> dict[str, Any]:
     """Return the record's row: scores on the emotions of both, and on those of all corpora."""
-    one = predictions_of(crossing, crossing.classes)
-    settings = crossing.benches[0].protocol.distillation
-    classes = len(crossing.benches[0].corpus.labels)
+    pooled = pooled_posteriors(pair, pair.classes)
+    settings = pair.folds[0].protocol.distillation
+    classes = len(pair.folds[0].corpus.labels)
     student = build_student(settings.student, classes, settings.frontend.mels)
+    rng = np.random.default_rng(seed)
     return {
-        "trained_on": list(crossing.trained_on),
-        "tested_on": crossing.tested_on,
-        "labels": crossing.cells[0].budget,
-        "classes": list(crossing.classes),
-        "clips": len(one.truth),
-        "speakers": len(set(one.speakers)),
-        **summary(one.plain, one.truth, one.speakers, rng=np.random.default_rng(seed)),
-        "adapted": scores_of(one.adapted, one.truth, one.speakers, seed),
-        "common": _common(crossing, seed),
+        "trained_on": list(pair.trained_on),
+        "tested_on": pair.tested_on,
+        "labels": pair.runs[0].budget,
+        "classes": list(pair.classes),
+        "clips": len(pooled.truth),
+        "speakers": len(set(pooled.speakers)),
+        **summary(pooled.plain, pooled.truth, pooled.speakers, rng=rng),
+        "speaker_adapted": scores_of(pooled.adapted, pooled.truth, pooled.speakers, seed),
+        "common": _scores_on_common(pair, seed),
         "student": settings.student,
         "params": count_parameters(student),
-        "seeds": [cell.draw for cell in crossing.cells],
+        "seeds": [run.draw for run in pair.runs],
     }
 
 
-def differences(crossings: Sequence[CrossCorpusRun], seed: int) -> list[dict[str, Any]]:
+def differences(pairs: Sequence[TrainTestPair], seed: int) -> list[dict[str, Any]]:
     """Compare the student of all corpora with that of each alone, on each tested corpus.
 
-    On the emotions that all corpora have, and on the same resamples of speakers.
+    UARs are on the emotions that all corpora have; intervals are paired, over speakers.
     """
-    most = max(len(c.trained_on) for c in crossings)
-    everything = {c.tested_on: c for c in crossings if len(c.trained_on) == most}
+    most = max(len(pair.trained_on) for pair in pairs)
+    of_all = {pair.tested_on: pair for pair in pairs if len(pair.trained_on) == most}
     found = []
-    for alone in crossings:
+    for alone in pairs:
         if len(alone.trained_on) == most:
             continue
-        together = everything[alone.tested_on]
-        pair = [predictions_of(c, c.common) for c in (together, alone)]
+        together = of_all[alone.tested_on]
+        pooled = [pooled_posteriors(pair, pair.common) for pair in (together, alone)]
+        truth, speakers, classes = pooled[0].truth, pooled[0].speakers, len(alone.common)
         for adapted in (False, True):
-            a, b = ((h.adapted if adapted else h.plain).argmax(-1) for h in pair)
-            truth, speakers, classes = pair[0].truth, pair[0].speakers, len(alone.common)
+            a, b = ((one.adapted if adapted else one.plain).argmax(-1) for one in pooled)
             rng = np.random.default_rng(seed)
             low, high = uar_difference_interval(truth, a, b, speakers, classes, rng=rng)
-            points = [_uar(truth, said, classes) for said in (a, b)]
+            uars = [_mean_uar(truth, predicted, classes) for predicted in (a, b)]
             found.append(
                 {
                     "tested_on": alone.tested_on,
                     "trained_on_a": list(together.trained_on),
                     "trained_on_b": list(alone.trained_on),
                     "kind": "difference",
-                    "adapted": adapted,
-                    "value": points[0] - points[1],
+                    "speaker_adapted": adapted,
+                    "value": uars[0] - uars[1],
                     "low": low,
                     "high": high,
                 }
@@ -130,14 +135,15 @@ def differences(crossings: Sequence[CrossCorpusRun], seed: int) -> list[dict[str
     return found
 
 
-def _common(crossing: CrossCorpusRun, seed: int) -> dict[str, Any]:
-    one = predictions_of(crossing, crossing.common)
+def _scores_on_common(pair: TrainTestPair, seed: int) -> dict[str, Any]:
+    pooled = pooled_posteriors(pair, pair.common)
     return {
-        "clips": len(one.truth),
-        **scores_of(one.plain, one.truth, one.speakers, seed),
-        "adapted": scores_of(one.adapted, one.truth, one.speakers, seed),
+        "clips": len(pooled.truth),
+        **scores_of(pooled.plain, pooled.truth, pooled.speakers, seed),
+        "speaker_adapted": scores_of(pooled.adapted, pooled.truth, pooled.speakers, seed),
     }
 
 
-def _uar(truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> float:
-    return float(np.mean([uar(confusion(truth, draw, classes)) for draw in said]))
+def _mean_uar(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> float:
+    """Return the mean over draws of the UAR; `predicted` is (draws, clips)."""
+    return float(np.mean([uar(confusion(truth, draw, classes)) for draw in predicted]))

@@ -1,8 +1,8 @@
 """The classical baseline: openSMILE's ComParE functionals and a linear support vector machine.
 
-It learns from the labels that a student from scratch learns from, on the same folds and draws.
-Source: Schuller et al., "The INTERSPEECH 2016 Computational Paralinguistics Challenge", 2016,
-whose baseline is this set of functionals with a linear SVM.
+It learns from the same labels as the student from scratch, on the same folds and draws. Source:
+Schuller et al., "The INTERSPEECH 2016 Computational Paralinguistics Challenge", 2016, whose
+baseline is this set of functionals with a linear SVM.
 """
 
 from collections.abc import Sequence
@@ -35,10 +35,10 @@ LICENCE = (
     "a commercial product needs a licence from audEERING"
 )
 COSTS = (3.0, 1.0, 10.0)
-"""Costs C that are tried, for a kernel whose mean diagonal is 1; the first wins ties."""
+"""Costs C to choose from, for a kernel whose mean diagonal is 1; the first wins ties."""
 INNER_FOLDS = 5
 CLIP = 3.0
-"""Standard deviations at which a functional is cut off: some of them have very long tails."""
+"""Standard deviations at which a functional is clipped: some have very long tails."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,7 +46,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A system that the protocol has and a benchmark could not run, and why."""
+    """A system of the protocol that could not be run, and why."""
 
     system: str
     why: str
@@ -58,22 +58,22 @@ NOT_GIVEN = LeftOut(SYSTEM, "no openSMILE functionals were given")
 def functionals(
     corpus: Corpus, store: TargetStore, protocol: Protocol, progress: bool | None = None
 ) -> Targets | LeftOut:
-    """Return every clip's functionals (n, 6373), from the store if it can, or why there are none.
+    """Return every clip's functionals (n, 6373), or why there are none; the store keeps them.
 
-    A protocol that names its systems asks for what it names; by default the baseline is left out
-    where it can't be had.
+    If the protocol names its systems, those that it names must run. By default the baseline is
+    left out where it can't be run.
 
     Raises:
         MissingExtraError: the protocol names the baseline, and opensmile is not installed.
-        InputError: the protocol names the baseline, and openSMILE could use none of the clips.
+        InputError: the protocol names the baseline, and openSMILE could read none of the clips.
         StorageError: as `teach`.
     """
     if SYSTEM not in protocol.systems:
-        return LeftOut(SYSTEM, "the protocol does not have it")
-    mute = sum(u.audio is None for u in corpus.utterances)
-    if mute:
+        return LeftOut(SYSTEM, "the protocol does not include it")
+    without = sum(u.audio is None for u in corpus.utterances)
+    if without:
         clips = len(corpus.utterances)
-        return LeftOut(SYSTEM, f"{mute} of the corpus's {clips} clips have no audio file")
+        return LeftOut(SYSTEM, f"{without} of the corpus's {clips} clips have no audio file")
     try:
         from liser.teachers.opensmile import OpenSmileSpeech
 
@@ -85,29 +85,29 @@ def functionals(
 
 
 def opensmile_svm(
-    bench: BenchmarkData, heard: Targets, jobs: int = 1, progress: bool | None = None
+    data: BenchmarkData, functionals: Targets, jobs: int = 1, progress: bool | None = None
 ) -> dict[tuple[str, float], Floats]:
-    """Fit and test a machine for every fold, budget and draw.
+    """Fit and test a support vector machine for every fold, budget and draw.
 
-    `heard` is what `functionals` gave. Returns scores (draws, clips, classes) of the tested clips
-    in the order of the folds, by system and budget. A clip's scores are the softmax of its
-    decision values: positive, of sum 1 and in the machine's order, but *not* probabilities. A
-    clip without functionals gets the shares of the labelled clips.
+    Returns scores (draws, clips, classes) of the tested clips in the order of the folds, by
+    system and budget. A clip's scores are the softmax of its decision values: positive, of sum 1
+    and in the machine's order, but *not* probabilities. A clip without functionals gets the class
+    shares of the labelled clips.
     """
-    work = (partial(_fold, *_given(bench, heard, fold)) for fold in bench.folds)
+    work = (partial(_fold_scores, *_material(data, functionals, fold)) for fold in data.folds)
     parts = []
     with show_progress(progress) as add_task:
-        task = add_task("openSMILE + SVM, folds", len(bench.folds))
+        task = add_task("folds of openSMILE + SVM", len(data.folds))
         for part in run_in_processes(work, jobs, in_order=True):
             parts.append(part)
             task.advance()
     pooled = np.concatenate(parts, axis=2)  # (budgets, draws, clips, classes)
-    return {(SYSTEM, budget): pooled[b] for b, budget in enumerate(bench.protocol.budgets)}
+    return {(SYSTEM, budget): pooled[b] for b, budget in enumerate(data.protocol.budgets)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Material:
-    """What a fold's machines may know: features and speakers of all clips, and no label."""
+    """A fold's features and speakers of all clips, without labels."""
 
     features: NDArray[np.float32]
     valid: NDArray[np.bool_]
@@ -116,23 +116,23 @@ class _Material:
     test: Ints
 
 
-def _given(
-    bench: BenchmarkData, heard: Targets, fold: Fold
+def _material(
+    data: BenchmarkData, functionals: Targets, fold: Fold
 ) -> tuple[_Material, list[list[Ints]], int]:
     """Return a fold's material, the labels of each budget and draw, and the number of classes."""
-    p = bench.protocol
+    p = data.protocol
     material = _Material(
-        heard.embeddings,
-        heard.valid,
-        np.array([str(u.speaker_id) for u in bench.corpus.utterances]),
-        bench.split(fold).mask(len(bench.labels)),
-        bench.rows(fold.test),
+        functionals.embeddings,
+        functionals.valid,
+        np.array([str(u.speaker_id) for u in data.corpus.utterances]),
+        data.split(fold).mask(len(data.labels)),
+        data.labelled_rows(fold.test),
     )
-    labels = [[bench.budgeted(fold, b, draw) for draw in range(p.draws)] for b in p.budgets]
-    return material, labels, len(bench.corpus.labels)
+    labels = [[data.labels_within(b, fold, draw) for draw in range(p.draws)] for b in p.budgets]
+    return material, labels, len(data.corpus.labels)
 
 
-def _fold(material: _Material, budgets: Sequence[Sequence[Ints]], classes: int) -> Floats:
+def _fold_scores(material: _Material, budgets: Sequence[Sequence[Ints]], classes: int) -> Floats:
     """Return scores (budgets, draws, clips, classes) of the test clips of one fold."""
     m = material
     kernel = linear_kernel(m.features, m.valid, m.fit & m.valid)
@@ -147,11 +147,11 @@ def _scores(m: _Material, kernel: Floats, labels: Ints, classes: int) -> Floats:
     known = np.flatnonzero((labels >= 0) & m.valid)
     shares = np.bincount(labels[labels >= 0], minlength=classes) / (labels >= 0).sum()
     scores = np.tile(shares, (len(m.test), 1))
-    heard = m.valid[m.test]
+    usable = m.valid[m.test]
     if len(np.unique(labels[known])) > 1:
         cost = chosen_cost(kernel[np.ix_(known, known)], labels[known], m.speakers[known], classes)
-        values = _decisions(kernel, known, m.test[heard], labels, cost, classes)
-        scores[heard] = softmax(values)
+        values = _decisions(kernel, known, m.test[usable], labels, cost, classes)
+        scores[usable] = softmax(values)
     return scores
 
 
@@ -161,7 +161,7 @@ def linear_kernel(
     """Return inner products (n, n) of standardised features, of mean square 1 on the `fit` rows.
 
     Means and deviations are those of the `fit` rows; rows that are not `valid` are zero. There
-    are fewer clips than functionals, so that the kernel is the smaller way to write a linear SVM.
+    are fewer clips than functionals, so the kernel is smaller than the features.
     """
     scaled = np.zeros(features.shape)
     if fit.any():
@@ -175,8 +175,8 @@ def linear_kernel(
 def chosen_cost(kernel: Floats, labels: Ints, speakers: NDArray[np.str_], classes: int) -> float:
     """Choose the cost with the best UAR on held-out speakers of the labelled clips.
 
-    `kernel` is (n, n), `labels` and `speakers` (n,), of labelled clips alone. Labels of a single
-    speaker leave nobody to hold out: then it is the first of `COSTS`.
+    `kernel` is (n, n), `labels` and `speakers` (n,), of the labelled clips alone. With a single
+    speaker nobody can be held out, and the first of `COSTS` is returned.
     """
     people = len(np.unique(speakers))
     if people < 2:
@@ -184,28 +184,28 @@ def chosen_cost(kernel: Floats, labels: Ints, speakers: NDArray[np.str_], classe
     inner = list(GroupKFold(min(INNER_FOLDS, people)).split(labels, groups=speakers))
 
     def held_out(cost: float) -> float:
-        said = np.zeros_like(labels)
+        predicted = np.zeros_like(labels)
         for train, held in inner:
-            said[held] = _decisions(kernel, train, held, labels, cost, classes).argmax(1)
-        return float(uar(confusion(labels, said, classes)))
+            predicted[held] = _decisions(kernel, train, held, labels, cost, classes).argmax(1)
+        return float(uar(confusion(labels, predicted, classes)))
 
     return max(COSTS, key=held_out)
 
 
 def _decisions(
-    kernel: Floats, known: Ints, asked: Ints, labels: Ints, cost: float, classes: int
+    kernel: Floats, known: Ints, tested: Ints, labels: Ints, cost: float, classes: int
 ) -> Floats:
-    """Return decision values (asked, classes), one class against the others; -inf if it's absent.
+    """Return one-against-rest decision values (tested, classes), -inf of a class without labels.
 
-    Classes weigh the same, however many clips they have.
+    All classes weigh the same, however many clips they have.
     """
-    values = np.full((len(asked), classes), -np.inf)
+    values = np.full((len(tested), classes), -np.inf)
     present = np.unique(labels[known])
     if len(present) == 1:
         values[:, present] = 0.0
         return values
-    given, wanted = kernel[np.ix_(known, known)], kernel[np.ix_(asked, known)]
+    train, test = kernel[np.ix_(known, known)], kernel[np.ix_(tested, known)]
     for one in present:
         machine = SVC(C=cost, kernel="precomputed", class_weight="balanced")
-        values[:, one] = machine.fit(given, labels[known] == one).decision_function(wanted)
+        values[:, one] = machine.fit(train, labels[known] == one).decision_function(test)
     return values

@@ -1,4 +1,4 @@
-"""The protocol: every fold, every label budget, several label draws, and the systems compared."""
+"""The benchmark: several systems, on every fold, label budget and label draw."""
 
 import time
 from collections.abc import Sequence
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from liser.benchmark.backbones import BackboneSource, backbones_of
+from liser.benchmark.backbones import Backbones, BackboneSource, backbones_of
+from liser.benchmark.defaults import protocol_for
 from liser.benchmark.environment import (
+    fields_of,
     normalisation_note,
-    peak_memory_mb,
-    plain,
+    run_record,
     teacher_record,
     versions,
 )
@@ -21,10 +22,16 @@ from liser.benchmark.runs import (
     count_reused,
     run_folders,
     runs_of,
+    runs_without_backbone,
     train_runs,
-    untaught_runs,
 )
-from liser.benchmark.scores import comparisons, embedding_map, references, rows_of, tested_rows
+from liser.benchmark.scores import (
+    comparisons,
+    embedding_map,
+    references,
+    rows_of,
+    tested_rows,
+)
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold, speaker_folds
@@ -34,6 +41,7 @@ from liser.errors import InputError
 from liser.students.backbone import load_backbone
 from liser.students.features import extract_features, with_uniform_input
 from liser.targets.targets import Targets
+from liser.text.progress import show_progress
 
 
 def benchmark(
@@ -43,44 +51,103 @@ def benchmark(
     protocol: Protocol | None = None,
     functionals: Targets | LeftOut = NOT_GIVEN,
     *,
-    beginning: BackboneSource | None = None,
+    backbone_source: BackboneSource | None = None,
     jobs: int = 2,
     command: str = "",
     progress: bool | None = None,
 ) -> dict[str, Any]:
-    """Run the protocol and return the results record; `folder` keeps every cell.
+    """Run the benchmark on a corpus and return the results record.
 
-    `targets` holds those of one or more speech and face teachers. The record's `rows` have one
-    entry for each system and budget; intervals are 95 % bootstraps over speakers of predictions
-    pooled over folds, means over draws. Where a crowd's votes stand beside the labels, `perceived`
-    in each row scores the same predictions against them, and `references` a crowd that only heard.
-    `adapted` in a student's row scores it once it got used to the voices
-    (`liser.runtime.speaker_adaptation`; the order of the clips is seeded), and `comparisons` are
-    made both ways. `functionals` are those of `liser.benchmark.opensmile_svm`; without them that
-    baseline is left out, and the record says why. `wall_time_s` is that of this run, which
-    `count_reused` so many backbones and students of runs before. With a `beginning` every taught
-    student starts from a backbone, which listens to the fold's training and validation speakers
-    only. Cells run in `jobs` processes of one thread each.
+    Predictions are pooled over the folds, scores are means over label draws, and intervals are
+    95 % bootstraps over speakers. The record's parts:
+
+    - `rows`: one for each system and budget. `speaker_adapted` scores a student with
+      `liser.runtime.speaker_adaptation`, the order of the clips seeded; `perceived` scores the
+      same predictions against the votes of a crowd, where there are any.
+    - `references`: a crowd that heard the clips without seeing them.
+    - `comparisons`: of students without and with speaker adaptation.
+    - `left_out`: systems that could not be run, and why.
+    - `wall_time_s` of this call, which `reused` so many backbones and students of earlier ones.
+
+    Args:
+        corpus: the clips, labelled at least in part.
+        targets: those of at least one speech and one face teacher.
+        folder: gets every run's predictions. A benchmark that was stopped goes on from there.
+        protocol: None: the defaults for this corpus (`protocol_for`).
+        functionals: those of `liser.benchmark.opensmile_svm`, or why there are none.
+        backbone_source: makes a backbone for each fold, without its test speakers, from which
+            every distilled student starts.
+        jobs: processes of one thread each.
+        command: what the record names as the command that made it.
+        progress: whether progress is shown; see `liser.text.progress`.
 
     Raises:
-        InputError: too few speakers or labels, or teachers missing.
+        InputError: too few speakers or labels, or no teacher of a modality.
         StorageError: the folder can't be written.
     """
-    protocol = protocol or Protocol()
+    protocol = protocol or protocol_for(corpus.name)
     started = time.monotonic()
+    baseline = functionals if SYSTEM in protocol.systems else None
+    _check(corpus, targets, baseline)
+    data, backbones = _prepare(corpus, targets, folder, protocol, backbone_source)
+    runs = runs_of(data)
+    for run in runs:  # a budget that is too small is refused before anything is trained
+        data.labels_within(run.budget, data.folds[run.fold], run.draw)
+    work = [(data, run) for run in runs]
+    reused = count_reused(backbones.folders, work)
+    backbones.make(jobs, progress, beside=runs_without_backbone(data, runs))
+    seconds = train_runs(work, jobs, progress)
+    scored = opensmile_svm(data, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
+    with show_progress(progress) as add_task:
+        add_task("scores and intervals", None)
+        rows, posteriors, adapted = rows_of(data, scored)
+    return {
+        "corpus": corpus.name,
+        "synthetic": corpus.name == "synthetic",
+        "label_kind": corpus.label_kind,
+        "labels": list(corpus.labels),
+        **run_record(started, seconds, reused, jobs, command),
+        "clips": len(tested_rows(data)),
+        "speakers": len(corpus.speakers),
+        "skipped": [fields_of(skip) for skip in (*corpus.skipped, *data.clips.skipped)],
+        "teachers": [teacher_record(t) for t in targets],
+        "backbones": [load_backbone(made).provenance for made in backbones.folders],
+        "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
+        "left_out": [fields_of(baseline)] if isinstance(baseline, LeftOut) else [],
+        "speaker_normalisation": normalisation_note(protocol.distillation.heads),
+        "settings": protocol.model_dump(mode="json"),
+        "versions": versions(("opensmile",) if isinstance(baseline, Targets) else ()),
+        "folds": [fields_of(fold) for fold in data.folds],
+        "rows": rows,
+        "references": references(data),
+        "comparisons": comparisons(data, rows, posteriors, adapted),
+        "embedding_map": embedding_map(data),
+    }
+
+
+def _check(corpus: Corpus, targets: Sequence[Targets], baseline: Targets | LeftOut | None) -> None:
     modalities = sorted(t.modality for t in targets)
     if set(modalities) != {"face", "speech"}:
         raise InputError(
-            f"a benchmark needs a speech and a face teacher at least, not {modalities}"
+            f"a benchmark needs at least a speech and a face teacher, not {modalities}"
         )
-    baseline = functionals if SYSTEM in protocol.systems else None
     check_targets(corpus, targets)
     if isinstance(baseline, Targets):
         check_targets(corpus, [baseline])
+
+
+def _prepare(
+    corpus: Corpus,
+    targets: Sequence[Targets],
+    folder: Path,
+    protocol: Protocol,
+    backbone_source: BackboneSource | None,
+) -> tuple[BenchmarkData, Backbones]:
+    """Divide the speakers, extract the clips' log-mels, and name the folders."""
     folds = folds_of(corpus, protocol)
     clips = extract_features(with_uniform_input(corpus.utterances), protocol.distillation.frontend)
-    backbones = backbones_of(beginning, corpus, clips, folds, protocol, folder)
-    bench = BenchmarkData(
+    backbones = backbones_of(backbone_source, corpus, clips, folds, protocol, folder)
+    data = BenchmarkData(
         corpus,
         tuple(targets),
         clips,
@@ -90,62 +157,25 @@ def benchmark(
         run_folders(folder, protocol, targets, corpus, backbones.folders),
         backbones.folders,
     )
-    cells = runs_of(bench)
-    for cell in cells:  # a budget that is too small is refused before anything is trained
-        bench.budgeted(folds[cell.fold], cell.budget, cell.draw)
-    work = [(bench, cell) for cell in cells]
-    there = count_reused(backbones.folders, work)
-    backbones.make(jobs, progress, beside=untaught_runs(bench, cells))
-    seconds = train_runs(work, jobs, progress)
-    said = opensmile_svm(bench, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
-    rows, predictions, adapted = rows_of(bench, said)
-    return {
-        "corpus": corpus.name,
-        "synthetic": corpus.name == "synthetic",
-        "label_kind": corpus.label_kind,
-        "labels": list(corpus.labels),
-        "command": command,
-        "date": time.strftime("%Y-%m-%d"),
-        "wall_time_s": round(time.monotonic() - started, 1),
-        "training_s": round(seconds, 1),
-        "reused": there,
-        "peak_memory_mb": round(peak_memory_mb(), 0),
-        "jobs": jobs,
-        "clips": len(tested_rows(bench)),
-        "speakers": len(corpus.speakers),
-        "skipped": [plain(s) for s in (*corpus.skipped, *clips.skipped)],
-        "teachers": [teacher_record(t) for t in targets],
-        "backbones": [load_backbone(folder).provenance for folder in backbones.folders],
-        "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
-        "left_out": [plain(baseline)] if isinstance(baseline, LeftOut) else [],
-        "speaker_normalisation": normalisation_note(protocol.distillation.heads),
-        "settings": protocol.model_dump(mode="json"),
-        "versions": versions(("opensmile",) if isinstance(baseline, Targets) else ()),
-        "folds": [plain(fold) for fold in folds],
-        "rows": rows,
-        "references": references(bench),
-        "comparisons": comparisons(bench, rows, predictions, adapted),
-        "embedding_map": embedding_map(bench),
-    }
+    return data, backbones
 
 
 def development(
     corpus: Corpus, targets: Sequence[Targets], protocol: Protocol
 ) -> tuple[Corpus, tuple[Targets, ...]]:
-    """Leave out the first fold's test speakers: what remains is for choosing settings.
+    """Return the corpus and the targets without the first fold's test speakers.
 
-    A benchmark of what is returned makes its folds inside those speakers. Settings that are
-    chosen by it have never seen the first fold's test speakers.
+    A benchmark of these chooses settings: its folds divide the remaining speakers.
     """
     fold = folds_of(corpus, protocol)[0]
-    kept = corpus.only({*fold.train, *fold.valid})
-    ids = {u.id for u in kept.utterances}
-    rows = np.array([i in ids for i in targets[0].ids])
-    return kept, tuple(t.only(rows) for t in targets)
+    rest = corpus.only({*fold.train, *fold.valid})
+    ids = {u.id for u in rest.utterances}
+    rows = np.array([name in ids for name in targets[0].ids])
+    return rest, tuple(t.only(rows) for t in targets)
 
 
 def folds_of(corpus: Corpus, protocol: Protocol) -> tuple[Fold, ...]:
-    """Divide a corpus's speakers as the protocol says; raises as `speaker_folds`."""
+    """Divide a corpus's speakers into the protocol's folds; raises as `speaker_folds`."""
     return speaker_folds(
         corpus, protocol.speakers_per_fold, protocol.folds, protocol.valid_speakers, protocol.seed
     )

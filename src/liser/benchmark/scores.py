@@ -1,4 +1,4 @@
-"""From the cells' predictions to the figures: rows, comparisons, and a map of embeddings."""
+"""From the runs' predictions to the record: rows, comparisons, and a map of embeddings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,225 +6,199 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liser.benchmark.runs import TEACHES, BenchmarkData, Run, load_run, runs_of, settings_of
+from liser.benchmark.defaults import FEW_LABELS
+from liser.benchmark.runs import BenchmarkData, Run, load_run, runs_of, settings_of
 from liser.metrics import summary, uar_by_group, uar_difference_interval, uar_ratio_interval
 from liser.runtime.speaker_adaptation import adapt_posteriors
 from liser.students.registry import build_student, count_parameters
-from liser.targets.fusion import posteriors
-from liser.teachers.base import Modality
+from liser.systems import SYSTEMS
+from liser.targets.fusion import posteriors as fused_posteriors
 
-Posteriors = dict[tuple[str, float], NDArray[np.float64]]
+Floats = NDArray[np.float64]
+Posteriors = dict[tuple[str, float], Floats]
 """By system and budget, posteriors (draws, clips, classes) of the tested clips."""
 
-LISTENS: dict[str, tuple[Modality, ...]] = {
-    "teacher_speech": ("speech",),
-    "teacher_face": ("face",),
-    "teacher_av": ("speech", "face"),
-}
-"""Teachers by name, and the modalities whose heads are fused."""
 
-
-def tested_rows(bench: BenchmarkData) -> NDArray[np.int64]:
+def tested_rows(data: BenchmarkData) -> NDArray[np.int64]:
     """Return the rows of all test clips, in the order of the folds."""
-    return np.concatenate([bench.rows(fold.test) for fold in bench.folds])
+    return np.concatenate([data.labelled_rows(fold.test) for fold in data.folds])
 
 
-def _students(
-    bench: BenchmarkData, system: str, budget: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return posteriors (draws, clips, classes) of the tested clips, in the order of the folds.
-
-    First what a system's students say of a clip alone, then what they say once they got used to
-    its speaker's voice.
-    """
-    draws = [
-        [load_run(bench, Run(system, budget, draw, fold.index)) for fold in bench.folds]
-        for draw in range(bench.protocol.draws)
-    ]
-    plain = [np.concatenate([cell["posteriors"] for cell in cells]) for cells in draws]
-    adapted = [np.concatenate([_adapted(bench, cell) for cell in cells]) for cells in draws]
+def _student_posteriors(data: BenchmarkData, system: str, budget: float) -> tuple[Floats, Floats]:
+    """Return posteriors (draws, clips, classes) of the tested clips, and speaker-adapted ones."""
+    plain, adapted = [], []
+    for draw in range(data.protocol.draws):
+        runs = [load_run(data, Run(system, budget, draw, fold.index)) for fold in data.folds]
+        plain.append(np.concatenate([run["posteriors"] for run in runs]))
+        adapted.append(np.concatenate([_speaker_adapted(data, run) for run in runs]))
     return np.stack(plain), np.stack(adapted)
 
 
-def _adapted(bench: BenchmarkData, cell: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-    speakers = [str(bench.corpus.utterances[i].speaker_id) for i in cell["rows"]]
-    seed = bench.protocol.seed
-    return adapt_posteriors(cell["posteriors"], speakers, cell["mean_log_posterior"], seed)
+def _speaker_adapted(data: BenchmarkData, run: Mapping[str, NDArray[Any]]) -> Floats:
+    speakers = [str(data.corpus.utterances[row].speaker_id) for row in run["rows"]]
+    seed = data.protocol.seed
+    return adapt_posteriors(run["posteriors"], speakers, run["mean_log_posterior"], seed)
 
 
-def _teachers(bench: BenchmarkData) -> dict[tuple[str, float], NDArray[np.float64]]:
-    """Fit the heads of every fold, budget and draw; posteriors (draws, clips, classes)."""
-    parts: dict[tuple[str, float, int], list[NDArray[np.float64]]] = {}
-    classes, heads = len(bench.corpus.labels), bench.protocol.distillation.heads
-    listeners = {name: m for name, m in LISTENS.items() if name in bench.protocol.systems}
-    for fold in bench.folds:
-        seen, fit = bench.views(fold, ("speech", "face")), bench.split(fold).mask(len(bench.labels))
-        test = bench.rows(fold.test)
-        for budget in bench.protocol.budgets:
-            for draw in range(bench.protocol.draws):
-                labels = bench.budgeted(fold, budget, draw)
-                for name, modalities in listeners.items():
-                    own = [view for m in modalities for view in seen[m]]
-                    said = posteriors(own, labels, classes, fit, heads)[test]
-                    parts.setdefault((name, budget, draw), []).append(said)
+def _teacher_posteriors(data: BenchmarkData) -> Posteriors:
+    """Fit the teachers' heads for every fold, budget and draw, and return their posteriors."""
+    parts: dict[tuple[str, float, int], list[Floats]] = {}
+    p, classes = data.protocol, len(data.corpus.labels)
+    teachers = [name for name in p.systems if SYSTEMS[name].kind == "teacher"]
+    for fold in data.folds:
+        features = data.teacher_features(fold, ("speech", "face"))
+        fit, test = data.split(fold).mask(len(data.labels)), data.labelled_rows(fold.test)
+        for budget in p.budgets:
+            for draw in range(p.draws):
+                labels = data.labels_within(budget, fold, draw)
+                for name in teachers:
+                    own = [one for m in SYSTEMS[name].modalities for one in features[m]]
+                    fused = fused_posteriors(own, labels, classes, fit, p.distillation.heads)
+                    parts.setdefault((name, budget, draw), []).append(fused[test])
     return {
         (name, budget): np.stack(
-            [np.concatenate(parts[name, budget, d]) for d in range(bench.protocol.draws)]
+            [np.concatenate(parts[name, budget, draw]) for draw in range(p.draws)]
         )
-        for name in listeners
-        for budget in bench.protocol.budgets
+        for name in teachers
+        for budget in p.budgets
     }
 
 
 def rows_of(
-    bench: BenchmarkData, baselines: Posteriors | None = None
+    data: BenchmarkData, baselines: Posteriors | None = None
 ) -> tuple[list[dict[str, Any]], Posteriors, Posteriors]:
-    """Return one row for each system and budget, what each said, and what adapted students said.
+    """Return a row for each system and budget, all posteriors, and the speaker-adapted ones.
 
-    `baselines` is what other systems than students and teachers said, of the tested clips.
+    `baselines` are the scores of systems other than students and teachers.
     """
-    names = [(c.system, c.budget) for c in runs_of(bench) if c.draw == 0 and c.fold == 0]
-    students = {name: _students(bench, *name) for name in names}
-    said = {name: plain for name, (plain, _) in students.items()}
-    adapted = {name: used_to_it for name, (_, used_to_it) in students.items()}
-    said |= {**_teachers(bench), **(baselines or {})}
-    rows = [_row(bench, *name, p, adapted.get(name)) for name, p in said.items()]
-    return rows, said, adapted
+    names = [(run.system, run.budget) for run in runs_of(data) if run.draw == run.fold == 0]
+    students = {name: _student_posteriors(data, *name) for name in names}
+    posteriors = {name: plain for name, (plain, _) in students.items()}
+    adapted = {name: own for name, (_, own) in students.items()}
+    posteriors |= {**_teacher_posteriors(data), **(baselines or {})}
+    rows = [_row(data, *name, own, adapted.get(name)) for name, own in posteriors.items()]
+    return rows, posteriors, adapted
 
 
 def _row(
-    bench: BenchmarkData,
-    system: str,
-    budget: float,
-    said: NDArray[np.float64],
-    adapted: NDArray[np.float64] | None,
+    data: BenchmarkData, system: str, budget: float, posteriors: Floats, adapted: Floats | None
 ) -> dict[str, Any]:
-    tested = tested_rows(bench)
-    truth = bench.labels[tested]
-    people = [bench.corpus.utterances[i] for i in tested]
-    speakers = [str(u.speaker_id) for u in people]
-    classes, seed = len(bench.corpus.labels), bench.protocol.seed
-    is_student, is_teacher = system in TEACHES, system in LISTENS
+    tested = tested_rows(data)
+    truth = data.labels[tested]
+    utterances = [data.corpus.utterances[i] for i in tested]
+    speakers = [str(u.speaker_id) for u in utterances]
+    classes, seed = len(data.corpus.labels), data.protocol.seed
+    kind = SYSTEMS[system].kind
+    is_student, is_teacher = kind == "student", kind == "teacher"
     row = {
         "system": system,
         "labels": budget,
-        **summary(said, truth, speakers, rng=np.random.default_rng(seed)),
-        "adapted": None if adapted is None else scores_of(adapted, truth, speakers, seed),
-        "perceived": against_perceived(bench, said),
-        "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], classes),
-        "student": settings_of(bench.protocol, system).student if is_student else None,
-        "params": _parameters(bench, system) if is_student else None,
-        "seeds": list(range(bench.protocol.draws)),
-        "hears": list(LISTENS[system]) if is_teacher else ["speech"],
-        "speaker_normalised": is_teacher
-        and bench.protocol.distillation.heads.speaker_normalisation,
+        **summary(posteriors, truth, speakers, rng=np.random.default_rng(seed)),
+        "speaker_adapted": None if adapted is None else scores_of(adapted, truth, speakers, seed),
+        "perceived": against_perceived(data, posteriors),
+        "by_sex": uar_by_group(truth, posteriors.argmax(-1), [u.sex for u in utterances], classes),
+        "student": settings_of(data.protocol, system).student if is_student else None,
+        "params": _parameters(data, system) if is_student else None,
+        "seeds": list(range(data.protocol.draws)),
+        "modalities": list(SYSTEMS[system].modalities) if is_teacher else ["speech"],
+        "speaker_normalised": is_teacher and data.protocol.distillation.heads.speaker_normalisation,
     }
-    if not (is_student or is_teacher):  # a baseline ranks the classes, and claims no probability
+    if kind == "baseline":  # it ranks the classes, and claims no probability
         row |= dict.fromkeys(("ece", "ece_low", "ece_high"))
     return row
 
 
 def scores_of(
-    said: NDArray[np.float64], truth: NDArray[np.int64], speakers: Sequence[str], seed: int
+    posteriors: Floats, truth: NDArray[np.int64], speakers: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """Return the scores that stand beside others, as adapted ones do; arguments as in `summary`."""
-    scores = summary(said, truth, speakers, rng=np.random.default_rng(seed))
+    """Return a few scores, for a part of a row; arguments as in `liser.metrics.summary`."""
+    scores = summary(posteriors, truth, speakers, rng=np.random.default_rng(seed))
     return {name: scores[name] for name in ("uar", "uar_low", "uar_high", "wa", "ece")}
 
 
-def against_perceived(bench: BenchmarkData, said: NDArray[np.float64]) -> dict[str, Any] | None:
-    """Score posteriors (draws, clips, classes) against what a crowd saw and heard in the clips.
+def against_perceived(data: BenchmarkData, posteriors: Floats) -> dict[str, Any] | None:
+    """Score posteriors (draws, clips, classes) against the emotions that a crowd perceived.
 
-    None where that is what the labels are, or where nobody was asked.
+    None where those are the labels, and where there are no votes.
     """
-    if bench.corpus.label_kind == "perceived":
+    if data.corpus.label_kind == "perceived":
         return None
-    people = [bench.corpus.utterances[i] for i in tested_rows(bench)]
-    return _scores_of_voted(bench, said, _indices(bench, [u.perceived for u in people]))
+    utterances = [data.corpus.utterances[i] for i in tested_rows(data)]
+    return _scores_of_known(data, posteriors, _indices(data, [u.perceived for u in utterances]))
 
 
-def references(bench: BenchmarkData) -> list[dict[str, Any]]:
-    """Score a crowd that heard the clips without seeing them: how far people get by ear.
+def references(data: BenchmarkData) -> list[dict[str, Any]]:
+    """Score a crowd that heard the clips and didn't see them, by the plurality of its votes.
 
-    Its answer is the plurality of its votes. Empty where nobody was asked.
+    Empty where there are no such votes.
     """
-    tested = tested_rows(bench)
-    answers = _indices(bench, [bench.corpus.utterances[i].overheard for i in tested])
-    said = np.eye(len(bench.corpus.labels))[answers][None]
-    truth = np.where(answers >= 0, bench.labels[tested], -1)
-    scores = _scores_of_voted(bench, said, truth)
+    tested = tested_rows(data)
+    answers = _indices(data, [data.corpus.utterances[i].overheard for i in tested])
+    posteriors = np.eye(len(data.corpus.labels))[answers][None]
+    truth = np.where(answers >= 0, data.labels[tested], -1)
+    scores = _scores_of_known(data, posteriors, truth)
     if scores is None:
         return []
-    return [{"system": "crowd_voice", "hears": ["speech"], **scores}]
+    return [{"system": "crowd_voice", "modalities": ["speech"], **scores}]
 
 
-def _indices(bench: BenchmarkData, named: list[str | None]) -> NDArray[np.int64]:
-    classes = bench.corpus.labels
-    return np.array([-1 if name is None else classes.index(name) for name in named], np.int64)
+def _indices(data: BenchmarkData, labels: list[str | None]) -> NDArray[np.int64]:
+    classes = data.corpus.labels
+    return np.array([-1 if label is None else classes.index(label) for label in labels], np.int64)
 
 
-def _scores_of_voted(
-    bench: BenchmarkData, said: NDArray[np.float64], truth: NDArray[np.int64]
+def _scores_of_known(
+    data: BenchmarkData, posteriors: Floats, truth: NDArray[np.int64]
 ) -> dict[str, Any] | None:
-    """Score the tested clips but for those of unknown truth (-1), which are counted."""
-    voted = np.flatnonzero(truth >= 0)
-    tested = tested_rows(bench)
-    speakers = [str(bench.corpus.utterances[i].speaker_id) for i in tested[voted]]
+    """Score the tested clips whose truth is known (not -1), and count the others."""
+    known = np.flatnonzero(truth >= 0)
+    tested = tested_rows(data)
+    speakers = [str(data.corpus.utterances[i].speaker_id) for i in tested[known]]
     if len(set(speakers)) < 2:  # there are no intervals over speakers
         return None
-    rng = np.random.default_rng(bench.protocol.seed)
-    scores = summary(said[:, voted], truth[voted], speakers, rng=rng)
-    kept = {name: scores[name] for name in ("uar", "uar_low", "uar_high", "wa")}
-    return {**kept, "clips": len(voted), "left_out": len(truth) - len(voted)}
+    rng = np.random.default_rng(data.protocol.seed)
+    scores = summary(posteriors[:, known], truth[known], speakers, rng=rng)
+    shown = {name: scores[name] for name in ("uar", "uar_low", "uar_high", "wa")}
+    return {**shown, "clips": len(known), "left_out": len(truth) - len(known)}
 
 
-def _parameters(bench: BenchmarkData, system: str) -> int:
-    settings = settings_of(bench.protocol, system)
-    classes = len(bench.corpus.labels)
+def _parameters(data: BenchmarkData, system: str) -> int:
+    settings = settings_of(data.protocol, system)
+    classes = len(data.corpus.labels)
     return count_parameters(build_student(settings.student, classes, settings.frontend.mels))
 
 
 def comparisons(
-    bench: BenchmarkData, rows: list[dict[str, Any]], said: Posteriors, adapted: Posteriors
+    data: BenchmarkData, rows: list[dict[str, Any]], posteriors: Posteriors, adapted: Posteriors
 ) -> list[dict[str, Any]]:
-    """Distilled against fully supervised at each budget, and both teachers against each alone.
+    """Compare distilled with fully supervised students, and both modalities with each alone.
 
-    First of students that hear each clip alone, then of those that got used to the voice.
+    Then the same of speaker-adapted students. Intervals are paired, over speakers.
     """
-    plain = {(r["system"], r["labels"]): float(r["uar"]) for r in rows}
-    used = {(r["system"], r["labels"]): float(r["adapted"]["uar"]) for r in rows if r["adapted"]}
+    plain_uar = {(r["system"], r["labels"]): float(r["uar"]) for r in rows}
+    adapted_uar = {
+        (r["system"], r["labels"]): float(r["speaker_adapted"]["uar"])
+        for r in rows
+        if r["speaker_adapted"]
+    }
     return [
-        *({**one, "adapted": False} for one in _compared(bench, plain, said)),
+        *({**one, "speaker_adapted": False} for one in _compared(data, plain_uar, posteriors)),
         *(
-            {**one, "name": f"{one['name']}, adapted", "adapted": True}
-            for one in _compared(bench, used, adapted)
+            {**one, "name": f"{one['name']}, speaker-adapted", "speaker_adapted": True}
+            for one in _compared(data, adapted_uar, adapted)
         ),
     ]
 
 
 def _compared(
-    bench: BenchmarkData, point: Mapping[tuple[str, float], float], said: Posteriors
+    data: BenchmarkData, uars: Mapping[tuple[str, float], float], posteriors: Posteriors
 ) -> list[dict[str, Any]]:
-    tested = tested_rows(bench)
-    truth, classes = bench.labels[tested], len(bench.corpus.labels)
-    speakers = [str(bench.corpus.utterances[i].speaker_id) for i in tested]
-    full = ("scratch", max(bench.protocol.budgets))
-    pairs = [("ratio", ("distilled", b), full) for b in bench.protocol.budgets]
-    pairs += [
-        ("difference", ("distilled", b), (alone, b))
-        for b in bench.protocol.ablation_budgets
-        for alone in ("distilled_speech", "distilled_face")
-    ]
     found = []
-    for kind, a, b in pairs:
-        if a not in point or b not in point:
+    for kind, a, b in _pairs(data):
+        if a not in uars or b not in uars:
             continue
-        interval = uar_ratio_interval if kind == "ratio" else uar_difference_interval
-        rng = np.random.default_rng(bench.protocol.seed)
-        low, high = interval(
-            truth, said[a].argmax(-1), said[b].argmax(-1), speakers, classes, rng=rng
-        )
-        value = point[a] / point[b] if kind == "ratio" else point[a] - point[b]
+        low, high = _paired_interval(data, kind, posteriors[a], posteriors[b])
+        value = uars[a] / uars[b] if kind == "ratio" else uars[a] - uars[b]
         sign = "÷" if kind == "ratio" else "−"
         found.append(
             {
@@ -242,22 +216,48 @@ def _compared(
     return found
 
 
-def embedding_map(bench: BenchmarkData) -> dict[str, Any] | None:
-    """Lay the first fold's test clips out in two dimensions, as the distilled student hears."""
+def _pairs(data: BenchmarkData) -> list[tuple[str, tuple[str, float], tuple[str, float]]]:
+    """Return what is compared: how, and two pairs of system and budget."""
+    p = data.protocol
+    full = ("scratch", max(p.budgets))
+    return [
+        *(("ratio", ("distilled", budget), full) for budget in p.budgets),
+        *(
+            ("difference", ("distilled", budget), (alone, budget))
+            for budget in p.ablation_budgets
+            for alone in ("distilled_speech", "distilled_face")
+        ),
+    ]
+
+
+def _paired_interval(data: BenchmarkData, kind: str, a: Floats, b: Floats) -> tuple[float, float]:
+    tested = tested_rows(data)
+    truth, classes = data.labels[tested], len(data.corpus.labels)
+    speakers = [str(data.corpus.utterances[i].speaker_id) for i in tested]
+    interval = uar_ratio_interval if kind == "ratio" else uar_difference_interval
+    rng = np.random.default_rng(data.protocol.seed)
+    return interval(truth, a.argmax(-1), b.argmax(-1), speakers, classes, rng=rng)
+
+
+def embedding_map(data: BenchmarkData) -> dict[str, Any] | None:
+    """Lay out the first fold's test clips in two dimensions by the distilled student's embeddings.
+
+    None without a distilled student.
+    """
     from sklearn.manifold import TSNE
 
-    if "distilled" not in bench.protocol.systems:
+    if "distilled" not in data.protocol.systems:
         return None
-    budget = min(bench.protocol.budgets, key=lambda b: abs(b - 0.1))
-    kept = load_run(bench, Run("distilled", budget, 0, 0))
-    embeddings = kept["embeddings"].astype(np.float32)
+    budget = min(data.protocol.budgets, key=lambda b: abs(b - FEW_LABELS))
+    run = load_run(data, Run("distilled", budget, 0, 0))
+    embeddings = run["embeddings"].astype(np.float32)
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embeddings)
-    people = [bench.corpus.utterances[i] for i in kept["rows"]]
+    utterances = [data.corpus.utterances[i] for i in run["rows"]]
     return {
         "x": [round(float(x), 3) for x in points[:, 0]],
         "y": [round(float(y), 3) for y in points[:, 1]],
-        "label": [u.label for u in people],
-        "speaker": [u.speaker_id for u in people],
+        "label": [u.label for u in utterances],
+        "speaker": [u.speaker_id for u in utterances],
         "system": f"distilled, {budget:.0%} of the labels",
     }

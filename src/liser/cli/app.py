@@ -10,10 +10,10 @@ from typer.core import TyperGroup
 
 from liser import __version__
 from liser.cli import (
-    across,
     benchmark,
     compress,
     corpus,
+    cross_corpus,
     demo,
     distill,
     evaluate,
@@ -45,12 +45,21 @@ _EXTRAS = {
 PANELS = {
     "Use a model": (predict, listen),
     "Make a student": (teach, pretrain, distill, finetune, compress, export),
-    "Measure": (evaluate, benchmark, across, demo),
+    "Measure": (evaluate, benchmark, cross_corpus, demo),
     "Look at data": (corpus, faces),
 }
 """The verbs, by their panel in the help."""
 
-_RESUMABLE = ("teach", "pretrain", "distill", "finetune", "compress", "benchmark", "across", "demo")
+_RESUMABLE = (
+    "teach",
+    "pretrain",
+    "distill",
+    "finetune",
+    "compress",
+    "benchmark",
+    "cross-corpus",
+    "demo",
+)
 """Verbs that resume a stopped run."""
 
 

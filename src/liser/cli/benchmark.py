@@ -24,12 +24,7 @@ from liser.errors import InputError
 
 if TYPE_CHECKING:
     from liser.benchmark.backbones import BackboneSource
-    from liser.config import Protocol
     from liser.corpora.base import Corpus
-
-
-STANDARDS: dict[str, dict[str, Any]] = {"cremad": {"folds": 5, "valid_speakers": 6}}
-"""What a corpus's protocol has in place of the defaults."""
 
 
 def register(app: typer.Typer) -> None:
@@ -63,10 +58,10 @@ def benchmark_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.json", help="The record. [benchmarks/results/CORPUS.json]"),
+        typer.Option(metavar="FILE.json", help="The record. [results.json in --runs]"),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
+        Path | None, typer.Option(metavar="FILE.html", help="Write the record as a page, too.")
     ] = None,
     budgets: Annotated[
         str | None, typer.Option(metavar="0.1,1", help="Shares of the labels.")
@@ -92,14 +87,16 @@ def benchmark_command(
     Example: `liser benchmark ravdess --data ravdess/ --speech-teacher openai/whisper-base
     --face-teacher openface_aus.parquet --report page.html`
     """
+    from liser.benchmark.defaults import protocol_for
     from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.command import command_line
     from liser.cli.corpora import open_corpus
-    from liser.cli.settings import numbers
+    from liser.cli.settings import check_student, numbers, settings_from
     from liser.cli.teachers import ask_teachers
+    from liser.config import Protocol
 
     if not speech_teacher or not face_teacher:
-        raise InputError("a benchmark compares teachers: give --speech-teacher and --face-teacher")
+        raise InputError("a benchmark needs teachers: give --speech-teacher and --face-teacher")
     if also and encoder is None:
         raise InputError("--also names corpora to pretrain on: give --encoder as well")
     flags = {
@@ -112,8 +109,12 @@ def benchmark_command(
         "distillation.training.updates": updates,
         "supervised.updates": updates,
     }
-    protocol = _protocol(corpus, flags, settings)
-    record_file = out or Path("benchmarks") / "results" / f"{corpus}.json"
+    protocol = protocol_for(corpus, settings_from(Protocol, settings, flags, {}))
+    for name in (protocol.distillation.student, protocol.supervised_student):
+        if name is not None:
+            check_student(name)
+    folder = runs or Path("runs") / f"benchmark-{corpus}"
+    record_file = out or folder / "results.json"
     check_outputs(
         context,
         Output("--out", record_file, (".json",)),
@@ -129,28 +130,14 @@ def benchmark_command(
     results = benchmark(
         loaded,
         targets,
-        runs or Path("runs") / f"benchmark-{corpus}",
+        folder,
         protocol,
         functionals(loaded, TargetStore(store), protocol),
-        beginning=None if encoder is None else _backbone_source(encoder, store, also or ()),
+        backbone_source=None if encoder is None else _backbone_source(encoder, store, also or ()),
         jobs=jobs,
         command=command_line(context),
     )
     _write(results, data, record_file, report, as_json)
-
-
-def _protocol(corpus: str, flags: dict[str, Any], settings: Path | None) -> Protocol:
-    """Return the protocol of the flags, the settings file and the corpus; check its students."""
-    from liser.cli.settings import check_student, settings_from
-    from liser.config import Protocol
-
-    protocol = _ablated(
-        settings_from(Protocol, settings, flags, _standard(corpus, flags, settings))
-    )
-    for name in (protocol.distillation.student, protocol.supervised_student):
-        if name is not None:
-            check_student(name)
-    return protocol
 
 
 def _write(
@@ -191,24 +178,5 @@ def _unlabelled(text: str) -> Corpus:
 
     kind, _, folder = text.partition(":")
     if not folder:
-        raise InputError(f"--also {text!r} is not like cremad:DIR")
+        raise InputError(f"--also {text!r} is not of the form cremad:DIR")
     return load_corpus(kind, Path(folder))
-
-
-def _standard(corpus: str, flags: dict[str, Any], settings: Path | None) -> dict[str, Any]:
-    """Return the corpus's protocol where it differs from the defaults."""
-    from liser.config import read_toml
-
-    standard = STANDARDS.get(corpus, {})
-    given = set(read_toml(settings)) if settings else set()
-    if "speakers_per_fold" in given | {name for name, value in flags.items() if value is not None}:
-        standard = {name: value for name, value in standard.items() if name != "folds"}
-    return standard
-
-
-def _ablated(protocol: Protocol) -> Protocol:
-    """Keep ablations to budgets of the protocol: the ones asked for, or the one nearest 10 %."""
-    common = tuple(b for b in protocol.ablation_budgets if b in protocol.budgets)
-    if protocol.ablation_budgets and not common:
-        common = (min(protocol.budgets, key=lambda b: abs(b - 0.1)),)
-    return protocol.model_copy(update={"ablation_budgets": common})

@@ -42,6 +42,7 @@ _LOOKALIKES = {
     **dict.fromkeys(("file_path", "filepath", "audio", "video"), "path"),
     **dict.fromkeys(("emotion", "class", "target"), "label"),
     **dict.fromkeys(("actor", "actor_id", "subject", "speaker_id"), "speaker"),
+    **dict.fromkeys(("spk", "spk_id", "speaker name", "speaker_name", "client_id"), "speaker"),
     **dict.fromkeys(("begin", "onset", "start_s", "start_time"), "start"),
     **dict.fromkeys(("stop", "offset", "end_s", "end_time"), "end"),
     **dict.fromkeys(("gender",), "sex"),
@@ -207,6 +208,12 @@ def _normalised(rows: list[Row], manifest: Path) -> list[Row]:
                 f"{manifest.name} has a column {column!r}; rename it to {meant!r} if that is what "
                 f"it holds, or to something less alike (known: {', '.join(COLUMNS)})"
             )
+    lasts = column_of(names, ("duration", "duration_s", "dur"))
+    if lasts is not None and "start" in known and "end" not in known:
+        raise InputError(
+            f"{manifest.name} has columns 'start' and {lasts!r}, and no 'end': write where each "
+            f"stretch ends, or rename {lasts!r} if all go on to the end of their file"
+        )
     if file_column is None:
         raise InputError(f"{manifest.name} has no column 'path', only {', '.join(names)}")
     if names[file_column] == "id":  # then the id is a path's, as if there were none

@@ -1,7 +1,8 @@
 """The corpora by name: where a loader is added, and found."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,52 @@ from liser.corpora.tables import TABLE_SUFFIXES
 from liser.errors import InputError, NotFoundError
 from liser.text.escaping import readable
 
-CORPORA: dict[str, Callable[..., Corpus]] = {
-    "ravdess": ravdess.load,
-    "cremad": cremad.load,
-    "folder": folder.load,
-    "synthetic": synthetic.load,
-}
 
-TABLES = frozenset(
-    Path(name).name
-    for name in (
-        *(f"manifest{suffix}" for suffix in TABLE_SUFFIXES),
-        *cremad.TABLES,
-        synthetic.MANIFEST,
-        synthetic.SETTINGS,
-    )
-)
+@dataclass(frozen=True, slots=True)
+class CorpusKind:
+    """A kind of corpus: how it is read, recognised, shown and divided."""
+
+    load: Callable[..., Corpus]
+    """Takes the corpus's path, and options of its own."""
+    title: str
+    """What readers call it."""
+    tables: tuple[str, ...] = ()
+    """Tables that the loader looks for in the corpus's folder."""
+    is_name: Callable[[str], bool] | None = None
+    """Tells whether a file's name, without suffix, is one of this kind; None: no name is."""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of `liser.config.Protocol` that its benchmark has in place of the defaults."""
+
+
+CORPORA = {
+    "ravdess": CorpusKind(ravdess.load, "RAVDESS", is_name=ravdess.is_name),
+    "cremad": CorpusKind(
+        cremad.load,
+        "CREMA-D",
+        tables=cremad.TABLES,
+        is_name=cremad.is_name,
+        protocol={"folds": 5, "valid_speakers": 6},
+    ),
+    "folder": CorpusKind(
+        folder.load, "folder", tables=tuple(f"manifest{suffix}" for suffix in TABLE_SUFFIXES)
+    ),
+    "synthetic": CorpusKind(
+        synthetic.load, "synthetic", tables=(synthetic.MANIFEST, synthetic.SETTINGS)
+    ),
+}
+"""The kinds of corpus by name."""
+
+TABLES = frozenset(Path(name).name for kind in CORPORA.values() for name in kind.tables)
 """Names of tables that loaders look for in a folder."""
+
+
+def corpus_title(name: str) -> str:
+    """Return what readers call a corpus.
+
+    >>> corpus_title("cremad"), corpus_title("my-videos")
+    ('CREMA-D', 'my-videos')
+    """
+    return CORPORA[name].title if name in CORPORA else name
 
 
 def load_corpus(name: str, path: Path, **options: Any) -> Corpus:
@@ -38,7 +68,7 @@ def load_corpus(name: str, path: Path, **options: Any) -> Corpus:
     """
     if name not in CORPORA:
         raise InputError(f"there is no corpus {name!r}; choose from {', '.join(CORPORA)}")
-    loader = CORPORA[name]
+    loader = CORPORA[name].load
     allowed = [option for option in inspect.signature(loader).parameters if option != "path"]
     for option in options:
         if option not in allowed:
@@ -66,7 +96,7 @@ def guess_corpus(path: Path) -> str:
     if folder.manifests_in(path):
         return "folder"
     stems = [file.path.stem for file in find_media(path).media]
-    for name, is_name in (("ravdess", ravdess.is_name), ("cremad", cremad.is_name)):
-        if sum(map(is_name, stems)) > len(stems) / 2:
+    for name, kind in CORPORA.items():
+        if kind.is_name is not None and sum(map(kind.is_name, stems)) > len(stems) / 2:
             return name
     return "folder"

@@ -27,6 +27,7 @@ write it."""
 
 Row = dict[str, Any]
 
+_SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # a line for Excel
 _WHOLE = re.compile(r"[+-]?\d+\.0+")
 _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -41,7 +42,8 @@ def read_rows(path: Path) -> list[Row]:
     """Return a table's rows as dictionaries from column name to value.
 
     CSV values are text (so that "01" stays "01"), in UTF-8, or UTF-16 with its mark; a comma,
-    semicolon or tab separates them, whichever the header has most of. Parquet values keep their
+    semicolon, tab or bar separates them, whichever the header has most of, or what a line
+    ``sep=`` says. Parquet values keep their
     type. Names of columns lose the white space around them. Lines of a CSV without a word are left
     out.
 
@@ -109,12 +111,12 @@ def _read_csv(path: Path) -> list[Row]:
     try:
         content = path.read_bytes()
         encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
-        lines = content.decode(encoding)
+        lines = content.decode(encoding).lstrip("\r\n")
         first, _, rest = lines.partition("\n")
-        if first.strip().lower() in ("sep=,", "sep=;"):  # a line for Excel
-            lines = rest
+        stated = _SEPARATOR.fullmatch(first.rstrip("\r"))
+        lines = rest if stated else lines
         header = lines.partition("\n")[0].partition("\r")[0]
-        delimiter = max(",;\t", key=header.count)
+        delimiter = stated[1] if stated else max(",;\t|", key=header.count)
         if delimiter not in header:
             delimiter = _ONE_COLUMN
         # strict=True: a stray quotation mark is an error, not a swallowed line.

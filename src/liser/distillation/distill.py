@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from liser import __version__
+from liser.bundle import UNCERTAIN
 from liser.config import Distillation, Training
 from liser.corpora.base import Corpus
 from liser.corpora.splits import held_out_notes
@@ -84,6 +85,11 @@ def distill(
     check_targets(corpus, targets)
     labels = label_indices(corpus)
     _refuse_one_class(labels)
+    if UNCERTAIN in corpus.labels:
+        raise InputError(
+            f"no emotion can be called {UNCERTAIN!r}, which is said of clips that sound like none: "
+            "rename it, or leave it empty where nobody knows"
+        )
     check_backbone_interpolation(settings, backbone is not None)
     provenance = _provenance(corpus, targets, settings, seed, valid_speakers)
     if backbone is not None:

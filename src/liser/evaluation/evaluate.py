@@ -1,4 +1,4 @@
-"""A student or a bundle and a corpus in; what it says of each clip, and how good that is, out."""
+"""Evaluation: a model's predictions on a corpus, and their scores."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -33,70 +33,60 @@ def evaluate(
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Let a model hear a corpus; return a results record that `liser.report.benchmark` can show.
+    """Evaluate a model on a corpus; return a record that `liser.report.benchmark` can show.
 
-    Labelled clips are scored (UAR, WA, macro-F1, ECE, with 95 % bootstrap intervals over speakers
-    seeded by `seed`, unless there is one speaker or a clip has none) on the classes that corpus and
-    student share, posteriors renormalised over them. The record holds `rows` (one, with the system
-    ``student``; none where nothing is labelled), `predictions` (a plain row a clip), `classes`,
-    `skipped`, `seen_speakers`, and `notes` that say what a reader must know. Clips are heard one by
-    one, but for the row's `adapted`: the scores once the student got used to each voice
-    (`liser.runtime.speaker_adaptation`), None where a clip names no speaker. The row's `answered`
-    says what is left where unsure clips are not answered: `threshold`, `coverage`, `accuracy` (None
-    without a threshold) and `aurc`.
+    Labelled clips are scored on the classes that corpus and model share; posteriors are
+    renormalised over them. The record holds:
+
+    - `rows`: one, of the system ``student``; none if no clip is labelled. It has UAR, WA, macro-F1
+      and ECE, with 95 % bootstrap intervals over speakers if there are several and every clip
+      names one. `speaker_adapted` are scores with `liser.runtime.speaker_adaptation`, None if a
+      clip names no speaker. `answered` holds `threshold`, `coverage`, `accuracy` (None without a
+      threshold) and `aurc`.
+    - `predictions`: a flat row for each clip.
+    - `skipped`, `seen_speakers`, and `notes` that a reader must know.
 
     Args:
-        model: what `liser.students.student.load_student` or `liser.load` gives.
-        corpus: what it hears; labels may be missing.
-        trained_on: a corpus it was trained on, beside those that its provenance names.
-        allow_seen_speakers: score speakers that it was trained on, too; the record says so.
-        seed: of the bootstrap, and of the order in which a speaker's clips come.
+        model: from `liser.students.student.load_student` or `liser.load`.
+        corpus: the clips; labels may be missing.
+        trained_on: a corpus of the model's training, beside those that its provenance names.
+        allow_seen_speakers: score training speakers, too; the record notes it.
+        seed: of the bootstrap, and of the order of a speaker's clips.
         advance: called after each clip, for a progress bar.
 
     Raises:
-        InputError: a speaker was trained on, the clips are labelled with fewer than two classes
-            that the student knows, or none could be heard.
+        InputError: the corpus has a training speaker, its labels include fewer than two of the
+            model's classes, or no clip could be read.
     """
     student = evaluable_model(model)
     seen = seen_speakers(student, corpus, trained_on)
     if seen and not allow_seen_speakers:
-        raise InputError(
-            f"the student was trained on {len(seen)} of the {len(corpus.speakers)} speakers of "
-            f"{corpus.name!r} ({', '.join(seen[:5])}{', …' if len(seen) > 5 else ''}): a score on "
-            "them says nothing about new voices. Leave them out, or pass --allow-seen-speakers "
-            "(also if they are other people of the same names)"
-        )
+        raise InputError(_seen_message(corpus, seen))
     classes = shared_classes(student, corpus)
-    heard, said, unheard = student.extract_features(corpus.utterances, advance)
-    if len(heard) == 0:
-        example = f"; for example {unheard[0].id}: {unheard[0].detail}" if unheard else ""
-        raise InputError(f"none of {len(corpus.utterances)} utterances could be heard{example}")
-    people = [corpus.utterances[row] for row in heard]
-    posteriors = renormalised_over(classes, student, said)
-    foreign = [u for u in people if u.label is not None and u.label not in classes]
-    detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
-    skipped = [
-        *corpus.skipped,
-        *unheard,
-        *(Skip(u.id, f"label {u.label!r} not scored", detail) for u in foreign),
-    ]
-    known = np.array([u.label in classes for u in people], np.bool_)
-    notes = _notes(student, people, classes, seen, bool(known.any()))
+    usable, posteriors, unusable = student.predict(corpus.utterances, advance)
+    if len(usable) == 0:
+        example = f"; for example {unusable[0].id}: {unusable[0].detail}" if unusable else ""
+        raise InputError(f"none of {len(corpus.utterances)} utterances could be read{example}")
+    utterances = [corpus.utterances[row] for row in usable]
+    renormalised = renormalised_over(classes, student, posteriors)
+    skipped = [*corpus.skipped, *unusable, *_unscored(corpus, utterances, classes)]
+    known = np.array([u.label in classes for u in utterances], np.bool_)
+    notes = _notes(student, utterances, classes, seen, bool(known.any()))
     rows = []
     if known.any():
-        own = [u for u in people if u.label in classes]
-        row = _row(student, own, posteriors[known], classes, seed)
-        notes += _answering(row["answered"])
-        adapted = _adapted(student, people, said, classes, seed)
-        rows.append({**row, "adapted": adapted, "note": "; ".join(notes)})
+        scored = [u for u in utterances if u.label in classes]
+        row = _row(student, scored, renormalised[known], classes, seed)
+        adapted = _speaker_adapted(student, utterances, posteriors, classes, seed)
+        notes += _answered_note(row["answered"])
+        rows = [{**row, "speaker_adapted": adapted, "note": "; ".join(notes)}]
     return {
         "corpus": corpus.name,
         "synthetic": corpus.name == "synthetic",
         "label_kind": corpus.label_kind,
         "labels": list(classes),
         "date": time.strftime("%Y-%m-%d"),
-        "clips": int(known.sum()) if rows else len(people),
-        "speakers": len({u.speaker_id for u in people} - {None}),
+        "clips": int(known.sum()) if rows else len(utterances),
+        "speakers": len({u.speaker_id for u in utterances} - {None}),
         "student": student.facts,
         "seen_speakers": list(seen),
         "notes": notes,
@@ -104,7 +94,7 @@ def evaluate(
         "versions": {"liser": __version__},
         "rows": rows,
         "predictions": [
-            _prediction(u, classes, said) for u, said in zip(people, posteriors, strict=True)
+            _prediction(u, classes, own) for u, own in zip(utterances, renormalised, strict=True)
         ],
     }
 
@@ -112,16 +102,25 @@ def evaluate(
 def seen_speakers(
     student: EvaluableModel, corpus: Corpus, trained_on: Corpus | None = None
 ) -> tuple[str, ...]:
-    """Return the speakers of the corpus that any training or fine-tuning of the student heard.
+    """Return the corpus's speakers who took part in the student's training or fine-tuning.
 
-    One who goes by a name that somebody had there is taken for the same, also in another case or as
-    a number with ``.0``, and where the corpus or what was trained on was joined of several.
+    Speakers are compared by name: case doesn't matter, nor ``.0`` after a number, nor the prefix
+    that names got where corpora were joined.
     """
     trainings = [student.provenance, *student.provenance.get("finetuned", [])]
-    known = {who for training in trainings for who in training.get("speakers", [])}
+    known = {name for training in trainings for name in training.get("speakers", [])}
     known |= set(trained_on.speakers) if trained_on is not None else set()
-    names = {same_name(name) for who in known for name in (who, bare(who))}
-    return tuple(w for w in corpus.speakers if {same_name(w), same_name(bare(w))} & names)
+    names = {same_name(form) for name in known for form in (name, bare(name))}
+    return tuple(s for s in corpus.speakers if {same_name(s), same_name(bare(s))} & names)
+
+
+def _seen_message(corpus: Corpus, seen: Sequence[str]) -> str:
+    return (
+        f"the student was trained on {len(seen)} of the {len(corpus.speakers)} speakers of "
+        f"{corpus.name!r} ({', '.join(seen[:5])}{', …' if len(seen) > 5 else ''}): a score on "
+        "them says nothing about new voices. Leave them out, or pass --allow-seen-speakers "
+        "(also if they are other people with the same names)"
+    )
 
 
 def predictions_csv(predictions: Sequence[dict[str, Any]]) -> bytes:
@@ -129,8 +128,17 @@ def predictions_csv(predictions: Sequence[dict[str, Any]]) -> bytes:
     return csv_of(list(predictions[0]), predictions)
 
 
+def _unscored(
+    corpus: Corpus, utterances: Sequence[Utterance], classes: tuple[str, ...]
+) -> list[Skip]:
+    """Return a skip for each clip whose label the student doesn't know."""
+    foreign = [u for u in utterances if u.label is not None and u.label not in classes]
+    detail = f"the student and {corpus.name!r} share {', '.join(classes)}"
+    return [Skip(u.id, f"label {u.label!r} not scored", detail) for u in foreign]
+
+
 def shared_classes(student: EvaluableModel, corpus: Corpus) -> tuple[str, ...]:
-    """Return the classes to score, in the student's order: all of them where none is labelled."""
+    """Return the classes to score, in the student's order; all if no clip is labelled."""
     used = {u.label for u in corpus.utterances} - {None}
     if not used:
         return student.labels
@@ -138,90 +146,94 @@ def shared_classes(student: EvaluableModel, corpus: Corpus) -> tuple[str, ...]:
     if len(used & set(shared)) < 2:
         raise InputError(
             f"the clips are labelled {', '.join(sorted(map(str, used)))} and the student knows "
-            f"{', '.join(student.labels)}: a score needs clips of at least two classes in common"
+            f"{', '.join(student.labels)}: a score needs clips of at least two common classes"
         )
     return shared
 
 
-def renormalised_over(classes: tuple[str, ...], student: EvaluableModel, said: Floats) -> Floats:
-    """Return posteriors renormalised over these of the student's classes."""
-    return renormalise(said, [student.labels.index(name) for name in classes])
+def renormalised_over(
+    classes: tuple[str, ...], student: EvaluableModel, posteriors: Floats
+) -> Floats:
+    """Return the student's posteriors renormalised over some of its classes."""
+    return renormalise(posteriors, [student.labels.index(name) for name in classes])
 
 
 def scores(
-    people: Sequence[Utterance], said: Floats, classes: tuple[str, ...], seed: int
+    utterances: Sequence[Utterance], posteriors: Floats, classes: tuple[str, ...], seed: int
 ) -> dict[str, Any]:
-    """Score posteriors (clips, classes), with intervals where the speakers allow them."""
-    truth = np.array([classes.index(str(u.label)) for u in people])
-    speakers = [u.speaker_id for u in people]
+    """Score posteriors (clips, classes), with intervals if there are several known speakers."""
+    truth = np.array([classes.index(str(u.label)) for u in utterances])
+    speakers = [u.speaker_id for u in utterances]
     if None not in speakers and len(set(speakers)) > 1:
         rng = np.random.default_rng(seed)
-        return summary(said, truth, [str(who) for who in speakers], rng=rng)
-    plain = asdict(score(said, truth))
+        return summary(posteriors, truth, [str(speaker) for speaker in speakers], rng=rng)
+    plain = asdict(score(posteriors, truth))
     recalls = [None if np.isnan(r) else float(r) for r in plain["recalls"]]
     return {**plain, "recalls": recalls, "confusion": plain["confusion"].tolist()}
 
 
-def _adapted(
+def _speaker_adapted(
     student: EvaluableModel,
-    people: Sequence[Utterance],
-    said: Floats,
+    utterances: Sequence[Utterance],
+    posteriors: Floats,
     classes: tuple[str, ...],
     seed: int,
 ) -> dict[str, Any] | None:
-    """Score the labelled clips of a student that gets used to each voice, by all of its clips."""
-    speakers = [u.speaker_id for u in people if u.speaker_id is not None]
-    if len(speakers) < len(people):
+    """Score the labelled clips with speaker adaptation, which takes unlabelled clips, too."""
+    speakers = [u.speaker_id for u in utterances if u.speaker_id is not None]
+    if len(speakers) < len(utterances):
         return None
-    used = renormalised_over(
-        classes, student, adapt_posteriors(said, speakers, student.mean_log_posterior, seed)
-    )
-    known = [row for row, u in enumerate(people) if u.label in classes]
-    scored = scores([people[row] for row in known], used[known], classes, seed)
+    adapted = adapt_posteriors(posteriors, speakers, student.mean_log_posterior, seed)
+    renormalised = renormalised_over(classes, student, adapted)
+    known = [row for row, u in enumerate(utterances) if u.label in classes]
+    scored = scores([utterances[row] for row in known], renormalised[known], classes, seed)
     return {k: scored[k] for k in ("uar", "uar_low", "uar_high", "wa", "ece") if k in scored}
 
 
 def _row(
     student: EvaluableModel,
-    people: Sequence[Utterance],
-    said: Floats,
+    utterances: Sequence[Utterance],
+    posteriors: Floats,
     classes: tuple[str, ...],
     seed: int,
 ) -> dict[str, Any]:
-    truth = np.array([classes.index(str(u.label)) for u in people])
-    made_from = student.provenance
+    truth = np.array([classes.index(str(u.label)) for u in utterances])
+    provenance = student.provenance
+    sexes = [u.sex for u in utterances]
     return {
         "system": "student",
-        "labels": round(made_from.get("labelled", 1) / max(made_from.get("clips", 1), 1), 3),
-        **scores(people, said, classes, seed),
-        "by_sex": uar_by_group(truth, said.argmax(-1), [u.sex for u in people], len(classes)),
-        "answered": _answered(student, said, truth),
+        "labels": round(provenance.get("labelled", 1) / max(provenance.get("clips", 1), 1), 3),
+        **scores(utterances, posteriors, classes, seed),
+        "by_sex": uar_by_group(truth, posteriors.argmax(-1), sexes, len(classes)),
+        "answered": _answered(student, posteriors, truth),
         "params": student.facts["parameters"],
-        "hears": ["speech"],
+        "modalities": ["speech"],
         "speaker_normalised": False,
     }
 
 
-def _answered(student: EvaluableModel, said: Floats, truth: NDArray[np.int64]) -> dict[str, Any]:
-    """Say how many clips are answered, and how many of the answers are right."""
-    record = {"threshold": student.threshold, "aurc": aurc(said, truth)}
+def _answered(
+    student: EvaluableModel, posteriors: Floats, truth: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return the shares of clips that are answered, and of answers that are right."""
+    record = {"threshold": student.threshold, "aurc": aurc(posteriors, truth)}
     if student.threshold is None:
         return {**record, "coverage": None, "accuracy": None}
-    kept = answered(said, truth, student.threshold)
-    return {**record, "coverage": kept.coverage, "accuracy": kept.accuracy}
+    answers = answered(posteriors, truth, student.threshold)
+    return {**record, "coverage": answers.coverage, "accuracy": answers.accuracy}
 
 
-def _answering(kept: dict[str, Any]) -> list[str]:
-    if kept["coverage"] is None:
+def _answered_note(answers: dict[str, Any]) -> list[str]:
+    if answers["coverage"] is None:
         return []
-    share, accuracy = kept["coverage"], kept["accuracy"]
-    note = f"at its threshold of {kept['threshold']:.2f} it answers {share:.0%} of these clips"
+    share, accuracy = answers["coverage"], answers["accuracy"]
+    note = f"at its threshold of {answers['threshold']:.2f} it answers {share:.0%} of these clips"
     return [note if accuracy is None else f"{note}, and {accuracy:.0%} of the answers are right"]
 
 
 def _notes(
     student: EvaluableModel,
-    people: Sequence[Utterance],
+    utterances: Sequence[Utterance],
     classes: tuple[str, ...],
     seen: Sequence[str],
     scored: bool,
@@ -235,27 +247,27 @@ def _notes(
             f"scored on the {len(classes)} shared classes ({', '.join(classes)}), posteriors "
             f"renormalised over them; the student also knows {', '.join(others)}"
         )
-    nameless = sum(u.speaker_id is None for u in people)
+    nameless = sum(u.speaker_id is None for u in utterances)
     if nameless:
         notes.append(
-            f"{nameless} clips name no speaker: nobody can tell whether the student was trained "
-            "on them, there are no intervals over speakers, and no voice to get used to"
+            f"{nameless} clips name no speaker: they may be of training speakers, and there are "
+            "neither intervals over speakers nor speaker-adapted scores"
         )
-    elif scored and len({u.speaker_id for u in people}) == 1:
+    elif scored and len({u.speaker_id for u in utterances}) == 1:
         notes.append("one speaker only: there are no intervals over speakers")
     if not scored:
         notes.append("no clip is labelled: there are predictions only")
     return notes
 
 
-def _prediction(u: Utterance, classes: tuple[str, ...], said: Floats) -> dict[str, Any]:
-    best = int(said.argmax())
+def _prediction(u: Utterance, classes: tuple[str, ...], posterior: Floats) -> dict[str, Any]:
+    best = int(posterior.argmax())
     return {
         "id": u.id,
         "speaker": u.speaker_id,
         "sex": u.sex,
         "label": u.label,
         "predicted": classes[best],
-        "confidence": round(float(said[best]), 4),
-        **{f"p_{name}": round(float(p), 4) for name, p in zip(classes, said, strict=True)},
+        "confidence": round(float(posterior[best]), 4),
+        **{f"p_{name}": round(float(p), 4) for name, p in zip(classes, posterior, strict=True)},
     }

@@ -1,8 +1,8 @@
-"""Who can be evaluated: a student in PyTorch, or a bundle in the runtime that people use.
+"""The models that can be evaluated: a student in PyTorch, or a bundle in the runtime.
 
-Both hear a corpus and say a posterior of each clip. A student hears what its front end makes of the
-whole clip, stored log-mels too; a bundle hears waveforms only, and of them the speech that the
-runtime finds, so its scores are those of what is shipped.
+Both predict a posterior for each clip. A student takes the log-mel of the entire clip, stored ones
+included. A bundle takes waveforms alone, and of these the speech that the runtime detects: its
+scores are those that a user gets.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,48 +24,48 @@ Advance = Callable[[], None]
 
 
 class EvaluableModel(Protocol):
-    """What evaluation asks of a model."""
+    """What evaluation needs of a model."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it tells apart."""
+        """Its classes."""
 
     @property
     def sample_rate(self) -> int:
-        """Of the waveforms that it takes, Hz."""
+        """Of the waveforms that it takes, in Hz."""
 
     @property
     def threshold(self) -> float | None:
-        """Least probability that is an answer; None where none was ever chosen."""
+        """Least probability that counts as an answer; None if none was chosen."""
 
     @property
     def mean_log_posterior(self) -> tuple[float, ...]:
-        """What it says of its training speakers on average (`liser.runtime.speaker_adaptation`)."""
+        """Mean over its training speakers, for `liser.runtime.speaker_adaptation`."""
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What it was made of."""
+        """Its training: corpora, speakers, settings, results."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a record notes of it, as plain JSON."""
+        """Its description in a record, as plain JSON."""
 
-    def extract_features(
+    def predict(
         self, utterances: Sequence[Utterance], advance: Advance
     ) -> tuple[NDArray[np.int64], Floats, tuple[Skip, ...]]:
-        """Return which clips were heard (n,), their posteriors (n, classes), and the others."""
+        """Return the rows (n,) that could be read, their posteriors (n, classes), and the skips."""
 
     def posterior(self, waveform: NDArray[np.float32]) -> Floats:
-        """Return what is heard in a waveform (classes,), NaN where that is nothing."""
+        """Return the posterior (classes,) of a waveform, NaN if there is no speech in it."""
 
 
 def evaluable_model(model: Student | Recognizer) -> EvaluableModel:
-    """Return a student or a recogniser as evaluation needs it."""
+    """Wrap a student or a recogniser for evaluation."""
     return StudentModel(model) if isinstance(model, Student) else BundleModel(model)
 
 
 class StudentModel:
-    """A student, heard through PyTorch."""
+    """A student, run by PyTorch."""
 
     def __init__(self, student: Student) -> None:
         self.student = student
@@ -73,28 +73,28 @@ class StudentModel:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it tells apart."""
+        """Its classes."""
         return self.student.labels
 
     @property
     def sample_rate(self) -> int:
-        """Of its front end."""
+        """That of its front end, in Hz."""
         return self.student.frontend.sample_rate
 
     @property
     def threshold(self) -> float | None:
-        """What its validation speakers gave, if they had labels enough."""
-        found = self.student.provenance.get("result", {}).get("threshold")
-        return None if found is None else float(found)
+        """The one chosen on its validation speakers, if they had enough labels."""
+        threshold = self.student.provenance.get("result", {}).get("threshold")
+        return None if threshold is None else float(threshold)
 
     @property
     def mean_log_posterior(self) -> tuple[float, ...]:
-        """What it says of its training speakers on average."""
+        """Mean over its training speakers."""
         return self.student.mean_log_posterior
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What it was made of."""
+        """Its training: corpora, speakers, settings, results."""
         return self.student.provenance
 
     @property
@@ -107,16 +107,16 @@ class StudentModel:
             "provenance": self.student.provenance,
         }
 
-    def extract_features(
+    def predict(
         self, utterances: Sequence[Utterance], advance: Advance
     ) -> tuple[NDArray[np.int64], Floats, tuple[Skip, ...]]:
-        """Return posteriors of all clips; raises as `liser.students.features.extract_features`."""
+        """Extract all log-mels, then predict; raises as `extract_features`."""
         clips = extract_features(utterances, self.student.frontend, advance)
         rows = np.flatnonzero(clips.usable)
         return rows, self.student.posteriors(clips, rows), clips.skipped
 
     def posterior(self, waveform: NDArray[np.float32]) -> Floats:
-        """Return what is heard in a waveform, NaN in silence."""
+        """Return the posterior of a waveform, NaN of digital silence."""
         if not waveform.any():
             return np.full(len(self.labels), np.nan)
         clip = features_of_waveform(waveform, self._frontend, self.student.frontend)
@@ -125,33 +125,33 @@ class StudentModel:
 
 @dataclass(frozen=True, slots=True)
 class BundleModel:
-    """A bundle, heard through ONNX Runtime and the search for speech."""
+    """A bundle, run by the runtime with its voice-activity detection."""
 
     recognizer: Recognizer
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it tells apart."""
+        """Its classes."""
         return self.recognizer.labels
 
     @property
     def sample_rate(self) -> int:
-        """Of its graph."""
+        """That of its graph, in Hz."""
         return self.recognizer.bundle.sample_rate
 
     @property
     def threshold(self) -> float | None:
-        """Of the bundle; one of 0 was never chosen."""
+        """That of the bundle; 0 means that none was chosen."""
         return self.recognizer.bundle.threshold or None
 
     @property
     def mean_log_posterior(self) -> tuple[float, ...]:
-        """What it says of its training speakers on average."""
+        """Mean over its training speakers."""
         return self.recognizer.bundle.mean_log_posterior
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What it was made of."""
+        """Its training: corpora, speakers, settings, results."""
         return self.recognizer.bundle.provenance
 
     @property
@@ -166,26 +166,26 @@ class BundleModel:
             "provenance": bundle.provenance,
         }
 
-    def extract_features(
+    def predict(
         self, utterances: Sequence[Utterance], advance: Advance
     ) -> tuple[NDArray[np.int64], Floats, tuple[Skip, ...]]:
-        """Hear clip by clip; where no speech is found, the clip is skipped and named."""
-        rows, said, skipped = [], [], []
+        """Predict clip by clip; a clip without speech is skipped and named."""
+        rows, predicted, skipped = [], [], []
         for row, utterance in enumerate(utterances):
             try:
                 posterior = self.posterior(load_sound(utterance, self.sample_rate))
                 if np.isnan(posterior).any():
                     raise MediaError("no speech", f"no speech was found in {utterance.id}")
                 rows.append(row)
-                said.append(posterior)
+                predicted.append(posterior)
             except Exception as error:
                 skipped.append(Skip.of(utterance.id, error))
             advance()
-        posteriors = np.array(said).reshape(len(said), len(self.labels))
+        posteriors = np.array(predicted).reshape(len(predicted), len(self.labels))
         return np.array(rows, np.int64), posteriors, tuple(skipped)
 
     def posterior(self, waveform: NDArray[np.float32]) -> Floats:
-        """Return what is heard in a waveform, NaN where no speech is found."""
+        """Return the posterior of a waveform, NaN if no speech is found."""
         answer = self.recognizer.predict(waveform, self.sample_rate)
         if answer.label is None:
             return np.full(len(self.labels), np.nan)

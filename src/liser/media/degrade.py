@@ -37,7 +37,7 @@ class Degradation:
     """A way to spoil a waveform, and what it does in words for the report."""
 
     apply: Callable[[Waveform, int, np.random.Generator], Waveform]
-    says: str
+    description: str
 
     def __call__(self, waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> Waveform:
         """Return the spoilt waveform, float32; the given one is left as it is.

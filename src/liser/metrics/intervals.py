@@ -1,7 +1,7 @@
-"""How far a score can be trusted: bootstrap intervals over speakers, and paired comparisons.
+"""Bootstrap intervals over speakers, and paired comparisons.
 
-Every score here is a function of one confusion matrix, so a bootstrap over speakers is a weighted
-sum of one matrix for each speaker, and a thousand resamples are one product of arrays.
+Every score here is a function of a confusion matrix. A resample of speakers is a weighted sum of
+the speakers' matrices, and a thousand resamples are one product of arrays.
 
 Predictions of several label draws (or seeds) are (draws, clips); their score is the mean over
 draws, and a resample of speakers is the same for all of them.
@@ -82,7 +82,7 @@ def uar_interval(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, float]:
-    """Give the bootstrap interval over speakers of the UAR (its mean over draws).
+    """Return the bootstrap interval over speakers of the UAR (its mean over draws).
 
     `truth` is (clips,), `predicted` (clips,) or (draws, clips), `speakers` one id for each clip.
 
@@ -115,10 +115,10 @@ def uar_difference_interval(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, float]:
-    """Give the paired bootstrap interval of UAR(a) − UAR(b): both see the same speakers drawn.
+    """Return the paired bootstrap interval of UAR(a) − UAR(b), over the same resamples.
 
-    Arguments are as in `uar_interval`; a and b may have different numbers of draws. An interval
-    that leaves out 0 says that the difference is more than the choice of speakers explains.
+    Arguments are as in `uar_interval`; a and b may have different numbers of draws. If 0 is
+    outside the interval, the choice of speakers doesn't explain the difference.
 
     Raises:
         InputError: as `uar_interval`.
@@ -150,7 +150,7 @@ def uar_ratio_interval(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, float]:
-    """Give the paired bootstrap interval of UAR(a) / UAR(b): both see the same speakers drawn.
+    """Return the paired bootstrap interval of UAR(a) / UAR(b), over the same resamples.
 
     Arguments are as in `uar_difference_interval`.
 
@@ -230,8 +230,8 @@ def summary_difference(
     Raises:
         InputError: as `summary`.
 
-    >>> said = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]]
-    >>> row = summary_difference(said, said, [0, 1, 1, 0], ["a", "a", "b", "b"],
+    >>> same = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]]
+    >>> row = summary_difference(same, same, [0, 1, 1, 0], ["a", "a", "b", "b"],
     ...                          rng=np.random.default_rng(0))
     >>> row["uar"], row["ece_low"], row["ece_high"]
     (0.0, 0.0, 0.0)
@@ -256,7 +256,7 @@ def summary_difference(
 def uar_by_group(
     truth: ArrayLike, predicted: ArrayLike, groups: Sequence[str | None], classes: int
 ) -> dict[str, float]:
-    """Give the UAR (its mean over draws) of each group of clips, such as each sex.
+    """Return the UAR (its mean over draws) of each group of clips, such as each sex.
 
     `truth` is (clips,), `predicted` (clips,) or (draws, clips), `groups` one name for each clip;
     clips with None belong to no group and are left out.
@@ -292,9 +292,9 @@ def _statistics(
             f"posteriors must be (clips, classes) or (draws, clips, classes), not {draws.shape}"
         )
     matrices = _speaker_confusions(truth, draws.argmax(-1), speakers, draws.shape[-1])
-    who = _speaker_indices(speakers)
+    indices = _speaker_indices(speakers)
     calibration = [
-        calibration_gaps(*checked_posteriors(one, truth), who, ECE_BINS) for one in draws
+        calibration_gaps(*checked_posteriors(one, truth), indices, ECE_BINS) for one in draws
     ]
     gaps, clips = np.stack([gap for gap, _ in calibration]), calibration[0][1]
 
@@ -323,19 +323,19 @@ def _speaker_confusions(
     """Count one confusion matrix for each draw and speaker: (draws, speakers, classes, classes)."""
     answers = class_indices("truth", truth, classes)
     guesses = np.atleast_2d(class_indices("predicted", predicted, classes))
-    who = _speaker_indices(speakers)
+    indices = _speaker_indices(speakers)
     if answers.ndim != 1 or answers.size == 0 or guesses.ndim != 2:
         raise InputError(
             f"truth must be (clips,) with a clip at least and predicted (draws, clips), "
             f"not {answers.shape} and {guesses.shape}"
         )
-    if guesses.shape[1] != len(answers) or who.shape != answers.shape:
+    if guesses.shape[1] != len(answers) or indices.shape != answers.shape:
         raise InputError(
-            f"{len(answers)} labels, {guesses.shape[1]} predictions and {len(who)} speakers "
+            f"{len(answers)} labels, {guesses.shape[1]} predictions and {len(indices)} speakers "
             "do not fit: each clip needs one of each"
         )
-    draws, people = len(guesses), int(who.max()) + 1
-    cell = (np.arange(draws)[:, None] * people + who) * classes * classes
+    draws, people = len(guesses), int(indices.max()) + 1
+    cell = (np.arange(draws)[:, None] * people + indices) * classes * classes
     cell = cell + answers * classes + guesses
     counts = np.bincount(cell.ravel(), minlength=draws * people * classes * classes)
     return counts.reshape(draws, people, classes, classes).astype(np.int64)

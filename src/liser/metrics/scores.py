@@ -1,7 +1,6 @@
-"""How good predictions are: UAR, WA, macro-F1, recalls, confusion and calibration.
+"""Scores of predictions: UAR, WA, macro-F1, recalls, confusion and calibration.
 
-UAR, WA and macro-F1 are functions of a confusion matrix, and each takes a stack of matrices as
-readily as one.
+UAR, WA and macro-F1 are functions of a confusion matrix, or of a stack of matrices.
 """
 
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Ints:
 
 
 def recalls(matrix: ArrayLike) -> Floats:
-    """Give the recall of each class: the share of its clips that were recognised.
+    """Return the recall of each class: the share of its clips that were recognised.
 
     .. math:: R_i = C_{ii} / \\sum_j C_{ij}
 
@@ -120,7 +119,7 @@ def macro_f1(matrix: ArrayLike) -> Any:
 
 
 def ece(posteriors: ArrayLike, truth: ArrayLike, bins: int = ECE_BINS) -> float:
-    """Expected calibration error: how far confidence is from the share that is right.
+    """Expected calibration error: the mean gap between confidence and accuracy.
 
     .. math:: \\mathrm{ECE} = \\sum_b \\frac{n_b}{n} |\\mathrm{acc}_b - \\mathrm{conf}_b|
 
@@ -142,7 +141,7 @@ def ece(posteriors: ArrayLike, truth: ArrayLike, bins: int = ECE_BINS) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What `score` says of one set of predictions.
+    """The scores of one set of predictions.
 
     `uar`, `wa`, `macro_f1` and `ece` are in 0…1; `recalls` is (classes,) with NaN for a class
     that has no clip; `confusion` is (classes, classes), rows the truth.
@@ -157,7 +156,7 @@ class Scores:
 
 
 def score(posteriors: ArrayLike, truth: ArrayLike) -> Scores:
-    """Score posteriors against the truth by every metric here; the largest posterior predicts.
+    """Return all scores of posteriors; the class of the largest posterior is predicted.
 
     `posteriors` is (clips, classes), each row adding to 1; `truth` is (clips,) integers in
     0…classes − 1.
@@ -182,7 +181,7 @@ def score(posteriors: ArrayLike, truth: ArrayLike) -> Scores:
 
 
 def class_indices(name: str, values: ArrayLike, classes: int) -> Ints:
-    """Return values as int64 class indices, or raise `InputError` that says which one is none."""
+    """Return values as int64 class indices; raises `InputError` that names a wrong value."""
     indices = np.asarray(values)
     if indices.size == 0:
         return indices.astype(np.int64)
@@ -218,7 +217,7 @@ def _ratio(above: Array, below: Array) -> Floats:
 
 
 def checked_posteriors(posteriors: ArrayLike, truth: ArrayLike) -> tuple[Floats, Ints]:
-    """Return posteriors (clips, classes) and truth (clips,), or raise `InputError` on misfits."""
+    """Return posteriors (clips, classes) and truth (clips,); raises `InputError` on misfits."""
     values = np.asarray(posteriors, dtype=np.float64)
     if values.ndim != 2 or values.shape[0] == 0 or values.shape[1] < 2:
         raise InputError(
@@ -244,7 +243,7 @@ def calibration_gaps(
 ) -> tuple[Floats, Ints]:
     """Sum (right − confidence) for each group and confidence bin, and count each group's clips.
 
-    These sums add up over groups, so that any resample's ECE comes from them.
+    A resample's ECE is computed from sums of these over its groups.
     """
     if bins < 1:
         raise InputError(f"a calibration error needs one bin at least, not {bins}")

@@ -1,6 +1,6 @@
-"""A results record in; one self-contained HTML page, a table for the terminal, or a sentence out.
+"""A benchmark's or an evaluation's record as an HTML page, as a table, or as a headline.
 
-The record is what `liser benchmark` and `liser demo` write as JSON. Only `rows` is needed: parts
+`liser benchmark`, `liser demo` and `liser evaluate` make the record. Only `rows` is needed: parts
 of the page whose data are missing are left out.
 """
 
@@ -11,8 +11,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liser.corpora.registry import corpus_title
 from liser.errors import InputError, MissingExtraError
 from liser.storage import write_text
+from liser.systems import SYSTEMS, names_of
 from liser.text.escaping import markup, visible
 
 if TYPE_CHECKING:
@@ -22,33 +24,24 @@ if TYPE_CHECKING:
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
 
-SYSTEMS = {
-    "distilled": "Distilled student",
-    "distilled_speech": "Distilled, speech only",
-    "distilled_face": "Distilled, face only",
-    "scratch": "Student from scratch",
-    "opensmile_svm": "openSMILE + SVM",
-    "teacher_av": "Both teachers",
-    "teacher_speech": "Speech teacher",
-    "teacher_face": "Face teacher",
-    "crowd_voice": "Crowd, hearing only",
-}
-CORPORA = {"ravdess": "RAVDESS", "cremad": "CREMA-D"}
-ABLATION = ("scratch", "distilled_face", "distilled_speech", "distilled")
-FEW_LABELS = 0.1  # the budget that the page shows in detail, where the record has it
+ABLATION = names_of("student")[::-1]
+"""The students, from the one without teachers to the one with both modalities'."""
+
+FEW_LABELS = 0.1
+"""The budget that the page shows in detail, where the record has it."""
 
 
 def report(results: Results, path: Path) -> None:
-    """Write a results record as one HTML page that needs nothing else: no script, font or image.
+    """Write a record as one self-contained HTML page, without scripts, fonts or images.
 
-    The same record always gives the same bytes. The page is whole, or isn't there.
+    The same record always gives the same bytes.
 
     Raises:
         InputError: the record has no rows, or a row lacks `system`, `labels` or `uar`.
         MissingExtraError: matplotlib or Jinja is not installed.
         StorageError: the page cannot be written.
     """
-    from liser.report.robustness import change, part, robustness_note  # which builds on this file
+    from liser.report.robustness import change, percentage, robustness_note
 
     rows = checked_rows(results)
     environment = page_environment()
@@ -56,11 +49,12 @@ def report(results: Results, path: Path) -> None:
         "share": lambda labels: _unbroken(share(labels)),
         "scored": scored,
         "system": system_name,
+        "colour": lambda system: SYSTEMS[system].colour if system in SYSTEMS else "blue",
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
         "perceived_note": perceived_note,
         "comparison": lambda one: _unbroken(comparison_name(one)),
         "change": lambda row, key: _ranged(change(row, key)),
-        "part": lambda share: _unbroken(part(share)),
+        "percentage": lambda share: _unbroken(percentage(share)),
         "robustness_note": lambda found: _unbroken(robustness_note(found)),
     }
     page = environment.get_template("report.html.j2").render(
@@ -71,8 +65,8 @@ def report(results: Results, path: Path) -> None:
         figures=_figures(results),
         focus=_focus(rows),
         few=focus_budget(rows),
-        aside=perceived_of(rows),
-        adapted_note=ADAPTED_NOTE if adapts(rows) else None,
+        perceived=perceived_of(rows),
+        adapted_note=ADAPTED_NOTE if has_speaker_adapted(rows) else None,
         notes=notes(results),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
@@ -80,7 +74,7 @@ def report(results: Results, path: Path) -> None:
 
 
 def page_environment() -> "Environment":
-    """Return where templates of pages are found; raises `MissingExtraError` without Jinja."""
+    """Return the pages' Jinja environment; raises `MissingExtraError` without Jinja."""
     try:
         import jinja2
     except ImportError as error:
@@ -95,7 +89,7 @@ def page_environment() -> "Environment":
 
 
 def table(results: Results) -> "Table":
-    """Lay out a results record's scores for the terminal.
+    """Return a record's scores as a table for the terminal.
 
     Raises:
         InputError: as `report`.
@@ -103,18 +97,19 @@ def table(results: Results) -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
 
-    # what fits a terminal of 80 columns; the page and the record say more
+    # as much as fits a terminal of 80 columns; the page and the record have the rest
     rows = checked_rows(results)
-    caption, aside = "UAR with its 95 % interval over speakers", perceived_of(rows)
-    beside = [key for key, there in (("perceived", aside), ("adapted", adapts(rows))) if there]
-    also = ["WA", "ECE"][: 2 - len(beside)]  # as many as fit
-    if aside:
-        caption += f"; labels are {results.get('label_kind', 'given')}. {perceived_note(aside)}"
-    if "adapted" in beside:
+    caption, perceived = "UAR with its 95 % interval over speakers", perceived_of(rows)
+    uars = {"perceived": "perceived"} if perceived else {}
+    uars |= {"speaker_adapted": "adapted"} if has_speaker_adapted(rows) else {}
+    others = ["WA", "ECE"][: 2 - len(uars)]
+    if perceived:
+        caption += f"; labels are {results.get('label_kind', 'given')}. {perceived_note(perceived)}"
+    if "speaker_adapted" in uars:
         caption += f". {ADAPTED_NOTE}"
     made = Table(title=markup(title(results)), caption=caption, box=SIMPLE)
     made.add_column("System", no_wrap=True)
-    for name in ("Labels", "UAR", *beside, *also):
+    for name in ("Labels", "UAR", *uars.values(), *others):
         made.add_column(name, justify="right", no_wrap=True)
     before = None
     for row in (*rows, *results.get("references", ())):
@@ -124,15 +119,15 @@ def table(results: Results) -> "Table":
             markup(system_name(row["system"])) if before != row["system"] else "",
             share(row["labels"]) if "labels" in row else "–",
             with_interval(row, "uar"),
-            *(plain(row.get(key), "uar") for key in beside),
-            *(plain(row, name.lower()) for name in also),
+            *(plain(row.get(key), "uar") for key in uars),
+            *(plain(row, name.lower()) for name in others),
         )
         before = row["system"]
     return made
 
 
 def headline(results: Results) -> str:
-    """Say in a sentence or two, for a newcomer, what the figures come to.
+    """Sum up the figures for a newcomer in a few sentences.
 
     >>> rows = [{"system": "distilled", "labels": 0.1, "uar": 0.6},
     ...         {"system": "scratch", "labels": 0.1, "uar": 0.5},
@@ -140,9 +135,9 @@ def headline(results: Results) -> str:
     >>> for sentence in headline({"rows": rows, "labels": ["sad", "calm"]}).split(". "):
     ...     print(sentence)
     With 10 % of the labels, the distilled student recognises 60.0 % of the clips of an average
-        emotion, from speakers that it has never heard
+        emotion, on unseen speakers
     The same student without teachers recognises 50.0 % with the same labels and 62.5 % with all
-        of them
+        labels
     Guessing would recognise 50.0 %.
     """
     rows = checked_rows(results)
@@ -150,31 +145,34 @@ def headline(results: Results) -> str:
     few, first = focus_budget(rows), rows[0]["system"]
     if (first, few) not in scores:
         few = rows[0]["labels"]
-    listeners = "speakers that it has never heard"
+    speakers = "on unseen speakers"
     if results.get("seen_speakers"):
-        listeners = f"speakers of whom it was trained on {len(results['seen_speakers'])}"
-    said = [
+        speakers = f"on speakers of whom {len(results['seen_speakers'])} are training speakers"
+    sentences = [
         f"With {'all' if few == 1 else share(few)} of the labels, the "
         f"{system_name(first).lower()} recognises {scores[first, few]} of the clips of an "
-        f"average emotion, from {listeners}."
+        f"average emotion, {speakers}."
     ]
-    plain = [(few, "with the same labels")] if few != 1 else []
-    plain.append((1.0, "with all of them"))
-    beside = [f"{scores['scratch', b]} {how}" for b, how in plain if ("scratch", b) in scores]
-    if first == "distilled" and beside:
-        shapes = {row["system"]: row.get("student") for row in rows}
-        same = shapes["scratch"] == shapes["distilled"]
-        who = "The same student" if same else f"A {shapes['scratch']!r} student"
-        said.append(f"{who} without teachers recognises {' and '.join(beside)}.")
+    budgets = {few: "with the same labels", 1.0: "with all labels"}
+    scratch = [
+        f"{scores['scratch', budget]} {words}"
+        for budget, words in budgets.items()
+        if ("scratch", budget) in scores
+    ]
+    if first == "distilled" and scratch:
+        students = {row["system"]: row.get("student") for row in rows}
+        same = students["scratch"] == students["distilled"]
+        subject = "The same student" if same else f"A {students['scratch']!r} student"
+        sentences.append(f"{subject} without teachers recognises {' and '.join(scratch)}.")
     if results.get("labels"):
-        said.append(f"Guessing would recognise {100 * chance(results):.1f} %.")
+        sentences.append(f"Guessing would recognise {100 * chance(results):.1f} %.")
     if results.get("synthetic"):
-        said.insert(0, "These data are synthetic: the figures say nothing about real people.")
-    return " ".join(said)
+        sentences.insert(0, "These data are synthetic: the figures say nothing about real people.")
+    return " ".join(sentences)
 
 
 def notes(results: Results) -> list[str]:
-    """Say which systems are missing and why, and under which licence a baseline may be used.
+    """Return notes on systems that are left out, and on the baselines' licences.
 
     >>> notes({"left_out": [{"system": "opensmile_svm", "why": "no clip has an audio file"}]})
     ['openSMILE + SVM is left out: no clip has an audio file.']
@@ -188,12 +186,11 @@ def notes(results: Results) -> list[str]:
 
 
 def title(results: Results) -> str:
-    """Name the record: its corpus, and that it is synthetic where it is."""
+    """Return the record's title: its corpus, marked if it is synthetic."""
     corpus = str(results.get("corpus", "Results"))
-    corpus = CORPORA.get(corpus, corpus)
     if results.get("synthetic") and corpus != "synthetic":
-        return f"{corpus} (synthetic)"
-    return corpus
+        return f"{corpus_title(corpus)} (synthetic)"
+    return corpus_title(corpus)
 
 
 def checked_rows(results: Results) -> list[Row]:
@@ -209,14 +206,15 @@ def checked_rows(results: Results) -> list[Row]:
         missing = {"system", "labels", "uar"} - row.keys()
         if missing:
             raise InputError(f"row {index} of the results has no {sorted(missing)[0]!r}")
-    known = list(SYSTEMS)
-    known += sorted({row["system"] for row in rows} - SYSTEMS.keys())
-    return sorted(rows, key=lambda row: (known.index(row["system"]), row["labels"]))
+    order = [*SYSTEMS, *sorted({row["system"] for row in rows} - SYSTEMS.keys())]
+    return sorted(rows, key=lambda row: (order.index(row["system"]), row["labels"]))
 
 
 def system_name(system: str) -> str:
-    """Give what readers call a system: a known name, or its own with spaces."""
-    return SYSTEMS.get(system, system.replace("_", " ").capitalize())
+    """Return what readers call a system; an unknown one is called by its name, with spaces."""
+    if system in SYSTEMS:
+        return SYSTEMS[system].title
+    return system.replace("_", " ").capitalize()
 
 
 def share(labels: float) -> str:
@@ -245,36 +243,36 @@ def with_interval(record: Mapping[str, Any], key: str) -> str:
 
 
 def perceived_of(rows: Sequence[Row]) -> Mapping[str, Any] | None:
-    """Return a row's scores against what a crowd perceived, None where no row has any."""
+    """Return the first row's scores against perceived emotions; None if no row has any."""
     return next((row["perceived"] for row in rows if row.get("perceived")), None)
 
 
 ADAPTED_NOTE = (
-    "Adapted: the student got used to each speaker's voice by what it had said of the speaker's "
-    "clips before, without labels"
+    "Adapted: the student's outputs are corrected by the mean of its earlier outputs for the same "
+    "speaker, without labels"
 )
 
 
-def adapts(rows: Sequence[Row]) -> bool:
-    """Tell whether any row has scores of a student that got used to its speakers."""
-    return any(row.get("adapted") for row in rows)
+def has_speaker_adapted(rows: Sequence[Row]) -> bool:
+    """Tell whether any row has speaker-adapted scores."""
+    return any(row.get("speaker_adapted") for row in rows)
 
 
 def comparison_name(one: Mapping[str, Any]) -> str:
-    """Say which systems are compared, with which shares of the labels, and how.
+    """Name a comparison: its systems, their shares of the labels, and the operation.
 
     >>> comparison_name({"system_a": "distilled", "labels_a": 0.1, "system_b": "scratch",
-    ...                  "labels_b": 1, "kind": "ratio", "adapted": True})
-    'Distilled student, 10 % ÷ Student from scratch, 100 %; both adapted'
+    ...                  "labels_b": 1, "kind": "ratio", "speaker_adapted": True})
+    'Distilled student, 10 % ÷ Student from scratch, 100 %; both speaker-adapted'
     """
     sign = "÷" if one["kind"] == "ratio" else "−"
     a = f"{system_name(one['system_a'])}, {share(one['labels_a'])}"
     b = f"{system_name(one['system_b'])}, {share(one['labels_b'])}"
-    return f"{a} {sign} {b}{'; both adapted' if one.get('adapted') else ''}"
+    return f"{a} {sign} {b}{'; both speaker-adapted' if one.get('speaker_adapted') else ''}"
 
 
 def perceived_note(scores: Mapping[str, Any]) -> str:
-    """Say what scores against perceived emotions are against.
+    """Explain the scores against perceived emotions.
 
     >>> perceived_note({"clips": 90, "left_out": 10})
     'Perceived: the commonest answer of a crowd that heard and saw 90 clips; 10 with a tie left out'
@@ -291,21 +289,21 @@ def chance(results: Results) -> float:
 
 
 def focus_budget(rows: Sequence[Row]) -> float:
-    """Choose the budget to show in detail: most of the ablation has it, and it is near 10 %."""
-    have = Counter(row["labels"] for row in rows if row["system"] in ABLATION)
-    budgets = have or Counter(row["labels"] for row in rows)
+    """Choose the budget to show in detail: most students have it, and it is near 10 %."""
+    of_students = Counter(row["labels"] for row in rows if row["system"] in ABLATION)
+    budgets = of_students or Counter(row["labels"] for row in rows)
     return float(min(budgets, key=lambda b: (b == 1, -budgets[b], abs(b - FEW_LABELS))))
 
 
 def plain(record: Mapping[str, Any] | None, key: str) -> str:
-    """Write a value without its interval, and a dash where there is none."""
+    """Write a value without its interval; a dash where there is none."""
     value = record.get(key) if record else None
     return "–" if value is None else f"{value:.3f}"
 
 
-def _unbroken(words: str) -> str:
+def _unbroken(text: str) -> str:
     """Keep a number and its percent sign on one line of the page."""
-    return words.replace(" %", "\u00a0%")
+    return text.replace(" %", "\u00a0%")
 
 
 def scored(record: Mapping[str, Any], key: str) -> str:
@@ -313,10 +311,10 @@ def scored(record: Mapping[str, Any], key: str) -> str:
     return _ranged(with_interval(record, key))
 
 
-def _ranged(words: str) -> str:
+def _ranged(text: str) -> str:
     from markupsafe import Markup
 
-    value, _, ends = words.partition(" ")
+    value, _, ends = text.partition(" ")
     return value + Markup(' <span class="range">{}</span>').format(ends) if ends else value
 
 
@@ -326,12 +324,12 @@ def _at(rows: Iterable[Row], systems: Sequence[str], budget: float) -> list[Row]
 
 
 def _focus(rows: Sequence[Row]) -> list[Row]:
-    """Choose the rows that are shown side by side in detail: with and without teachers."""
+    """Choose the rows that are shown in detail: with teachers and without."""
     return _at(rows, ("distilled", "scratch"), focus_budget(rows)) or [rows[0]]
 
 
 def _figures(results: Results) -> dict[str, str]:
-    """Draw what the record has data for, as SVG text under the figure's name."""
+    """Return the figures that the record has data for, as SVG text by name."""
     try:
         from markupsafe import Markup
 

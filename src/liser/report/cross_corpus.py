@@ -1,12 +1,13 @@
-"""A record of `liser across` in; one HTML page, a table for the terminal, or a sentence out."""
+"""A record of `liser cross-corpus` as an HTML page, as a table, or as a headline."""
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liser.corpora.registry import corpus_title
 from liser.errors import InputError
-from liser.report.benchmark import CORPORA, page_environment, scored, share, with_interval
+from liser.report.benchmark import ADAPTED_NOTE, page_environment, scored, share, with_interval
 from liser.storage import write_text
 from liser.text.escaping import markup
 
@@ -18,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 def report(results: Results, path: Path) -> None:
-    """Write the record as one HTML page that needs nothing else: no script, font or image.
+    """Write a record as one self-contained HTML page, without scripts, fonts or images.
 
     Raises:
         InputError: the record has no rows.
@@ -32,8 +33,9 @@ def report(results: Results, path: Path) -> None:
         "scored": scored,
         "share": share,
     }
-    page = environment.get_template("across.html.j2").render(
+    page = environment.get_template("cross_corpus.html.j2").render(
         results=results,
+        adapted_note=ADAPTED_NOTE,
         headline=headline(results).replace(" %", "\u00a0%"),
         matrix=matrix(results),
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
@@ -42,16 +44,15 @@ def report(results: Results, path: Path) -> None:
 
 
 def table(results: Results) -> "Table":
-    """Lay out trained-on × tested-on for the terminal; raises `InputError` without rows."""
+    """Return UAR by training and tested corpora as a table; raises `InputError` without rows."""
     from rich.box import SIMPLE
     from rich.table import Table
 
     caption = (
         "UAR with its 95 % interval over unseen speakers, on the emotions that training and test "
-        "have in common (their number in brackets). Below each: adapted to the voice, without "
-        "labels"
+        "have in common (their number in brackets). Below each: speaker-adapted, without labels"
     )
-    made = Table(title="Across corpora", caption=caption, box=SIMPLE)
+    made = Table(title="Cross-corpus", caption=caption, box=SIMPLE)
     made.add_column("Trained on", no_wrap=True)
     rows = matrix(results)
     for row in rows[0]:
@@ -59,7 +60,7 @@ def table(results: Results) -> "Table":
     for line in rows:
         cells = [
             f"{with_interval(row, 'uar')} [{len(row['classes'])}]\n"
-            f"{with_interval(row['adapted'], 'uar')}"
+            f"{with_interval(row['speaker_adapted'], 'uar')}"
             for row in line
         ]
         made.add_row(markup(corpora_name(line[0]["trained_on"])), *map(markup, cells))
@@ -68,14 +69,14 @@ def table(results: Results) -> "Table":
 
 
 def headline(results: Results) -> str:
-    """Say in a sentence or two what the student of all corpora is worth, and one elsewhere.
+    """Sum up how well the student of all corpora does, and students of other corpora.
 
     >>> rows = [{"trained_on": on, "tested_on": "b", "classes": ["sad", "angry"], "uar": uar}
     ...         for on, uar in ((["a"], 0.6), (["b"], 0.7), (["a", "b"], 0.75))]
     >>> headline({"rows": rows, "common": ["sad", "angry"]})
     'Trained on a and b, the student recognises 75.0 % of the clips of an average emotion of b, \
-from speakers that it has never heard. Trained elsewhere, it recognises 60.0 % of b (a). Guessing \
-among the 2 emotions that all have would recognise 50.0 %.'
+on unseen speakers. Trained on other corpora alone, it recognises 60.0 % of b (a). Guessing among \
+the 2 emotions that all have would recognise 50.0 %.'
     """
     lines = matrix(results)
     together = lines[-1]
@@ -86,13 +87,13 @@ among the 2 emotions that all have would recognise 50.0 %.'
         for r in line
         if r["tested_on"] not in r["trained_on"]
     )
-    said = own.replace(" of ", " of the clips of an average emotion of ", 1)
+    recognised = own.replace(" of ", " of the clips of an average emotion of ", 1)
     sentences = [
-        f"Trained on {corpora_name(together[0]['trained_on'])}, the student recognises {said}, "
-        "from speakers that it has never heard."
+        f"Trained on {corpora_name(together[0]['trained_on'])}, the student recognises "
+        f"{recognised}, on unseen speakers."
     ]
     if elsewhere:
-        sentences.append(f"Trained elsewhere, it recognises {elsewhere}.")
+        sentences.append(f"Trained on other corpora alone, it recognises {elsewhere}.")
     common = results.get("common")
     if common:
         sentences.append(
@@ -118,12 +119,12 @@ def matrix(results: Results) -> list[list[Row]]:
 
 
 def corpora_name(names: list[str]) -> str:
-    """Give what readers call some corpora.
+    """Return what readers call some corpora.
 
     >>> corpora_name(["ravdess", "cremad"])
     'RAVDESS and CREMA-D'
     """
-    return " and ".join(CORPORA.get(name, name) for name in names)
+    return " and ".join(corpus_title(name) for name in names)
 
 
 def _percent(row: Row) -> str:

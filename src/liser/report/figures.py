@@ -1,7 +1,7 @@
-"""The report's figures: results in, SVG text out, for a page in light or dark.
+"""The report's figures as SVG text, for a page in light or dark.
 
-Figures are drawn in the light palette; every colour in the SVG is then replaced by the page's
-variable of that name, so that the page decides what it looks like. Text stays text.
+Figures are drawn in the light palette. Then the page's variable of the same name replaces each
+colour, so that the page decides how it looks. Text stays text.
 """
 
 import re
@@ -17,6 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from liser.systems import SYSTEMS, System
 from liser.text.escaping import visible
 
 Row = Mapping[str, Any]
@@ -37,18 +38,9 @@ COLOURS = {
     "grey": "#8a8f98",
 }
 
-# system -> colour, marker, line. Students are solid, teachers dash-dotted, baselines dashed.
-STYLES = {
-    "distilled": ("blue", "o", "-"),
-    "distilled_speech": ("sky", "v", "-"),
-    "distilled_face": ("green", "^", "-"),
-    "scratch": ("vermilion", "s", "-"),
-    "opensmile_svm": ("brown", "*", "--"),
-    "teacher_av": ("ink", "D", "-."),
-    "teacher_speech": ("orange", "P", "-."),
-    "teacher_face": ("purple", "X", "-."),
-}
-PLAIN_STYLE = ("grey", "o", "-")
+UNKNOWN = System("student", "")
+"""The style of a system that isn't in the table."""
+
 LABEL_COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky", "ink", "brown")
 MARKERS = "os^DvPX*"
 WIDTH_IN = 5.0  # narrow, so that text stays readable on a phone
@@ -57,24 +49,25 @@ WIDTH_IN = 5.0  # narrow, so that text stays readable on a phone
 def label_curve(
     rows: Sequence[Row], names: Mapping[str, str], baseline: float | None, chance: float
 ) -> str:
-    """Draw UAR against the share of labels, one line with its interval band for each system.
+    """Draw UAR against the share of labels: a line with its interval band for each system.
 
-    `names` gives what each system is called; `baseline` is the fully supervised student's UAR.
+    `names` are the systems' titles; `baseline` is the fully supervised student's UAR.
     """
     with _style():
         figure, axes = _axes(height=5.0)
         for system in names:
             points = sorted((r for r in rows if r["system"] == system), key=lambda r: r["labels"])
-            colour, marker, line = STYLES.get(system, PLAIN_STYLE)
+            style = SYSTEMS.get(system, UNKNOWN)
+            colour = COLOURS[style.colour]
             shares = [100 * point["labels"] for point in points]
             scores = [point["uar"] for point in points]
             ends = [(point.get("uar_low"), point.get("uar_high")) for point in points]
             axes.plot(
                 shares,
                 scores,
-                line,
-                color=COLOURS[colour],
-                marker=marker,
+                style.line,
+                color=colour,
+                marker=style.marker,
                 linewidth=2.2 if system == "distilled" else 1.4,
                 markersize=6,
                 label=visible(names[system]),
@@ -82,8 +75,8 @@ def label_curve(
             )
             if all(low is not None and high is not None for low, high in ends):
                 low, high = np.array(ends).T
-                axes.fill_between(shares, low, high, color=COLOURS[colour], alpha=0.10, lw=0)
-                axes.vlines(shares, low, high, color=COLOURS[colour], lw=1, alpha=0.55)
+                axes.fill_between(shares, low, high, color=colour, alpha=0.10, lw=0)
+                axes.vlines(shares, low, high, color=colour, lw=1, alpha=0.55)
         if baseline is not None:
             axes.axhline(
                 baseline,
@@ -102,11 +95,11 @@ def label_curve(
 
 
 def interval_bars(rows: Sequence[Row], names: Mapping[str, str], chance: float) -> str:
-    """Draw one horizontal bar of UAR with its interval for each row, in the order given."""
+    """Draw UAR with its interval as a horizontal bar for each row, in the order given."""
     with _style():
         figure, axes = _axes(height=0.8 + 0.4 * len(rows))
         for at, row in enumerate(rows):
-            colour = COLOURS[STYLES.get(row["system"], PLAIN_STYLE)[0]]
+            colour = COLOURS[SYSTEMS.get(row["system"], UNKNOWN).colour]
             axes.barh(at, row["uar"], height=0.62, color=colour, alpha=0.85)
             low, high = row.get("uar_low") or row["uar"], row.get("uar_high") or row["uar"]
             axes.hlines(at, low, high, color=COLOURS["ink"], lw=1.6)
@@ -127,7 +120,7 @@ def interval_bars(rows: Sequence[Row], names: Mapping[str, str], chance: float) 
 
 
 def robustness_dots(conditions: Sequence[Row], chance: float) -> str:
-    """Draw a dot of UAR with its interval for each condition, the first of which is clean sound."""
+    """Draw UAR with its interval as a dot for each condition; the first is clean sound."""
     with _style():
         figure, axes = _axes(height=0.9 + 0.28 * len(conditions))
         clean = conditions[0]["uar"]
@@ -156,9 +149,9 @@ def embedding_map(points: Mapping[str, Sequence[Any]], labels: Sequence[str]) ->
     with _style():
         figure, axes = _axes(height=5.0)
         x, y = np.asarray(points["x"], float), np.asarray(points["y"], float)
-        said = np.asarray(points["label"], dtype=object)
+        own = np.asarray(points["label"], dtype=object)
         for index, label in enumerate([*labels, None]):
-            chosen = said == label if label is not None else ~np.isin(said, list(labels))
+            chosen = own == label if label is not None else ~np.isin(own, list(labels))
             if not chosen.any():
                 continue
             colour = LABEL_COLOURS[index % len(LABEL_COLOURS)] if label is not None else "grey"
@@ -178,7 +171,7 @@ def embedding_map(points: Mapping[str, Sequence[Any]], labels: Sequence[str]) ->
         axes.spines[:].set_visible(False)
         axes.set_aspect("equal", adjustable="datalim")
         figure.legend(loc="outside lower center", ncols=4, frameon=False, markerscale=1.6)
-        return _svg(figure, "map", "Clips of unseen speakers, placed by the student's embedding")
+        return _svg(figure, "map", "Clips of unseen speakers, placed by the student's embeddings")
 
 
 @contextmanager
@@ -237,7 +230,7 @@ def _of_this_page(tag: str, name: str) -> str:
 
 
 def _svg(figure: Figure, name: str, title: str) -> str:
-    """Make SVG text that can stand in an HTML page beside others, under the page's colours."""
+    """Return SVG text for an HTML page with other figures, in the page's colours."""
     page = StringIO()
     figure.savefig(page, format="svg", metadata={"Date": None, "Creator": None})
     text = page.getvalue()
@@ -245,7 +238,7 @@ def _svg(figure: Figure, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.S)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.S)  # it would reach the whole page
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
-    # tags alone: what stands between them may be anybody's label
+    # tags alone: the text between them may be anybody's label
     text = re.sub(r"<[^>]*>", lambda tag: _of_this_page(tag[0], name), text)
     opening = f'<svg role="img" aria-labelledby="{name}-title"'
     text = text.replace("<svg", opening, 1)

@@ -1,4 +1,4 @@
-"""A record's `robustness` as a table for the terminal; the page's part is a template."""
+"""A record's `robustness` as a table for the terminal, and as parts of the page."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,19 @@ Robustness = Mapping[str, Any]
 
 
 def robustness_table(found: Robustness) -> "Table":
-    """Lay out the conditions for a terminal of 80 columns; the page and the record say more."""
+    """Return the conditions as a table for a terminal of 80 columns."""
     from rich.box import SIMPLE
     from rich.table import Table
 
     answers = found.get("threshold") is not None
-    made = Table(title="Where the sound is bad", caption=robustness_note(found), box=SIMPLE)
+    made = Table(title="Degraded sound", caption=robustness_note(found), box=SIMPLE)
     made.add_column("Condition", no_wrap=True)
-    last = ["Answered", "Right"] if answers else ["WA", "ECE"]
-    for name in ("UAR", "Change", *last):
+    others = ["Answered", "Right"] if answers else ["WA", "ECE"]
+    for name in ("UAR", "Change", *others):
         made.add_column(name, justify="right")
     for row in found["conditions"]:
         if answers:
-            cells = [part(row["coverage"]), part(row["answered_wa"])]
+            cells = [percentage(row["coverage"]), percentage(row["answered_wa"])]
         else:
             cells = [plain(row, "wa"), plain(row, "ece")]
         made.add_row(markup(row["condition"]), plain(row, "uar"), change(row, "uar"), *cells)
@@ -33,42 +33,41 @@ def robustness_table(found: Robustness) -> "Table":
 
 
 def change(row: Mapping[str, Any], metric: str) -> str:
-    """Write how far a metric moved from clean sound, with its sign and its interval.
+    """Write how far a metric is from that on clean sound, with its sign and its interval.
 
     >>> row = {"change": {"uar": 0.0123, "uar_low": -0.02, "uar_high": 0.041}}
     >>> change(row, "uar"), change({}, "uar")
     ('+0.012 (−0.020 to 0.041)', '–')
     """
-    moved = row.get("change")
-    if moved is None:
+    differences = row.get("change")
+    if differences is None:
         return "–"
-    sign = "+" if moved[metric] > 0 else ""
-    words = with_interval(moved, metric)
-    return sign + words if "(" in words else sign + words.replace("-", "−")
+    sign = "+" if differences[metric] > 0 else ""
+    return sign + with_interval(differences, metric).replace("-", "−")
 
 
-def part(share: float | None) -> str:
-    """Write a share in percent.
+def percentage(share: float | None) -> str:
+    """Write a share in percent, without decimals.
 
-    >>> part(0.875), part(None)
+    >>> percentage(0.875), percentage(None)
     ('88 %', '–')
     """
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def robustness_note(found: Robustness) -> str:
-    """Say what the numbers are of, and how many clips they are without."""
+    """Explain the scores, and count the clips that they leave out."""
     clean = found["conditions"][0]
-    said = [f"{clean['clips']:,} clips, each with and without: the change is paired"]
+    sentences = [f"{clean['clips']:,} clips, clean and degraded: changes are paired"]
     if "uar_low" in clean:
-        said[0] += ", with its 95 % interval over speakers"
+        sentences[0] += ", with 95 % intervals over speakers"
     if found.get("threshold") is not None:
-        said.append(
-            f"An answer is a posterior of {found['threshold']:g} at least; the rest is uncertain"
+        sentences.append(
+            f"A clip is answered if its best posterior is at least {found['threshold']:g}"
         )
-    gone = [f"{row['unheard']} {row['condition']}" for row in found["conditions"] if row["unheard"]]
-    if gone:
-        said.append(f"Clips of which nothing was left: {', '.join(gone)}")
+    lost = [f"{row['lost']} {row['condition']}" for row in found["conditions"] if row["lost"]]
+    if lost:
+        sentences.append(f"Clips without any speech left: {', '.join(lost)}")
     if found.get("skipped"):
-        said.append(f"{len(found['skipped'])} clips had no sound that could be read")
-    return ". ".join(said)
+        sentences.append(f"{len(found['skipped'])} clips could not be read")
+    return ". ".join(sentences)

@@ -1,4 +1,4 @@
-"""The results record on disk: JSON for machines, and beside it a page for people."""
+"""Write a results record as JSON, and as an HTML page."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ def write_results(
     results: dict[str, Any],
     record: Path,
     page: Path | None = None,
-    to_page: Callable[[dict[str, Any], Path], None] = report,
+    write_page: Callable[[dict[str, Any], Path], None] = report,
 ) -> None:
     """Write the record as JSON and, if a path is given, as an HTML page.
 
@@ -21,4 +21,4 @@ def write_results(
     """
     storage.write_json(record, results, indent=1)
     if page is not None:
-        to_page(results, page)
+        write_page(results, page)

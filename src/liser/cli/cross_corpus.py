@@ -1,4 +1,4 @@
-"""`liser across`: train on some corpora, test on others; or make one student of all of them."""
+"""`liser cross-corpus`: train on some corpora, test on others; or train one student on all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("across")(across_command)
+    app.command("cross-corpus")(cross_corpus_command)
 
 
-def across_command(
+def cross_corpus_command(
     context: typer.Context,
     recipe: Annotated[
         Path, typer.Argument(metavar="RECIPE.toml", help="Corpora, teachers and settings.")
@@ -29,30 +29,32 @@ def across_command(
     encoder: Encoder = None,
     store: Store = Path("targets"),
     runs: Annotated[
-        Path, typer.Option(metavar="DIR", help="Keeps every trained student's predictions.")
-    ] = Path("runs/across"),
-    out: Annotated[Path, typer.Option(metavar="FILE.json", help="The record.")] = Path(
-        "benchmarks/results/across.json"
-    ),
+        Path, typer.Option(metavar="DIR", help="Folder for every student's predictions.")
+    ] = Path("runs/cross-corpus"),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="The record. [results.json in --runs]"),
+    ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
+        Path | None, typer.Option(metavar="FILE.html", help="Write the record as a page, too.")
     ] = None,
     final: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Test nothing: make one student of all speakers, and keep it here."
+            metavar="DIR", help="Test nothing: train one student on all speakers, into this folder."
         ),
     ] = None,
     jobs: Jobs = 2,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train on each corpus and on all, test each student on all: what it is worth elsewhere.
+    """Train students on each corpus and on all, and test each of them on all corpora.
 
-    RECIPE.toml names the corpora (tables `[[source]]`) and how students are made. A run that was
-    stopped goes on where it was.
+    RECIPE.toml names the corpora (tables `[[source]]`) and the students' settings. An experiment
+    that was stopped goes on where it was.
 
-    Example: `liser across benchmarks/across.toml --encoder openai/whisper-base --report page.html`
+    Example: `liser cross-corpus benchmarks/cross_corpus.toml --encoder openai/whisper-base
+    --report page.html`
     """
     from liser.benchmark.cross_corpus import check_corpora
     from liser.cli.check_outputs import Output, check_outputs
@@ -62,9 +64,10 @@ def across_command(
 
     plan = settings_from(CrossCorpusRecipe, recipe, {"seed": seed}, {})
     check_student(plan.distillation.student)
+    record_file = out or runs / "results.json"
     check_outputs(
         context,
-        Output("--out", out if final is None else None, (".json",)),
+        Output("--out", record_file if final is None else None, (".json",)),
         Output("--report", report if final is None else None, (".html", ".htm")),
         also_read=[one.data for one in plan.source],
     )
@@ -74,23 +77,24 @@ def across_command(
     settings = settings_of(plan)
     check_corpora(corpora, settings if final is None else None)
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
-    beginning = None
+    backbone_source = None
     if encoder is not None:
         from liser.benchmark.backbones import BackboneSource
 
-        beginning = BackboneSource(encoder, store)
+        backbone_source = BackboneSource(encoder, store)
     if final is not None:
-        _make(sources, settings, beginning, final, runs, jobs, as_json)
+        _train_on_all(sources, settings, backbone_source, final, runs, jobs, as_json)
         return
-    _test(context, plan, sources, settings, beginning, (runs, out, report), jobs, as_json)
+    places = (runs, record_file, report)
+    _experiment(context, plan, sources, settings, backbone_source, places, jobs, as_json)
 
 
-def _test(
+def _experiment(
     context: typer.Context,
     plan: CrossCorpusRecipe,
     sources: list[Source],
     settings: CrossCorpus,
-    beginning: BackboneSource | None,
+    backbone_source: BackboneSource | None,
     places: tuple[Path, Path, Path | None],
     jobs: int,
     as_json: bool,
@@ -105,7 +109,12 @@ def _test(
 
     runs, out, page = places
     results = stage.cross_corpus(
-        sources, runs, settings, beginning=beginning, jobs=jobs, command=command_line(context)
+        sources,
+        runs,
+        settings,
+        backbone_source=backbone_source,
+        jobs=jobs,
+        command=command_line(context),
     )
     for skip in results["skipped"]:
         for one in plan.source:
@@ -120,10 +129,10 @@ def _test(
     console.print(f"Record: {out}{pages}", highlight=False, markup=False)
 
 
-def _make(
+def _train_on_all(
     sources: list[Source],
     settings: CrossCorpus,
-    beginning: BackboneSource | None,
+    backbone_source: BackboneSource | None,
     out: Path,
     runs: Path,
     jobs: int,
@@ -135,45 +144,45 @@ def _make(
     from liser.cli.tables import facts_table, show
 
     backbone = None
-    if beginning is not None:
-        backbone = stage.backbone_of_all(sources, runs, settings, beginning, jobs)
+    if backbone_source is not None:
+        backbone = stage.backbone_of_all(sources, runs, settings, backbone_source, jobs)
     with training_progress("distilling") as watch:
-        made = stage.distill_all(sources, out, settings, backbone=backbone, progress=watch)
+        student = stage.distill_all(sources, out, settings, backbone=backbone, progress=watch)
     record: dict[str, Any] = {
         "student": str(out),
-        "architecture": made.name,
-        "parameters": made.parameters,
-        "labels": list(made.labels),
+        "architecture": student.name,
+        "parameters": student.parameters,
+        "labels": list(student.labels),
         "corpora": [s.corpus.name for s in sources],
-        "clips": made.provenance["clips"],
-        "labelled": made.provenance["labelled"],
-        "speakers": len(made.provenance["speakers"]),
-        "temperature": made.temperature,
-        **made.provenance["result"],
+        "clips": student.provenance["clips"],
+        "labelled": student.provenance["labelled"],
+        "speakers": len(student.provenance["speakers"]),
+        "temperature": student.temperature,
+        **student.provenance["result"],
     }
     if as_json:
         print_json(record)
         return
-    held, uar = record["valid_speakers"], record["valid_uar"]
+    held_out, uar = record["valid_speakers"], record["valid_uar"]
     show(
         facts_table(
             {
-                "learnt from": f"{record['clips']} clips of {record['speakers']} speakers of "
+                "trained on": f"{record['clips']} clips of {record['speakers']} speakers of "
                 f"{', '.join(record['corpora'])}, {record['labelled']} of them labelled",
                 "emotions": ", ".join(record["labels"]),
-                "held out": f"{', '.join(held)}; UAR {uar:.3f}"
-                if held
+                "held out": f"{', '.join(held_out)}; UAR {uar:.3f}"
+                if held_out
                 else "; ".join(record["valid_notes"]) or "nobody",
-                "left out": f"{len(record['skipped'])} clips that could not be heard",
+                "left out": f"{len(record['skipped'])} clips that could not be read",
                 "student": f"{record['architecture']}, {record['parameters']:,} parameters",
-                "kept in": record["student"],
+                "saved in": record["student"],
             }
         )
     )
 
 
 def corpus_of(one: SourceSettings) -> Corpus:
-    """Read a recipe's corpus."""
+    """Load a recipe's corpus."""
     from dataclasses import replace
 
     from liser.corpora.registry import load_corpus
@@ -183,7 +192,7 @@ def corpus_of(one: SourceSettings) -> Corpus:
 
 
 def source_of(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
-    """Ask a corpus's teachers."""
+    """Return a corpus with its teachers' targets."""
     from liser.benchmark.cross_corpus import Source
     from liser.cli.teachers import ask_teachers
 
@@ -192,7 +201,7 @@ def source_of(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
 
 
 def settings_of(plan: CrossCorpusRecipe) -> CrossCorpus:
-    """Return what a recipe says but for its corpora."""
+    """Return a recipe's settings without its corpora."""
     from liser.config import CrossCorpus
 
     return CrossCorpus.read(plan.model_dump(exclude={"source", "compression"}))

@@ -1,4 +1,4 @@
-"""`liser across`: a recipe of two corpora in, a matrix or one student out; refusals."""
+"""`liser cross-corpus`: a matrix or one student from a recipe of two corpora; refusals."""
 
 import json
 from pathlib import Path
@@ -46,11 +46,11 @@ def recipe(recordings: Path) -> Path:
     return Path("recipe.toml")
 
 
-def test_students_are_tested_across(liser, recipe: Path) -> None:
-    ask = ("across", recipe, "--jobs", 1, "--report", "page.html")
+def test_every_student_is_tested_on_every_corpus(liser, recipe: Path) -> None:
+    ask = ("cross-corpus", recipe, "--jobs", 1, "--report", "page.html")
     record = json.loads(liser(*ask, "--json").out)
-    assert json.loads(Path("benchmarks/results/across.json").read_text()) == record
-    assert record["command"].startswith("liser across recipe.toml --report page.html")
+    assert json.loads(Path("runs/cross-corpus/results.json").read_text()) == record
+    assert record["command"].startswith("liser cross-corpus recipe.toml --report page.html")
     assert str(Path.cwd()) not in json.dumps(record)
     rows = [("+".join(r["trained_on"]), r["tested_on"]) for r in record["rows"]]
     assert rows == [(a, b) for a in ("one", "two", "one+two") for b in ("one", "two")]
@@ -63,13 +63,13 @@ def test_students_are_tested_across(liser, recipe: Path) -> None:
 
 
 def test_one_student_of_all(liser, recipe: Path) -> None:
-    ask = ("across", recipe, "--final", "student", "--jobs", 1)
+    ask = ("cross-corpus", recipe, "--final", "student", "--jobs", 1)
     record = json.loads(liser(*ask, "--json").out)
     assert record["speakers"] == 12
     assert len(record["valid_speakers"]) == 2
     assert Path("student/student.json").exists()
     assert not Path("benchmarks").exists()
-    assert "kept in" in liser(*ask).out
+    assert "saved in" in liser(*ask).out
     ended = liser("evaluate", "student", "one.csv")
     assert ended.status == 2
     assert "was trained on 6 of the 6 speakers" in ended.err
@@ -88,19 +88,21 @@ def test_refusals(liser, recipe: Path) -> None:
         (good.replace("folds = 3", "folds = 7"), "6 speakers in 7 folds"),
     ):
         recipe.write_text(text)
-        ended = liser("across", recipe)
+        ended = liser("cross-corpus", recipe)
         assert ended.status == 2, ended.err
         assert words in ended.err
-    assert liser("across", "none.toml").status == 2
+    assert liser("cross-corpus", "none.toml").status == 2
 
 
-def test_the_projects_own_recipe_is_that_of_the_model_that_comes_along() -> None:
+def test_the_projects_own_recipe_is_that_of_the_bundled_model() -> None:
     from liser.bundle import read_bundle
-    from liser.cli.across import settings_of
+    from liser.cli.cross_corpus import settings_of
     from liser.config import CrossCorpusRecipe, Distillation
     from liser.runtime import DEFAULT
 
-    recipe = CrossCorpusRecipe.from_toml(Path(__file__).parents[2] / "benchmarks" / "across.toml")
+    recipe = CrossCorpusRecipe.from_toml(
+        Path(__file__).parents[2] / "benchmarks" / "cross_corpus.toml"
+    )
     assert [s.corpus for s in recipe.source] == ["ravdess", "cremad"]
     settings, told = settings_of(recipe), read_bundle(DEFAULT).provenance
     # a recipe written down before there was a readout had none, whatever the default is now
