@@ -235,7 +235,7 @@ def test_a_joined_corpus_whose_teachers_know_one_part_each(sources: list[Source]
     (one,) = join_targets(joined, everywhere)
     assert one.valid.all(), "the same teacher of two corpora is one teacher"
     assert (one.embeddings[here] == 1).all()
-    with pytest.raises(InputError, match="is not in what was joined"):
+    with pytest.raises(InputError, match="the joined corpus lacks"):
         join_targets(join([sources[0].corpus]), {"duo": sources[1].targets})
 
 

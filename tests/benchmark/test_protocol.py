@@ -154,11 +154,11 @@ def test_a_run_learns_from_its_budget_and_no_other_label(
     class Enough(Exception):
         pass
 
-    def learn(clips: object, seen: object, labels: np.ndarray, *_: object, **__: object) -> None:
-        given.append(labels)
+    def targets(training: Any, *_: object) -> None:
+        given.append(training.labels)
         raise Enough
 
-    monkeypatch.setattr(runs_module, "learn", learn)
+    monkeypatch.setattr(runs_module, "distillation_targets", targets)
     for run in (Run("distilled", 0.25, 1, 2), Run("scratch", 0.25, 1, 2)):
         with pytest.raises(Enough):
             runs_module._train_run(data, run)
@@ -415,13 +415,13 @@ def test_unlabelled_clips_are_learnt_from_and_not_tested(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learnt, real = [], runs_module.learn
+    splits, real = [], runs_module.train_student
 
-    def spy(clips: Any, seen: Any, labels: Any, names: Any, split: Any, *a: Any, **b: Any) -> Any:
-        learnt.append(split)
-        return real(clips, seen, labels, names, split, *a, **b)
+    def spy(training: Any, *rest: Any) -> Any:
+        splits.append(training.split)
+        return real(training, *rest)
 
-    monkeypatch.setattr(runs_module, "learn", spy)
+    monkeypatch.setattr(runs_module, "train_student", spy)
     hidden = [replace(u, label=None) if u.id.endswith("-2") else u for u in tones.utterances]
     data = data_of(replace(tones, utterances=tuple(hidden)), both, tmp_path)
     for fold in data.folds:
@@ -433,7 +433,7 @@ def test_unlabelled_clips_are_learnt_from_and_not_tested(
             assert (own >= 0).sum() == labels
             assert set(np.flatnonzero(own >= 0)) <= set(np.concatenate([split.train, split.valid]))
         runs_module._train_run(data, Run("distilled", 0.25, 0, fold.index))
-        np.testing.assert_array_equal(learnt[-1].train, split.train)
+        np.testing.assert_array_equal(splits[-1].train, split.train)
         kept = runs_module.load_run(data, Run("distilled", 0.25, 0, fold.index))
         np.testing.assert_array_equal(kept["rows"], data.labelled_rows(fold.test))
 

@@ -43,7 +43,7 @@ def test_verbs_and_flags_exist(page: Path) -> None:
     shells = [b.code for b in blocks(page) if b.language == "sh"]
     lines = [line for code in shells for line in commands(code)] + spans(page)
     for line in lines:
-        for verb, rest in re.findall(r"(?:^|\| )liser ([a-z]+)(.*)", line):
+        for verb, rest in re.findall(r"(?:^|\| )liser ([a-z-]+)(.*)", line):
             assert verb in verbs(), f"`{line}`: there is no verb {verb}"
             for flag in re.findall(r"(?<=\s)--[\w-]+", rest):
                 assert flag in verbs()[verb] | OTHER_FLAGS, f"`{line}`: {verb} has no {flag}"

@@ -401,7 +401,7 @@ def test_speaker_adapted_students_are_shown(
     assert max(map(len, text.splitlines())) <= 80, "doesn't fit a terminal"
     for words in (text, page):
         assert "Adapted: the student's outputs are corrected" in " ".join(words.split())
-    assert page.count("; both adapted") == 1
+    assert page.count("; both speaker-adapted") == 1
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ def faces_command(
             "without a spec, the .json file beside the net.",
         ),
     ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="The expression net's spec, as in FILE.onnx:spec=SPEC."),
+    ] = None,
     frames_per_second: Annotated[
         float, typer.Option(min=0.01, max=240.0, help="Frames sampled per second.")
     ] = 5.0,
@@ -65,6 +69,8 @@ def faces_command(
     face_detector = detector_of(name, weights or None)
     net = None
     if expression is not None:
+        if spec is not None:
+            expression = f"{expression}:spec={spec}"
         net = _expression_net(expression, face_detector, frames_per_second)
     found: list[FaceSummary] = []
     skipped: list[Skip] = []
