@@ -48,7 +48,7 @@ def test_people_read_what_was_learnt(liser, recordings: Path) -> None:
 def test_speakers_that_cannot_be_held_out_are_named(liser, recordings: Path) -> None:
     ask = ("distill", recordings, *LABELLED, "--valid-speakers", 5)
     text = " ".join(liser(*ask, "--out", "made").out.split())
-    assert "nobody of recordings is held out: without 5 of its 6 speakers" in text
+    assert "no speaker of recordings is held out: without 5 of its 6 speakers" in text
     record = json.loads(liser(*ask, "--out", "made", "--json").out)
     assert record["valid_speakers"] == [] and len(record["valid_notes"]) == 1
 
