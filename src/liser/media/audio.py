@@ -83,8 +83,9 @@ def load_audio(
 
     Times are those that players show. They count from the start of the file's first track and
     follow the time stamps; gaps are silent. A segment is found by seeking and equals the same
-    samples of the whole file. In mkv, webm and flv, whose clocks tick in milliseconds, it may be
-    off by one. A segment that ends beyond the audio ends with it.
+    samples of the whole file. After a gap in mkv, webm, flv and asf, whose clocks tick in
+    milliseconds, it may be off by one of them. Recordings that were appended to an ogg, flac, mkv
+    or webm follow each other. A segment that ends beyond the audio ends with it.
 
     Args:
         path: media file.

@@ -15,8 +15,6 @@ OVERLAP_S = 0.5
 again, as in concatenated files."""
 MANY_FRAMES, FEW_FRAMES = 64, 5
 """So many frames set the clock where stamps are rounded to more than a sample, and elsewhere."""
-NEAR = 3
-"""So many samples from the grid may be the stamps' rounding."""
 _ODD_FRAMES = 2  # the first ones, whose stamps don't reckon with a codec's delay
 
 
@@ -42,6 +40,7 @@ class Clock:
         """The time stamp of time 0. The first frames may correct it."""
         self.settles_after = MANY_FRAMES if tick_s * rate > 1.5 else FEW_FRAMES
         """The number of frames whose stamps set the clock."""
+        self._near = max(2.0, tick_s * rate)  # rounding, in samples
         self._rate = rate
         self._strays: list[float] | None = None if seeked else []
         self.grid: tuple[float, float] | None = None
@@ -102,7 +101,7 @@ class Clock:
             phase, step = self.grid
             second = first + round(frames[0][1] * self._rate)
             off = (second - phase) - step * round((second - phase) / step)
-            first -= off if abs(off) <= NEAR else 0
+            first -= off if abs(off) <= self._near else 0
         self.end = round(first)  # negative in a codec's lead-in
         return True
 

@@ -79,11 +79,11 @@ def first_bytes(file: Reader) -> list[int]:
 
 
 def id3_size(file: Reader) -> int:
-    """Return the size in bytes of the ID3v2 tag at the beginning of a file, 0 without one."""
-    head = _read(file, 0, 10)
-    if head[:3] != b"ID3" or len(head) < 10:
-        return 0
-    return 10 + sum((byte & 127) << 7 * (3 - place) for place, byte in enumerate(head[6:]))
+    """Return the size in bytes of the ID3v2 tags at the beginning of a file, 0 without any."""
+    size = 0
+    while (head := _read(file, size, 10))[:3] == b"ID3" and len(head) == 10:
+        size += 10 + sum((byte & 127) << 7 * (3 - place) for place, byte in enumerate(head[6:]))
+    return size
 
 
 def stamps_go_back(file: Reader) -> bool:
