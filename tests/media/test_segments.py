@@ -8,6 +8,7 @@ import pytest
 from liser.errors import MediaError
 from liser.media.audio import load_audio, open_audio, probe
 from liser.media.clock import Clock
+from liser.media.container import all_packets
 from liser.media.sound_track import SoundTrack
 
 FORMATS = {
@@ -192,3 +193,39 @@ def test_a_hole_without_silence_is_noted_as_left_out(
     sound, notes = read(damaged)
     assert noted(notes, "could not be decoded, and were left out")
     assert len(sound) < 2.5 * 44_100 and not noted(notes, "filled with silence")
+
+
+def test_signatures_without_recordings_end_in_an_answer(tmp_path: Path, chirp, write_audio) -> None:
+    path = write_audio(tmp_path / "a.flac", chirp(3, 16_000)[None], 16_000)
+    content, rng = path.read_bytes(), np.random.default_rng(3)
+    path.write_bytes(content + 50 * content[:8])
+    try:
+        sound, notes = read(path)
+        assert len(sound) == 3 * 16_000 and noted(notes, "51 recordings")
+    except MediaError as error:
+        assert error.reason == "truncated"
+    for _ in range(40):
+        damaged = bytearray(2 * content)
+        for place in rng.integers(0, len(damaged), 20):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            assert len(read(path)[0]) <= 9 * 16_000
+        except MediaError as error:
+            assert error.reason in ("truncated", "not media", "sample rate", "no sound")
+
+
+def test_packets_of_a_track_that_appears_midway_are_left_out() -> None:
+    class Container:
+        """Fails once, as PyAV does at a packet of an unknown track, and then reads on."""
+
+        left = [1, 2, None, 3]
+
+        def demux(self):
+            while self.left:
+                packet = self.left.pop(0)
+                if packet is None:
+                    raise IndexError
+                yield packet
+
+    assert list(all_packets(Container())) == [1, 2, 3]

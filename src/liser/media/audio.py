@@ -84,8 +84,8 @@ def load_audio(
     Times are those that players show. They count from the start of the file's first track and
     follow the time stamps; gaps are silent. A segment is found by seeking and equals the same
     samples of the whole file. After a gap in mkv, webm, flv and asf, whose clocks tick in
-    milliseconds, it may be off by one of them. Recordings that were appended to an ogg, flac, mkv
-    or webm follow each other. A segment that ends beyond the audio ends with it.
+    milliseconds, it may be off by one. In ogg, flac, mkv and webm, appended recordings follow. A
+    segment that ends beyond the audio ends with it.
 
     Args:
         path: media file.

@@ -155,6 +155,16 @@ def seek(container: av.container.InputContainer, stream: av.stream.Stream, stamp
         container.seek(0)
 
 
+def all_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
+    """Yield the packets of all tracks, but for tracks that appear midway, which PyAV can't name."""
+    while True:
+        try:
+            yield from container.demux()
+            return
+        except IndexError:  # the packet is read; the next one follows
+            continue
+
+
 def stamp_s(item: av.Packet | av.frame.Frame) -> float | None:
     """Return the time stamp in seconds, None without one."""
     base = item.time_base

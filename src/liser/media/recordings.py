@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from liser.media.source import Reader
 
+MOST_RECORDINGS = 10_000
+"""So many are told apart in one file: a damaged one could seem to have millions."""
 _AT_ONCE = 1 << 20  # bytes
 _OVERLAP = 64  # bytes; longer than anything searched for
 
@@ -75,7 +77,7 @@ def first_bytes(file: Reader) -> list[int]:
     elif head == _EBML:
         found = _matroska_links(file, size)
     file.seek(0)
-    return [0, *found[1:]]
+    return [0, *found[1:MOST_RECORDINGS]]
 
 
 def id3_size(file: Reader) -> int:

@@ -15,6 +15,7 @@ from liser.errors import MediaError
 from liser.media.clock import Clock
 from liser.media.container import (
     Media,
+    all_packets,
     can_be_sought,
     check_length,
     counts_at_one_rate,
@@ -196,7 +197,7 @@ class SoundTrack:
         try:
             # Reads the packets of all tracks: if only the whole file states its length, the video
             # may reach its end.
-            for packet in self._media.container.demux():
+            for packet in all_packets(self._media.container):
                 self._reached_s = max(self._reached_s, packet_end_s(packet))
                 if packet.stream.index != self.stream.index:
                     continue
