@@ -219,7 +219,8 @@ def test_packets_of_a_track_that_appears_midway_are_left_out() -> None:
     class Container:
         """Fails once, as PyAV does at a packet of an unknown track, and then reads on."""
 
-        left = [1, 2, None, 3]
+        def __init__(self) -> None:
+            self.left = [1, 2, None, 3]
 
         def demux(self):
             while self.left:
