@@ -121,6 +121,8 @@ def test_a_path_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="it is a folder"):
         storage.write_text(tmp_path, "")
+    with pytest.raises(StorageError, match="it is a folder's name"):
+        storage.write_text(f"{tmp_path}/new/", "")
     with pytest.raises(StorageError, match=r"can't write .*a: "):
         storage.write_text(tmp_path / "file" / "a", "")
 
