@@ -51,7 +51,9 @@ def open_for_writing(path: Path | str) -> Iterator[BinaryIO]:
         BrokenPipeError: the reader of a pipe is gone.
     """
     if isinstance(path, str) and path.endswith((os.sep, os.altsep or os.sep)):
-        raise StorageError(f"can't write {path}: it is a folder's name")  # `Path` would drop the end
+        raise StorageError(
+            f"can't write {path}: it is a folder's name"
+        )  # `Path` would drop the end
     path = Path(path)
     try:
         if _is_written_through(path):

@@ -12,6 +12,9 @@ from liser.errors import InputError
 _FILE = re.compile(r"FILE|[A-Z]+\.\w+")
 """The placeholders of values that name a file, such as ``FILE.csv``."""
 
+_FOLDERS = ("", ".", "..")
+"""Last parts of a path that only a folder can have; `Path` drops the first two."""
+
 
 class Verb(TyperCommand):
     """A command whose values are checked by `check_value`.
@@ -49,5 +52,5 @@ def check_value(parameter: Any, value: Any) -> None:
         if one == "":
             raise InputError(f"{what} is empty: give a value, or leave it out")
         is_file = isinstance(one, str) and _FILE.fullmatch(metavar)
-        if is_file and os.path.basename(one) in ("", ".", ".."):
+        if is_file and one.replace(os.altsep or os.sep, os.sep).rpartition(os.sep)[2] in _FOLDERS:
             raise InputError(f"{what} {one} is the name of a folder: give a file's name")
