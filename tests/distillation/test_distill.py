@@ -15,6 +15,7 @@ from liser.corpora.splits import held_out_notes
 from liser.distillation.data import label_indices, split_rows
 from liser.distillation.distill import distill, finetune
 from liser.errors import InputError, StorageError
+from liser.metrics import abstention_threshold, answered
 from liser.students.features import extract_features
 from liser.students.student import Student, load_student
 from liser.targets.targets import Targets
@@ -233,6 +234,34 @@ def test_clips_that_cannot_be_read_teach_nothing_through_their_teachers_either(
     theirs = distill(corpus, garbled, tmp_path / "b", three)
     assert len(ours.provenance["result"]["skipped"]) == 12
     assert same(ours, theirs)
+
+
+def test_the_threshold_is_that_of_all_labelled_validation_clips(
+    nano: str, tones: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liser.distillation.distill.CLIPS_A_CLASS", 4)
+    wrong = [
+        replace(u, label="low" if u.label == "mid" and i % 2 else u.label)
+        for i, u in enumerate(tones.utterances)
+    ]
+    hidden = [replace(u, label=None) if i % 7 == 0 else u for i, u in enumerate(wrong)]
+    corpus = replace(tones, utterances=tuple(hidden))
+    supervised = SETTINGS.model_copy(update={"readout": 0.0})  # one student answers and is scored
+    student = distill(corpus, (), tmp_path / "a", supervised)
+    made = student.provenance["result"]
+    labels, clips = label_indices(corpus), extract_features(corpus.utterances, student.frontend)
+    held = [u.speaker_id in made["valid_speakers"] for u in corpus.utterances]
+    rows = np.flatnonzero(held & (labels >= 0))
+    assert set(labels[rows]) == {0, 1, 2} and len(rows) < sum(held)
+    posteriors = student.posteriors(clips, rows)
+    threshold = abstention_threshold(posteriors, labels[rows])
+    kept = answered(posteriors, labels[rows], threshold)
+    assert made["threshold"] == pytest.approx(threshold)
+    assert made["coverage"] == pytest.approx(kept.coverage)
+    assert made["answered_wa"] == pytest.approx(kept.accuracy)
+    monkeypatch.setattr("liser.distillation.distill.CLIPS_A_CLASS", len(rows))
+    few_clips = distill(corpus, (), tmp_path / "b", supervised).provenance["result"]
+    assert few_clips["threshold"] is None and "coverage" not in few_clips
 
 
 def test_validation_speakers_are_held_out_whole(tones: Corpus) -> None:
