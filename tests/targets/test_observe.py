@@ -141,3 +141,13 @@ def test_a_failing_clip_is_counted_named_and_asked_again(tmp_path: Path) -> None
     few = Corpus("few", (), "given", tuple(clips(2)))
     with pytest.raises(InputError, match=r"none of the 2 clips.*RuntimeError: no such tensor"):
         teach(few, Fragile(frozenset({0, 1})), store)
+
+
+def test_a_store_with_targets_vouches_for_its_teacher(tmp_path: Path) -> None:
+    corpus = Corpus("made", (), "given", tuple(clips(20)))
+    bad = frozenset(range(1, 20))
+    with pytest.raises(LiserError, match="failed on each of 10 clips"):
+        teach(corpus, Fragile(bad | {0}), TargetStore(tmp_path / "empty"))
+    store = TargetStore(tmp_path / "store")
+    for _ in range(2):  # the second run asks for the bad ones alone
+        assert len(teach(corpus, Fragile(bad), store).skipped) == 19
