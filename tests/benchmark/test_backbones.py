@@ -21,6 +21,7 @@ from liser.benchmark import backbones as module
 from liser.benchmark.backbones import BackboneSource, backbones_of
 from liser.benchmark.protocol import benchmark, folds_of
 from liser.pretraining.segments import SegmentSource
+from liser.pretraining.whisper import Whisper
 from liser.text.progress import show_progress
 
 TRAINING = Training(
@@ -193,20 +194,20 @@ def test_frames_of_every_clip_are_computed_once_for_all_folds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     listened: list[int] = []
-    real = module.Whisper.frames
+    real = Whisper.frames
 
     def counted(self: Any, logmel: Any, frontend: Any) -> Any:
         listened.append(len(logmel))
         return real(self, logmel, frontend)
 
-    monkeypatch.setattr(module.Whisper, "frames", counted)
+    monkeypatch.setattr(Whisper, "frames", counted)
     monkeypatch.setattr(module, "PORTION", 5)
     portions: list[int] = []
     listen_to = module._precompute_portion
 
-    def in_portions(source: BackboneSource, sound: Any) -> int:
-        portions.append(len(sound))
-        return listen_to(source, sound)
+    def in_portions(encoders: Any, frames: Any, segments: Any) -> int:
+        portions.append(len(segments))
+        return listen_to(encoders, frames, segments)
 
     monkeypatch.setattr(module, "_precompute_portion", in_portions)
     made(source, tones, tmp_path / "runs")

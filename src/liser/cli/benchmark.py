@@ -97,7 +97,7 @@ def benchmark_command(
 
     if not speech_teacher or not face_teacher:
         raise InputError("a benchmark needs teachers: give --speech-teacher and --face-teacher")
-    if also and encoder is None:
+    if also and not encoder:
         raise InputError("--also names corpora to pretrain on: give --encoder as well")
     flags = {
         "budgets": numbers(budgets, "--budgets", float),
@@ -133,7 +133,7 @@ def benchmark_command(
         folder,
         protocol,
         functionals(loaded, TargetStore(store), protocol),
-        backbone_source=None if encoder is None else _backbone_source(encoder, store, also or ()),
+        backbone_source=_backbone_source(encoder, store, also or ()) if encoder else None,
         jobs=jobs,
         command=command_line(context),
     )
@@ -166,10 +166,10 @@ def _write(
     console.print(f"Record: {record}{pages}", highlight=False, markup=False)
 
 
-def _backbone_source(encoder: str, store: Path, also: Sequence[str]) -> BackboneSource:
+def _backbone_source(encoders: Sequence[str], store: Path, also: Sequence[str]) -> BackboneSource:
     from liser.benchmark.backbones import BackboneSource
 
-    return BackboneSource(encoder, store, tuple(map(_unlabelled, also)))
+    return BackboneSource.of(encoders, store, list(map(_unlabelled, also)))
 
 
 def _unlabelled(text: str) -> Corpus:

@@ -15,6 +15,7 @@ _REGISTRIES = {
     "specs": ("liser.teachers.expression", "SPECS"),
     "speech_teachers": ("liser.teachers.registry", "SPEECH_TEACHERS"),
     "face_teachers": ("liser.teachers.registry", "FACE_TEACHERS"),
+    "onnx_encoder": ("liser.teachers.registry", "ONNX_FORM"),
 }
 
 
@@ -34,7 +35,7 @@ class Verb(TyperCommand):
 
 
 def filled(text: str) -> str:
-    """Replace each mark by the names of its dictionary, or by the forms of its teachers.
+    """Replace each mark by the names of its dictionary, the forms of its teachers, or a form.
 
     >>> filled("One of {detectors}.")
     'One of yunet, lbp.'
@@ -43,6 +44,8 @@ def filled(text: str) -> str:
     def names(mark: re.Match[str]) -> str:
         module, name = _REGISTRIES[mark[1]]
         registry = getattr(import_module(module), name)
+        if isinstance(registry, str):
+            return registry
         if name.endswith("TEACHERS"):
             return "; ".join(kind.form for kind in registry.values())
         return ", ".join(registry)

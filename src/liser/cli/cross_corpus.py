@@ -78,10 +78,10 @@ def cross_corpus_command(
     check_corpora(corpora, settings if final is None else None)
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
     backbone_source = None
-    if encoder is not None:
+    if encoder:
         from liser.benchmark.backbones import BackboneSource
 
-        backbone_source = BackboneSource(encoder, store)
+        backbone_source = BackboneSource.of(encoder, store)
     if final is not None:
         _train_on_all(sources, settings, backbone_source, final, runs, jobs, as_json)
         return
