@@ -155,6 +155,28 @@ def test_a_backbones_folder_is_named_by_all_that_decides_it(
     assert made(source, tones, tmp_path / "runs", more) == first
 
 
+def test_further_encoders_are_learnt_from_and_decide_the_folder(
+    heir: str,
+    tones: Corpus,
+    source: BackboneSource,
+    write_encoder: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    model = write_encoder(name="toy.onnx")
+    specs = [[source.model, f"{model}:outputs={name}"] for name in ("low", "high")]
+    first, second = (BackboneSource.of(one, source.frames, source.also) for one in specs)
+    assert BackboneSource.of([source.model], source.frames, source.also) == source
+    alone = made(source, tones, tmp_path / "runs")
+    both = made(first, tones, tmp_path / "runs")
+    assert len({*alone, *both, *made(second, tones, tmp_path / "runs")}) == 9
+    (record, *others) = load_backbone(both[0]).provenance["further_encoders"]
+    assert others == []
+    assert (record["encoder"], record["clips"]) == ("toy", {"tones": 24, "others": 6})
+    toy = next(path for path in source.frames.iterdir() if path.name.startswith("frames-toy"))
+    assert len(list(toy.iterdir())) == 36 + 6
+    assert made(first, tones, tmp_path / "runs") == both
+
+
 @pytest.mark.parametrize("left", ["no record", "damaged weights"])
 def test_backbones_are_made_once_and_a_killed_one_goes_on(
     heir: str,

@@ -147,7 +147,7 @@ def _materials(provenance: _Provenance) -> list[str]:
         encoder = _field(backbone, "encoder")
         lines.append(f"Backbone: weight transfer from {encoder}, pretrained on {clips}")
         lines += [
-            f"The backbone learnt the frames of {_field(one, 'encoder')}, too"
+            f"Backbone: further encoder {_field(one, 'encoder')}"
             for one in backbone.get("further_encoders", [])
         ]
     lines += [

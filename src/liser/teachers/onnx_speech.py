@@ -73,6 +73,6 @@ def pooled(windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     (array([2., 0., 1., 0.], dtype=float32), array([0.5, 0.5], dtype=float32))
     """
     if windows[0].ndim == 1:
-        return np.stack(windows).astype(np.float64).mean(0).astype(np.float32)
+        return np.asarray(np.stack(windows).astype(np.float64).mean(0), np.float32)
     frames = np.concatenate(windows).astype(np.float64)
     return np.concatenate([frames.mean(0), frames.std(0)]).astype(np.float32)
