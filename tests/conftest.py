@@ -180,7 +180,6 @@ def write_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
         shape: tuple[int | str, ...] = ("batch", "samples"),
         more_inputs: dict[str, tuple[int, tuple[int | str, ...]]] | None = None,
         name: str = "model.onnx",
-        outputs: tuple[str, ...] = ("low", "high", "slow", "pooled"),
     ) -> Path:
         filters = np.repeat(np.array([1, 2, 3], np.float32) / field, field).reshape(3, 1, field)
         constants = {
@@ -206,12 +205,17 @@ def write_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
         ]
         inputs = {"sound": (kinds.FLOAT, shape), **(more_inputs or {})}
         # a further input gets into the graph as an output of its own
-        for other in more_inputs or {}:
-            nodes.append(helper.make_node("Cast", [other], [f"{other}_seen"], to=kinds.FLOAT))
-        wanted = {one: ["batch", "frames", 3][: 3 if one != "pooled" else 1] for one in outputs}
-        wanted |= {f"{k}_seen": list(size) for k, (_, size) in (more_inputs or {}).items()}
-        if "pooled" in wanted:
-            wanted["pooled"] = ["batch", 3]
+        nodes += [
+            helper.make_node("Cast", [other], [f"{other}_seen"], to=kinds.FLOAT)
+            for other in more_inputs or {}
+        ]
+        wanted: dict[str, list[int | str]] = {
+            "low": ["batch", "frames", 3],
+            "high": ["batch", "frames", 3],
+            "slow": ["batch", "half", 3],
+            "pooled": ["batch", 3],
+            **{f"{k}_seen": list(size) for k, (_, size) in (more_inputs or {}).items()},
+        }
         graph = helper.make_graph(
             nodes,
             "encoder",

@@ -123,6 +123,14 @@ def test_a_further_encoder_changes_the_backbone_and_is_learnt(make: Make) -> Non
     assert late[1] > early[1] + 0.05
 
 
+def test_a_second_whisper_needs_no_audio(make: Make, encoder: Whisper) -> None:
+    other = Whisper(str(encoder._speech.model), device="cpu")
+    vars(other)["fingerprint"] = "another"
+    record = make(other).provenance
+    assert record["further_encoders"][0]["clips"] == {"made": 12}
+    assert record["explained_by_encoder"][1] > 0.1
+
+
 def test_an_encoder_without_a_target_in_the_batch_changes_nothing(make: Make, heir: str) -> None:
     """A step on a masked encoder is the step that is made without it."""
     logmel, target = torch.randn(2, 20, 40), torch.randn(2, 20, 5)

@@ -363,5 +363,5 @@ def test_moonshine_gives_mean_and_deviation_of_its_layers(shared: Path, tmp_path
     np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3)
     with pytest.raises(MediaError, match=r"input_values \(batch_size, num_samples\)"):
         teacher.encoder.run(noise(0.02))
-    with pytest.raises(InputError, match="has no output 'h9'.* h8 "):
+    with pytest.raises(InputError, match=r"has no output 'h9'.* h8 "):
         OnnxEncoder(path, ["h9"]).load()
