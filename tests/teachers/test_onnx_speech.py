@@ -66,7 +66,7 @@ def test_long_clips_are_pooled_over_equal_windows(write_encoder: Write, clip: Ut
     )
 
 
-def test_a_stretch_of_a_file_is_all_that_counts(write_encoder: Write, clip: Utterance) -> None:
+def test_a_part_of_a_file_is_all_that_counts(write_encoder: Write, clip: Utterance) -> None:
     teacher = OnnxSpeech(write_encoder(), ["low"])
     part = Utterance("part", audio=clip.audio, start_s=0.3, end_s=0.8)
     low = means(load_audio(str(clip.audio), RATE)[4800:12_800])

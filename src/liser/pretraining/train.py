@@ -112,17 +112,8 @@ def pretrain(
         if checkpoint is not None:
             save_checkpoint(checkpoint, {"recipe": recipe, **state.snapshot()})
         progress(math.ceil(state.step / ROUND), rounds, state.explained)
-    made_from: dict[str, Any] = {
-        "encoder": whisper.name,
-        "encoder_fingerprint": whisper.fingerprint,
-    }
-    made_from |= _counts(sources, by_source) | {"settings": settings.model_dump(), "seed": seed}
-    provenance = made_from | {"explained": round(state.explained, 3)}
-    if len(encoders) > 1:
-        provenance["explained_by_encoder"] = [
-            None if math.isnan(one) else round(one, 3) for one in state.explained_by
-        ]
-        provenance["further_encoders"] = _further(encoders[1:], sources, by_source)
+    made_from = _encoders(encoders, sources, by_source) | _counts(sources, by_source)
+    provenance = made_from | state.provenance
     return Backbone(transferred_weights(state.average.cpu()), student, own_frontend, provenance)
 
 
@@ -214,21 +205,22 @@ def _counts(
     }
 
 
-def _further(
+def _encoders(
     encoders: Sequence[FrameEncoder],
     sources: Sequence[SegmentSource],
     by_source: Sequence[Sequence[Segment]],
-) -> list[dict[str, Any]]:
-    """Name encoders, and count by corpus the clips of which each has frames."""
+) -> dict[str, Any]:
+    """Name the encoders, and count by corpus the clips of which each further one has frames."""
     records = []
-    for encoder in encoders:
+    for encoder in encoders[1:]:
         clips = Counter[str]()
         for source, segments in zip(sources, by_source, strict=True):
             given = {one.row for one in segments if one.input_of(encoder) is not None}
             clips[source.name] += len(given)
         record = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
         records.append({**record, "clips": dict(clips)})
-    return records
+    first = {"encoder": encoders[0].name, "encoder_fingerprint": encoders[0].fingerprint}
+    return first | ({"further_encoders": records} if records else {})
 
 
 class _Pretraining:
@@ -337,6 +329,17 @@ class _Pretraining:
         self.optimizer.step()
         self.step += 1
         return [float(share.item()) for share in shares]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The settings, the seed, and the shares of variance explained, as plain JSON."""
+        record: dict[str, Any] = {"settings": self.settings.model_dump(), "seed": self.seed}
+        record["explained"] = round(self.explained, 3)
+        if len(self.targets) > 1:
+            record["explained_by_encoder"] = [
+                None if math.isnan(one) else round(one, 3) for one in self.explained_by
+            ]
+        return record
 
     _MODULES = ("student", "average", "projections", "optimizer")
 
