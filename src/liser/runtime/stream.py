@@ -28,7 +28,8 @@ class Stream:
     """Predicts one recording while it is made; `Recognizer.stream` opens one.
 
     The sizes of the chunks don't change the prediction. Memory grows with the number of finished
-    segments only. An `adapter` makes the predictions speaker-adapted.
+    segments only. An `adapter` makes the predictions speaker-adapted. `labels` are the possible
+    emotions, in the bundle's order; None for all of the bundle's.
     """
 
     def __init__(
@@ -38,10 +39,13 @@ class Stream:
         detector: Detector,
         sample_rate: int,
         adapter: SpeakerAdapter | None = None,
+        labels: tuple[str, ...] | None = None,
     ) -> None:
         self.sample_rate = checked_rate(sample_rate)
         self.segments: list[Segment] = []
         self._bundle, self._graph, self._detector, self._adapter = bundle, graph, detector, adapter
+        self._labels = bundle.labels if labels is None else labels
+        self._columns = [bundle.labels.index(label) for label in self._labels]
         self._mixer = Mixer(self.sample_rate)
         self._to_detector_rate = Resampler(self.sample_rate, FRAME_RATE)
         self._to_model_rate = Resampler(self.sample_rate, bundle.sample_rate)
@@ -142,8 +146,12 @@ class Stream:
         )
 
     def _probabilities(self, log_posterior: NDArray[np.float64]) -> dict[str, float]:
-        """Return the probability of each label; they sum to 1."""
-        return dict(zip(self._bundle.labels, softmax(log_posterior).tolist(), strict=True))
+        """Return the probability of each possible emotion, of log-posteriors over all labels.
+
+        They sum to 1 (`liser.runtime.possible_emotions`).
+        """
+        possible = softmax(log_posterior[self._columns])
+        return dict(zip(self._labels, possible.tolist(), strict=True))
 
     def _prediction(self) -> Prediction:
         speech_s = sum(segment.end_s - segment.start_s for segment in self.segments)
