@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from liser.bundle import Bundle, checked_path, read_bundle
@@ -21,9 +22,10 @@ from liser.runtime.graph import Graph
 from liser.runtime.possible_emotions import possible_emotions
 from liser.runtime.prediction import Prediction
 from liser.runtime.samples import checked_rate, refuse_small_integers
+from liser.runtime.silero import silero
 from liser.runtime.speaker_adaptation import SpeakerAdapter
 from liser.runtime.stream import Stream
-from liser.runtime.vad import Detector, silero
+from liser.runtime.vad import Detector
 
 DEFAULT = Path(__file__).parents[1] / "models" / "default"
 """The folder of the bundled model."""
@@ -33,6 +35,9 @@ Source = os.PathLike[str] | str | BinaryIO | NDArray[Any]
 
 _repr = reprlib.Repr()
 _repr.maxother = 80
+
+_JOINED_S = 4.0
+"""Seconds of a file that the detector gets at once."""
 
 _IN_MEMORY = 1 << 24  # bytes of a pipe in memory; the rest goes to disk
 
@@ -275,9 +280,24 @@ class Recognizer:
 
         with _seekable(source) as file, open_audio(file) as (rate, blocks):
             stream = self.stream(rate)
-            for block in blocks:
+            for block in _joined(blocks, rate):
                 stream.feed(block.clip(-1.0, 1.0))
             return replace(stream.flush(), notes=blocks.notes)
+
+
+def _joined(
+    blocks: Iterable[NDArray[np.float32]], sample_rate: int
+) -> Iterator[NDArray[np.float32]]:
+    """Join decoded blocks (samples,) to some of `_JOINED_S` or more: a call costs less a frame."""
+    waiting, samples = list[NDArray[np.float32]](), 0
+    for block in blocks:
+        waiting.append(block)
+        samples += len(block)
+        if samples >= _JOINED_S * sample_rate:
+            yield np.concatenate(waiting)
+            waiting, samples = [], 0
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def _restored(

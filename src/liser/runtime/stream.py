@@ -18,7 +18,14 @@ from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction, Segment, label_or_uncertain
 from liser.runtime.samples import Mixer, Resampler, checked_rate
 from liser.runtime.speaker_adaptation import SpeakerAdapter
-from liser.runtime.vad import FRAME, FRAME_RATE, Detector, SpeechSegmenter, SpeechSpan
+from liser.runtime.vad import (
+    FRAME,
+    FRAME_RATE,
+    Detector,
+    SpeechSegmenter,
+    SpeechSpan,
+    probabilities,
+)
 
 MIN_SEGMENT_S = 0.3
 """`Stream.partial` gives nothing for speech that is shorter."""
@@ -121,8 +128,7 @@ class Stream:
         self._buffer.append(at_model_rate)
         samples = np.concatenate([self._frame, at_detector_rate])
         used = len(samples) // FRAME * FRAME
-        for start in range(0, used, FRAME):
-            probability = self._detector(samples[start : start + FRAME])
+        for probability in probabilities(self._detector, samples[:used].reshape(-1, FRAME)):
             self._predict(self._segmenter.feed(probability))
         self._frame = samples[used:].copy()
         self._buffer.forget(self._segmenter.needed_from_s)
