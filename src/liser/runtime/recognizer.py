@@ -23,7 +23,9 @@ from liser.runtime.possible_emotions import possible_emotions
 from liser.runtime.prediction import Prediction
 from liser.runtime.samples import checked_rate, refuse_small_integers
 from liser.runtime.silero import silero
+from liser.runtime.slow_search import SlowSearch
 from liser.runtime.speaker_adaptation import SpeakerAdapter
+from liser.runtime.speech_search import SpeechSearch
 from liser.runtime.stream import Stream
 from liser.runtime.vad import Detector
 
@@ -73,7 +75,8 @@ class Recognizer:
     """Recognises emotions in recordings of any length and in streams.
 
     Several threads may share one. `detector` makes a new voice activity detector for each
-    recording. The default is Silero VAD; `liser.runtime.vad.all_sound_is_speech` takes all sound
+    recording. The default is Silero VAD, with a second search
+    (`liser.runtime.slow_search`); `liser.runtime.vad.all_sound_is_speech` takes all sound
     for speech.
 
     A recogniser pickles as the path of its bundle, with its detector, threads, possible emotions
@@ -228,9 +231,10 @@ class Recognizer:
         """
         if labels is not None:
             return self.with_labels(labels).stream(sample_rate)
-        return Stream(
-            self.bundle, self._graph, self._detector(), sample_rate, self._adapter, self._labels
-        )
+        window_s, make = self.bundle.window_s, self._detector
+        slow_search = SlowSearch(make, window_s) if self._own_detector is None else None
+        search = SpeechSearch(make(), window_s, slow_search)
+        return Stream(self.bundle, self._graph, search, sample_rate, self._adapter, self._labels)
 
     def __repr__(self) -> str:
         bundle = self.bundle

@@ -70,8 +70,8 @@ class SpeechSegmenter:
     from longer speech is at least half a window long.
     """
 
-    def __init__(self, window_s: float) -> None:
-        self._window_s = window_s
+    def __init__(self, window_s: float, shortest_s: float = SHORTEST_S) -> None:
+        self._window_s, self._shortest_s = window_s, shortest_s
         self._frames = 0  # fed so far
         self._begin_s: float | None = None  # of the open segment, margin included
         self._first = self._last = 0  # its first voiced frame, and the end of its last one
@@ -121,7 +121,7 @@ class SpeechSegmenter:
 
     def _close(self, begin_s: float, duration_s: float) -> list[SpeechSpan]:
         self._begin_s, self._voiced = None, False
-        if (self._last - self._first) * FRAME_S < SHORTEST_S:
+        if (self._last - self._first) * FRAME_S < self._shortest_s:
             return []
         end_s = min(self._last * FRAME_S + MARGIN_S, duration_s)
         count = math.ceil((end_s - begin_s) / self._window_s - 1e-9)
