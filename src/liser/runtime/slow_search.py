@@ -25,8 +25,9 @@ from liser.runtime.vad import (
 
 SLOWER = (2, 5)
 """Sound is played at the first rate for each of the second: at 0.4 of its speed."""
-SHORTEST_S = 0.5
-"""Shorter speech is not believed without the first search."""
+SHORTEST_S, ENTER = 0.5, 0.4
+"""Without the first search, shorter speech is not believed, nor speech that never has so much
+probability."""
 HINT, HINTS = 0.02, 6
 """A gap is searched if in so many frames, the second, the first search's probability of speech is
 at least the first."""
@@ -74,7 +75,7 @@ class SlowSearch:
         if end_s <= begin_s or sum(one >= HINT for one in hints) < HINTS:
             self.skip_to(end_s)
             return []
-        segmenter = SpeechSegmenter(self._window_s / _SPEED, SHORTEST_S / _SPEED)
+        segmenter = SpeechSegmenter(self._window_s / _SPEED, SHORTEST_S / _SPEED, ENTER)
         found: list[SpeechSpan] = []
         for probability in probabilities(self._make_detector(), _slowed(sound)):
             found += segmenter.feed(probability)

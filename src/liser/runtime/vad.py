@@ -70,8 +70,10 @@ class SpeechSegmenter:
     from longer speech is at least half a window long.
     """
 
-    def __init__(self, window_s: float, shortest_s: float = SHORTEST_S) -> None:
-        self._window_s, self._shortest_s = window_s, shortest_s
+    def __init__(
+        self, window_s: float, shortest_s: float = SHORTEST_S, enter: float = ENTER
+    ) -> None:
+        self._window_s, self._shortest_s, self._enter = window_s, shortest_s, enter
         self._frames = 0  # fed so far
         self._begin_s: float | None = None  # of the open segment, margin included
         self._first = self._last = 0  # its first voiced frame, and the end of its last one
@@ -80,7 +82,7 @@ class SpeechSegmenter:
     def feed(self, probability: float) -> list[SpeechSpan]:
         """Take the next frame's probability; return the segments that it finishes."""
         self._frames += 1
-        self._voiced = probability >= (LEAVE if self._voiced else ENTER)
+        self._voiced = probability >= (LEAVE if self._voiced else self._enter)
         if self._voiced:
             if self._begin_s is None:
                 self._first = self._frames - 1
