@@ -27,8 +27,8 @@ def possible_emotions(names: Iterable[str], labels: Sequence[str]) -> tuple[str,
     >>> possible_emotions(["anger", "sad"], ["neutral", "sad", "angry"])
     ('sad', 'angry')
     """
-    if isinstance(names, str | bytes):
-        raise InputError(f"labels = {names!r} is one string: pass a list, such as ['sad', 'angry']")
+    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+        raise InputError(f"labels = {names!r} is no list: pass one, such as ['sad', 'angry']")
     by_name = {**{canonical(label): label for label in labels}, **{one: one for one in labels}}
     known = f"the model's labels are {', '.join(labels)}"
     found: dict[str, str] = {}
