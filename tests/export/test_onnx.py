@@ -15,10 +15,12 @@ from liser.config import Frontend
 from liser.errors import InputError
 from liser.export import onnx as stage
 from liser.export.onnx import TOLERANCE, export_student, folded, graph_of, parity
+from liser.posteriors import softmax
 from liser.students.frontend import LogMel
 from liser.students.registry import build_student
 from liser.students.student import Student
 from liser.students.transformer import Transformer
+from liser.students.views import SINGLE_VIEW, Views
 
 LABELS = ("neutral", "happy", "sad")
 
@@ -88,7 +90,7 @@ def test_the_graph_is_one_valid_file_with_the_contract_s_names(bundle: Bundle) -
     model = onnx.load(bundle.graph)
     onnx.checker.check_model(model)
     assert [i.name for i in model.graph.input] == ["waveform"]
-    assert [o.name for o in model.graph.output] == ["logits", "embedding"]
+    assert [o.name for o in model.graph.output] == ["logits", "embedding", "features"]
     for dimension in model.graph.input[0].type.tensor_type.shape.dim:
         assert dimension.dim_param, "batch and samples are free"
     assert {file.name for file in bundle.folder.iterdir()} == {
@@ -106,13 +108,52 @@ def test_the_graph_is_small_and_names_no_files(bundle: Bundle) -> None:
     assert not any(node.op_type in ("BatchNormalization", "Dropout") for node in model.graph.node)
     made = {name for node in model.graph.node for name in node.output if name}
     read = {name for node in model.graph.node for name in node.input}
-    assert made - read == {"logits"}, "embedding is read on the way to the logits"
+    assert made - read <= {"logits", "features"}, "embedding is read on the way to the logits"
+
+
+@pytest.mark.parametrize(
+    ("views", "probed"), [(SINGLE_VIEW, False), (Views((0.9,), (0.05,)), True)]
+)
+def test_a_probe_s_logits_are_linear_in_the_graph_s_features(
+    student: Student, views: Views, probed: bool
+) -> None:
+    own = replace(student, module=copy.deepcopy(student.module), views=views)
+    with torch.no_grad():
+        if probed:
+            own.module.readout.weight.normal_(0, 0.1)
+            for parameter in own.module.head.parameters():
+                parameter.zero_()
+    graph = graph_of(own)
+    session = onnxruntime.InferenceSession(graph)
+    waveform = np.random.default_rng(0).normal(0, 0.1, (2, 20_000)).astype(np.float32)
+    logits, embedding, features = session.run(None, {"waveform": waveform})
+    if probed:
+        weight, bias = (p.numpy() for p in (own.module.readout.weight, own.module.readout.bias))
+        np.testing.assert_allclose(
+            softmax(features @ weight.T + bias), softmax(logits), rtol=1e-3, atol=1e-6
+        )
+    else:
+        np.testing.assert_array_equal(features, embedding)
+
+
+def test_features_cost_no_second_pass(student: Student) -> None:
+    own = replace(student, module=copy.deepcopy(student.module))
+    before = layers_of(graph_of(own))
+    torch.nn.init.normal_(own.module.readout.weight)
+    assert layers_of(graph_of(own)) == before
+
+
+def layers_of(graph: bytes) -> int:
+    nodes = onnx.load_from_string(graph).graph.node
+    return sum(node.op_type in ("Conv", "MatMul", "Gemm") for node in nodes)
 
 
 def test_a_nan_difference_is_refused_wherever_it_is(
     student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"logits": gap, "embedding": 0.0} for gap in (1e-6, float("nan"), 1e-6)]
+    rows = [
+        {"logits": gap, "embedding": 0.0, "features": 0.0} for gap in (1e-6, float("nan"), 1e-6)
+    ]
     monkeypatch.setattr(stage, "graph_of", lambda student: b"")
     monkeypatch.setattr(stage, "parity", lambda student, graph: {"differences": rows})
     with pytest.raises(InputError, match="by nan"):
