@@ -1,4 +1,4 @@
-"""The benchmark of `liser adapt`: no clip is both learnt from and tested, no speaker on both sides."""
+"""The benchmark of `liser adapt`: no clip, or no speaker, is both adapted to and tested."""
 
 import importlib.util
 import json

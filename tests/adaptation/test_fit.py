@@ -74,10 +74,12 @@ def test_labels_count_the_same_however_many_clips_they_have() -> None:
     assert found.max() < 0.45
 
 
-def test_a_threshold_needs_five_clips_a_label() -> None:
-    assert fit_answer(clips(KNOWN, 4), KNOWN, KNOWN).threshold is None
+def test_temperature_and_threshold_need_five_clips_a_label() -> None:
+    few = fit_answer(clips(KNOWN, 4), KNOWN, KNOWN)
+    assert few.threshold is None and few.temperature == 1 and few.left_out is not None
+    assert few.left_out.coverage is None
     hard = fit_answer(clips(KNOWN, 20, noise=8.0), KNOWN, KNOWN)
-    assert hard.threshold is not None and hard.left_out is not None
+    assert hard.threshold is not None and hard.temperature != 1 and hard.left_out is not None
     assert hard.left_out.coverage is not None and 0.5 <= hard.left_out.coverage <= 1
 
 

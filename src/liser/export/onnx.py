@@ -98,7 +98,7 @@ def graph_of(student: Student) -> bytes:
     try:
         import onnx  # noqa: F401
         import onnxscript.optimizer
-        from onnx_ir.passes.common import CommonSubexpressionEliminationPass
+        from onnx_ir.passes import common as passes
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
     module, features = _folded_copies(student)
@@ -119,7 +119,8 @@ def graph_of(student: Student) -> bytes:
         assert program is not None  # `dynamo=True` always returns one
         onnxscript.optimizer.optimize(program.model, output_size_limit=FOLDED)
         # the features are computed on the way to the logits: once is enough
-        CommonSubexpressionEliminationPass()(program.model)
+        passes.DeduplicateInitializersPass(size_limit=1 << 31)(program.model)
+        passes.CommonSubexpressionEliminationPass()(program.model)
         onnxscript.optimizer.optimize(program.model, output_size_limit=FOLDED)
     return bytes(_stripped(program.model_proto).SerializeToString())
 
