@@ -69,10 +69,10 @@ def main(
     def drawn(way: str, budget: float, draw: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([0, draw])
         if way == "stratified":
-            kept = known[label_budget(names, budget, rng)]
+            labelled = known[label_budget(names, budget, rng)]
         else:
-            kept = rng.permutation(known)[: round(budget * len(known))]
-        return np.where(np.isin(np.arange(len(truth)), kept), truth, -1)
+            labelled = rng.permutation(known)[: round(budget * len(known))]
+        return np.where(np.isin(np.arange(len(truth)), labelled), truth, -1)
 
     started, rows = time.monotonic(), []
     for way in ("stratified", "random"):

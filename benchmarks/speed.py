@@ -47,7 +47,7 @@ OTHERS = ("whisper_base_true_length", "whisper_base_30s", "opensmile_egemaps")
 def main(
     bundle: list[str] = typer.Option(..., metavar="NAME=DIR", help="An exported student."),
     whisper: Path = typer.Option(..., help="Folder of Whisper-base's encoder."),
-    rounds: int = typer.Option(30, help="How often each system hears a clip of 3 s."),
+    rounds: int = typer.Option(30, help="How often each system predicts a clip of 3 s."),
     out: Path = typer.Option(RESULTS),
 ) -> None:
     """Measure every system on every length, with one thread and with two."""
@@ -184,11 +184,11 @@ def _where(name: str, folder: Path) -> dict[str, Any]:
     part = classifier_part(model, logmel_of(model, frontend), frontend)
     waveform = _sound(3.0, bundle.sample_rate)
     frames = round(3000 / frontend.hop_ms) + 1
-    heard = part.values(np.zeros((1, frames, frontend.mels), np.float32))
-    whole = times({"whole": bundle.graph.read_bytes()}, waveform)["whole"][1]
-    listens = _least(part.model.SerializeToString(), heard)
+    inputs = part.values(np.zeros((1, frames, frontend.mels), np.float32))
+    total = times({"graph": bundle.graph.read_bytes()}, waveform)["graph"][1]
+    student = _least(part.model.SerializeToString(), inputs)
     nothing = _least(_product(1, np.float32), _operands(1, np.float32))
-    every, own = macs(model, {"waveform": waveform[None]}), macs(part.model, heard)
+    every, own = macs(model, {"waveform": waveform[None]}), macs(part.model, inputs)
     size = 512
     peak = {
         kind.__name__: size**3 / _least(_product(size, kind), _operands(size, kind)) / 1e6
@@ -196,13 +196,13 @@ def _where(name: str, folder: Path) -> dict[str, Any]:
     }
     return {
         "system": name,
-        "ms_least": round(whole, 4),
-        "front_end_ms": round(whole - listens, 4),
-        "student_ms": round(listens, 4),
+        "ms_least": round(total, 4),
+        "front_end_ms": round(total - student, 4),
+        "student_ms": round(student, 4),
         "empty_call_ms": round(nothing, 4),
         "front_end_million_macs": round((every - own) / 1e6, 2),
         "student_million_macs": round(own / 1e6, 2),
-        "giga_macs_per_s": round(every / whole / 1e6, 1),
+        "giga_macs_per_s": round(every / total / 1e6, 1),
         "machine_giga_macs_per_s": {kind: round(value, 1) for kind, value in peak.items()},
     }
 
@@ -262,17 +262,17 @@ def _whisper(folder: Path, threads: int) -> dict[str, tuple[System, int]]:
     teacher = HuggingFaceSpeech(folder)
     head = np.random.default_rng(0).normal(size=(512, CLASSES)).astype(np.float32)
 
-    def heard(windows: Waveform) -> NDArray[np.float32]:
+    def posteriors(windows: Waveform) -> NDArray[np.float32]:
         states = teacher._hidden_states(windows)  # what `teach` itself calls, without the disk
         return _softmax(states[:, -1].mean((0, 1)).numpy() @ head)
 
     def true_length(waveform: Waveform) -> NDArray[np.float32]:
         count = int(np.ceil(len(waveform) / (LONGEST_S * RATE)))
-        return heard(waveform.reshape(count, -1))
+        return posteriors(waveform.reshape(count, -1))
 
     def padded(waveform: Waveform) -> NDArray[np.float32]:
         size = int(LONGEST_S * RATE)
-        return heard(np.pad(waveform, (0, -len(waveform) % size)).reshape(-1, size))
+        return posteriors(np.pad(waveform, (0, -len(waveform) % size)).reshape(-1, size))
 
     return {"whisper_base_true_length": (true_length, RATE), "whisper_base_30s": (padded, RATE)}
 
@@ -330,7 +330,7 @@ def _turn(recognise: System, sound: Waveform) -> list[float]:
 
 
 def _sound(duration_s: float, sample_rate: int) -> Waveform:
-    """Return a buzz with syllables and noise: what is said makes no difference to the time."""
+    """Return a buzz with syllables and noise: the words make no difference to the time."""
     rng = np.random.default_rng(0)
     t = np.arange(round(duration_s * sample_rate)) / sample_rate
     buzz = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 30))

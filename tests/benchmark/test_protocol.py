@@ -56,10 +56,10 @@ def data_of(corpus: Corpus, targets: list[Targets], folder: Path) -> BenchmarkDa
     p = PROTOCOL
     folds = folds_of(corpus, p)
     clips = extract_features(corpus.utterances, p.distillation.frontend)
-    kept = runs_module.run_folders(folder, p, targets, corpus)
-    for own in kept.values():
+    folders = runs_module.run_folders(folder, p, targets, corpus)
+    for own in folders.values():
         own.mkdir(parents=True, exist_ok=True)
-    return BenchmarkData(corpus, tuple(targets), clips, label_indices(corpus), folds, p, kept)
+    return BenchmarkData(corpus, tuple(targets), clips, label_indices(corpus), folds, p, folders)
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +80,12 @@ def test_no_speaker_is_in_two_sets(tones: Corpus, both: list[Targets], tmp_path:
     tested = []
     for fold in data.folds:
         split, test = data.split(fold), data.labelled_rows(fold.test)
-        people = [
+        speakers_of = [
             {tones.utterances[row].speaker_id for row in rows}
             for rows in (split.train, split.valid, test)
         ]
-        assert [len(p) for p in people] == [3, 1, 2]
-        assert len(set.union(*people)) == 6
+        assert [len(p) for p in speakers_of] == [3, 1, 2]
+        assert len(set.union(*speakers_of)) == 6
         tested += list(test)
     assert sorted(tested) == list(range(len(tones.utterances)))
 
@@ -101,11 +101,11 @@ def test_a_budget_is_what_is_labelled_in_training_and_validation_together(
         )
         draws = [data.labels_within(budget, fold, draw) for draw in range(2)]
         for labels in draws:
-            kept = np.flatnonzero(labels >= 0)
-            assert len(kept) == round(budget * len(rows))
-            assert set(kept) <= set(rows)
-            np.testing.assert_array_equal(labels[kept], data.labels[kept])
-            assert set(Counter(labels[kept]).values()) == {len(kept) // 3}
+            labelled = np.flatnonzero(labels >= 0)
+            assert len(labelled) == round(budget * len(rows))
+            assert set(labelled) <= set(rows)
+            np.testing.assert_array_equal(labels[labelled], data.labels[labelled])
+            assert set(Counter(labels[labelled]).values()) == {len(labelled) // 3}
         assert np.array_equal(*draws) == (budget == 1)
         np.testing.assert_array_equal(data.labels_within(budget, fold, 0), draws[0])
 
@@ -122,9 +122,9 @@ def _scrambled(corpus: Corpus, speakers: tuple[str, ...]) -> Corpus:
 
 def _garbled(targets: Targets, rows: np.ndarray) -> Targets:
     """Change a teacher's outputs for these clips."""
-    said = targets.embeddings.copy()
-    said[rows] = np.random.default_rng(0).normal(0, 9, (len(rows), said.shape[1]))
-    return replace(targets, embeddings=said)
+    embeddings = targets.embeddings.copy()
+    embeddings[rows] = np.random.default_rng(0).normal(0, 9, (len(rows), embeddings.shape[1]))
+    return replace(targets, embeddings=embeddings)
 
 
 @pytest.mark.parametrize("system", names_of("student"))
@@ -137,13 +137,13 @@ def test_test_speakers_influence_no_student(
     other = data_of(_scrambled(tones, honest.folds[1].test), garbled, tmp_path / "b")
     assert other.folds == honest.folds
     assert not np.array_equal(other.labels, honest.labels)
-    said = []
+    saved = []
     for data in (honest, other):
         runs_module._train_run(data, run)
-        said.append(runs_module.load_run(data, run))
-    np.testing.assert_array_equal(said[0]["posteriors"], said[1]["posteriors"])
-    np.testing.assert_array_equal(said[0]["embeddings"], said[1]["embeddings"])
-    np.testing.assert_array_equal(said[0]["mean_log_posterior"], said[1]["mean_log_posterior"])
+        saved.append(runs_module.load_run(data, run))
+    np.testing.assert_array_equal(saved[0]["posteriors"], saved[1]["posteriors"])
+    np.testing.assert_array_equal(saved[0]["embeddings"], saved[1]["embeddings"])
+    np.testing.assert_array_equal(saved[0]["mean_log_posterior"], saved[1]["mean_log_posterior"])
 
 
 def test_a_run_learns_from_its_budget_and_no_other_label(
@@ -178,8 +178,8 @@ def test_labels_of_test_speakers_influence_no_teacher(
         scores_module._teacher_posteriors(honest),
         scores_module._teacher_posteriors(other),
     )
-    for key, said in ours.items():
-        np.testing.assert_array_equal(said[:, rows], theirs[key][:, rows])
+    for key, posteriors in ours.items():
+        np.testing.assert_array_equal(posteriors[:, rows], theirs[key][:, rows])
 
 
 def test_there_is_a_row_for_each_system_and_budget(run: tuple[dict[str, Any], Path]) -> None:
@@ -211,9 +211,9 @@ def test_rows_are_scores_of_the_runs_on_disk(
     for draw in range(2):
         matrix = np.zeros((3, 3), np.int64)
         for fold in range(3):
-            with np.load(own / f"0.25-draw{draw}-fold{fold}.npz") as kept:
-                said = kept["posteriors"].argmax(1)
-                matrix += confusion(truth[kept["rows"]], said, 3)
+            with np.load(own / f"0.25-draw{draw}-fold{fold}.npz") as saved:
+                predicted = saved["posteriors"].argmax(1)
+                matrix += confusion(truth[saved["rows"]], predicted, 3)
         scores.append(uar(matrix))
     assert row["uar"] == pytest.approx(np.mean(scores))
 
@@ -258,10 +258,10 @@ def test_speaker_adapted_scores_are_those_of_the_runs_on_disk(
             matrix = np.zeros((3, 3), np.int64)
             for fold in range(3):
                 name = f"{row['labels']:g}-draw{draw}-fold{fold}.npz"
-                with np.load(own / name) as kept:
-                    who, mean = [speakers[i] for i in kept["rows"]], kept["mean_log_posterior"]
-                    said = adapt_posteriors(kept["posteriors"], who, mean, PROTOCOL.seed)
-                    matrix += confusion(truth[kept["rows"]], said.argmax(1), 3)
+                with np.load(own / name) as saved:
+                    who, mean = [speakers[i] for i in saved["rows"]], saved["mean_log_posterior"]
+                    adapted = adapt_posteriors(saved["posteriors"], who, mean, PROTOCOL.seed)
+                    matrix += confusion(truth[saved["rows"]], adapted.argmax(1), 3)
             scores.append(uar(matrix))
         scored = row["speaker_adapted"]
         assert scored["uar"] == pytest.approx(np.mean(scores))
@@ -393,14 +393,14 @@ def test_what_cannot_be_run_is_refused_before_any_training(
     crowded = PROTOCOL.model_copy(update={"valid_speakers": 5})
     moved = replace(tones, utterances=tones.utterances[::-1])
     (tmp_path / "file").write_text("")
-    for error, said, call in (
+    for error, message, call in (
         (InputError, "a speech and a face teacher", lambda: benchmark(tones, both[:1], tmp_path)),
         (InputError, "not of corpus", lambda: benchmark(moved, both, tmp_path, PROTOCOL)),
         (InputError, "speakers", lambda: benchmark(tones, both, tmp_path, crowded)),
         (InputError, "fewer than the 3 classes", lambda: benchmark(tones, both, tmp_path, tiny)),
         (StorageError, "file", lambda: benchmark(tones, both, tmp_path / "file", PROTOCOL)),
     ):
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             call()
 
 
@@ -447,8 +447,8 @@ def test_unlabelled_clips_are_learnt_from_and_not_tested(
             assert set(np.flatnonzero(own >= 0)) <= set(np.concatenate([split.train, split.valid]))
         runs_module._train_run(data, Run("distilled", 0.25, 0, fold.index))
         np.testing.assert_array_equal(splits[-1].train, split.train)
-        kept = runs_module.load_run(data, Run("distilled", 0.25, 0, fold.index))
-        np.testing.assert_array_equal(kept["rows"], data.labelled_rows(fold.test))
+        saved = runs_module.load_run(data, Run("distilled", 0.25, 0, fold.index))
+        np.testing.assert_array_equal(saved["rows"], data.labelled_rows(fold.test))
 
 
 def test_the_number_of_processes_changes_nothing(
@@ -460,15 +460,15 @@ def test_the_number_of_processes_changes_nothing(
             "distillation": PROTOCOL.distillation.model_copy(update={"student": "tiny"}),
         }
     )
-    kept = []
+    by_jobs = []
     for jobs in (1, 2):
         benchmark(tones, both, tmp_path / str(jobs), tiny, jobs=jobs)
         root = tmp_path / str(jobs)
         files = sorted(root.rglob("*.npz"))
-        kept.append({f.relative_to(root): np.load(f)["posteriors"] for f in files})
-    assert len(kept[0]) == 6
-    for name, posteriors in kept[0].items():
-        np.testing.assert_array_equal(posteriors, kept[1][name])
+        by_jobs.append({f.relative_to(root): np.load(f)["posteriors"] for f in files})
+    assert len(by_jobs[0]) == 6
+    for name, posteriors in by_jobs[0].items():
+        np.testing.assert_array_equal(posteriors, by_jobs[1][name])
 
 
 def test_folds_may_be_counted(tones: Corpus) -> None:
@@ -499,11 +499,11 @@ def test_two_face_teachers_and_what_a_crowd_perceived(
         (folder,) = (tmp_path / "runs").glob(f"{row['system']}-*")
         matrix = np.zeros((3, 3), np.int64)
         for fold in folds:
-            with np.load(folder / f"1-draw0-fold{fold.index}.npz") as kept:
-                own = [corpus.utterances[i].perceived for i in kept["rows"]]
+            with np.load(folder / f"1-draw0-fold{fold.index}.npz") as saved:
+                own = [corpus.utterances[i].perceived for i in saved["rows"]]
                 known = [i for i, name in enumerate(own) if name is not None]
                 truth = np.array([corpus.labels.index(str(own[i])) for i in known])
-                matrix += confusion(truth, kept["posteriors"][known].argmax(1), 3)
+                matrix += confusion(truth, saved["posteriors"][known].argmax(1), 3)
         assert aside["uar"] == pytest.approx(uar(matrix))
     (crowd,) = record["references"]
     assert (crowd["system"], crowd["uar"], crowd["clips"], crowd["left_out"]) == (
