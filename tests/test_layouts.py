@@ -1,7 +1,8 @@
 """Records as Markdown tables: every figure that is shown is the record's."""
 
-import importlib.util
+import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,12 +16,11 @@ SCORES = {"uar": 0.6, "uar_low": 0.5, "uar_high": 0.7}
 
 
 @pytest.fixture(scope="module")
-def layouts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("layouts", FOLDER / "layouts.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def layouts() -> Iterator[ModuleType]:
+    """The script's module, which imports those beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield importlib.import_module("layouts")
 
 
 def shipped() -> dict[str, Any]:
