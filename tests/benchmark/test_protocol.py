@@ -484,7 +484,7 @@ def test_two_face_teachers_and_what_a_crowd_perceived(
     voted = []
     for i, u in enumerate(tones.utterances):
         seen = None if i % 5 == 0 else turned[str(u.label)] if i % 2 else u.label
-        voted.append(replace(u, perceived=seen, overheard=None if i < 10 else u.label))
+        voted.append(replace(u, perceived=seen, perceived_voice=None if i < 10 else u.label))
     corpus = replace(tones, utterances=tuple(voted))
     second = replace(both[1], teacher="votes", fingerprint="votes")
     record = benchmark(corpus, [*both, second], tmp_path / "runs", QUICK, jobs=1)

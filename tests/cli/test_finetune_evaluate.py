@@ -62,7 +62,7 @@ def test_without_labels_there_are_predictions_only(liser, student: Path) -> None
     assert liser("evaluate", student, "others", "--report", "page.html").status == 2
 
 
-def test_fine_tuned_voices_count_as_seen(liser, student: Path) -> None:
+def test_speakers_of_fine_tuning_count_as_seen(liser, student: Path) -> None:
     ask = ("finetune", student, "others", "--labels", "few.csv", "--out", "tuned", "--updates", "2")
     record = json.loads(liser(*ask, "--json").out)
     assert record["speakers"] == ["speaker4", "speaker5"]

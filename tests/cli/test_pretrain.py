@@ -91,7 +91,9 @@ def test_further_encoders_are_learnt_from(
     assert "low (batch, frames, 3)" in unknown.err
 
 
-def test_people_read_what_was_inherited(liser, ask: tuple[object, ...], recordings: Path) -> None:
+def test_the_printed_record_names_encoder_and_skipped_clips(
+    liser, ask: tuple[object, ...], recordings: Path
+) -> None:
     (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
     ended = liser(*ask, "--out", "backbone")
     assert ended.status == 0, ended.err
