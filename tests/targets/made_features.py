@@ -11,13 +11,9 @@ from liser.targets.fusion import (
 from liser.targets.targets import Targets
 
 Floats = NDArray[np.float64]
-
 Ints = NDArray[np.int64]
-
 CLASSES = 4
-
 HEADS = Heads(components=8)
-
 PLAIN = Heads(components=8, self_training_rounds=0)
 
 
