@@ -17,12 +17,16 @@ import json
 import time
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from liser import storage
 from liser.report.benchmark import with_interval
+
+if TYPE_CHECKING:
+    from liser.benchmark.backbones import BackboneSource
+    from liser.config import Protocol
 
 RESULTS = Path(__file__).parent / "results"
 RAVDESS_TEACHERS = {
@@ -57,36 +61,25 @@ def main(
     if table:
         write_table(RESULTS / "log.md")
         return
-    from liser.benchmark.backbones import BackboneSource
     from liser.benchmark.protocol import benchmark, development
     from liser.cli.teachers import ask_teachers
-    from liser.config import Protocol, read_toml
     from liser.corpora.registry import load_corpus
 
-    settings: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for line in change:
-        merge(settings, tomllib.loads(line))
-    record = {} if protocol is None else read_toml(protocol)
-    merge(record, {"distillation": settings, "supervised": settings.get("training", {})})
-    only = {"systems": [system], "budgets": [labels], "ablation_budgets": [labels]}
-    chosen = Protocol.read({**record, **only, "draws": draws})
+        merge(changes, tomllib.loads(line))
+    chosen = settings_of(protocol, changes, system, labels, draws)
     corpus = load_corpus(kind, data)
     known = RAVDESS_TEACHERS if kind == "ravdess" else {}
-    targets = ask_teachers(
-        corpus,
-        store,
-        speech_teacher or known.get("speech"),
-        face_teacher or known.get("face"),
-    )
+    speech, face = speech_teacher or known.get("speech"), face_teacher or known.get("face")
+    targets = ask_teachers(corpus, store, speech, face)
     results = benchmark(
         *development(corpus, targets, chosen),
         Path("runs/explore"),
         chosen,
-        backbone_source=None if encoder is None else BackboneSource(str(encoder), store),
+        backbone_source=backbone_source(encoder, store),
         jobs=jobs,
     )
-    result = results["rows"][0]
-    adapted = result["speaker_adapted"]
     row = {
         "name": name,
         "why": why,
@@ -94,18 +87,43 @@ def main(
         "corpus": kind,
         "system": system,
         "labels": labels,
-        **{k: result[k] for k in ("uar", "uar_low", "uar_high", "wa", "ece", "params")},
-        "speaker_adapted_uar": adapted and adapted["uar"],
+        **scores_of(results),
         "recipe": protocol and protocol.name,
         "teachers": [t["name"] for t in results["teachers"]],
         "weight_transfer": encoder is not None,
-        "changes": settings,
+        "changes": changes,
         "seconds_a_student": round(results["training_s"] / (draws * len(results["folds"])), 1),
         "date": time.strftime("%Y-%m-%d"),
     }
     with (RESULTS / f"explore-{kind}.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(row, ensure_ascii=False) + "\n")
     print(json.dumps(row, ensure_ascii=False))
+
+
+def settings_of(
+    file: Path | None, changes: dict[str, Any], system: str, labels: float, draws: int
+) -> "Protocol":
+    """Return the file's protocol with the changes, for one system and label budget."""
+    from liser.config import Protocol, read_toml
+
+    record = {} if file is None else read_toml(file)
+    merge(record, {"distillation": changes, "supervised": changes.get("training", {})})
+    only = {"systems": [system], "budgets": [labels], "ablation_budgets": [labels]}
+    return Protocol.read({**record, **only, "draws": draws})
+
+
+def backbone_source(encoder: Path | None, store: Path) -> "BackboneSource | None":
+    """Return the source of backbones for an encoder, if there is one."""
+    from liser.benchmark.backbones import BackboneSource
+
+    return None if encoder is None else BackboneSource(str(encoder), store)
+
+
+def scores_of(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of a benchmark's only row."""
+    row, adapted = results["rows"][0], results["rows"][0]["speaker_adapted"]
+    scores = {name: row[name] for name in ("uar", "uar_low", "uar_high", "wa", "ece", "params")}
+    return {**scores, "speaker_adapted_uar": adapted and adapted["uar"]}
 
 
 def merge(into: dict[str, Any], record: dict[str, Any]) -> None:

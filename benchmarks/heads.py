@@ -12,14 +12,20 @@ when their shares are not quite those of all clips.
 
 import json
 import time
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from liser import storage
+
+if TYPE_CHECKING:
+    from liser.corpora.base import Corpus
+    from liser.targets.targets import Targets
 
 TRIED: dict[str, dict[str, Any]] = {
     "as they are": {},
@@ -49,53 +55,20 @@ def main(
     """Fit heads on few labels, and score their posteriors of the other clips."""
     from liser.benchmark.protocol import development
     from liser.cli.teachers import ask_teachers
-    from liser.config import Heads, Protocol, read_toml
+    from liser.config import Protocol, read_toml
     from liser.corpora.registry import load_corpus
-    from liser.corpora.splits import label_budget
-    from liser.distillation.data import label_indices
-    from liser.targets.fusion import posteriors, teacher_features
 
     chosen = Protocol.read({} if protocol is None else read_toml(protocol))
     corpus = load_corpus(kind, data)
-    targets = ask_teachers(corpus, store, speech_teacher, face_teacher)
-    corpus, targets = development(corpus, targets, chosen)
-    truth = label_indices(corpus)
-    known, everyone = np.flatnonzero(truth >= 0), np.ones(len(truth), np.bool_)
-    names = [corpus.labels[i] for i in truth[known]]
-    features = teacher_features(
-        targets, [u.speaker_id for u in corpus.utterances], everyone, Heads()
-    )
-
-    def drawn(way: str, budget: float, draw: int) -> NDArray[np.int64]:
-        rng = np.random.default_rng([0, draw])
-        if way == "stratified":
-            kept = known[label_budget(names, budget, rng)]
-        else:
-            kept = rng.permutation(known)[: round(budget * len(known))]
-        return np.where(np.isin(np.arange(len(truth)), kept), truth, -1)
-
-    started, rows = time.monotonic(), []
-    for way in ("stratified", "random"):
-        for budget in map(float, budgets.split(",")):
-            for name, changes in TRIED.items():
-                right, losses = [], []
-                for draw in range(draws):
-                    labels = drawn(way, budget, draw)
-                    settings = Heads(**changes)
-                    fused = posteriors(features, labels, len(corpus.labels), everyone, settings)
-                    hidden = known[labels[known] < 0]
-                    right.append((fused[hidden].argmax(1) == truth[hidden]).mean())
-                    losses.append(-np.log(fused[hidden, truth[hidden]] + 1e-12).mean())
-                row = {"draws": way, "labels": budget, "heads": name, "settings": changes}
-                row |= {"right": round(float(np.mean(right)), 4)}
-                row |= {"cross_entropy": round(float(np.mean(losses)), 4)}
-                rows.append(row)
-                print(json.dumps(row))
+    taught = ask_teachers(corpus, store, speech_teacher, face_teacher)
+    corpus, targets = development(corpus, taught, chosen)
+    started = time.monotonic()
+    rows = rows_of(corpus, targets, [float(share) for share in budgets.split(",")], draws)
     record = {
         "corpus": corpus.name,
         "teachers": [t.teacher for t in targets],
         "speakers": len(corpus.speakers),
-        "clips": len(known),
+        "clips": sum(u.label is not None for u in corpus.utterances),
         "draws": draws,
         "date": time.strftime("%Y-%m-%d"),
         "wall_time_s": round(time.monotonic() - started, 1),
@@ -103,6 +76,52 @@ def main(
     }
     file = out or Path(__file__).parent / "results" / f"heads-{kind}.json"
     storage.write_json(file, record, indent=1)
+
+
+def rows_of(
+    corpus: "Corpus", targets: "Sequence[Targets]", budgets: Sequence[float], draws: int
+) -> list[dict[str, Any]]:
+    """Return a row for each way to draw, budget and settings: accuracy and cross-entropy."""
+    from liser.config import Heads
+    from liser.distillation.data import label_indices
+    from liser.targets.fusion import posteriors, teacher_features
+
+    truth = label_indices(corpus)
+    everyone = np.ones(len(truth), np.bool_)
+    speakers = [u.speaker_id for u in corpus.utterances]
+    features = teacher_features(targets, speakers, everyone, Heads())
+    rows = []
+    for way, budget, name in product(("stratified", "random"), budgets, TRIED):
+        right, losses = [], []
+        for draw in range(draws):
+            labels = drawn(corpus, way, budget, draw)
+            settings = Heads(**TRIED[name])
+            fused = posteriors(features, labels, len(corpus.labels), everyone, settings)
+            hidden = np.flatnonzero((truth >= 0) & (labels < 0))
+            right.append((fused[hidden].argmax(1) == truth[hidden]).mean())
+            losses.append(-np.log(fused[hidden, truth[hidden]] + 1e-12).mean())
+        row = {"draws": way, "labels": budget, "heads": name, "settings": TRIED[name]}
+        row |= {"right": round(float(np.mean(right)), 4)}
+        row |= {"cross_entropy": round(float(np.mean(losses)), 4)}
+        rows.append(row)
+        print(json.dumps(row))
+    return rows
+
+
+def drawn(corpus: "Corpus", way: str, budget: float, draw: int) -> NDArray[np.int64]:
+    """Return the labels (clips,) as class indices, -1 for those outside the budget."""
+    from liser.corpora.splits import label_budget
+    from liser.distillation.data import label_indices
+
+    rng = np.random.default_rng([0, draw])
+    truth = label_indices(corpus)
+    known = np.flatnonzero(truth >= 0)
+    if way == "stratified":
+        names = [corpus.labels[i] for i in truth[known]]
+        labelled = known[label_budget(names, budget, rng)]
+    else:
+        labelled = rng.permutation(known)[: round(budget * len(known))]
+    return np.where(np.isin(np.arange(len(truth)), labelled), truth, -1)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from liser.report.benchmark import (
     title,
     with_interval,
 )
-
-Record = Mapping[str, Any]
+from markdown_table import Record, table
+from speed_layouts import runtime, speed, speed_brief
 
 
 def markdown(results: Record, part: str = "") -> str:
@@ -38,7 +38,7 @@ def _benchmark(results: Record) -> str:
     budgets = sorted({row["labels"] for row in rows})
     cells = _cells(rows)
     lines = [headline(results), ""]
-    lines += _table(
+    lines += table(
         [f"UAR, {title(results)}", *(f"{share(budget)} of the labels" for budget in budgets)],
         [
             [name, *(cells.get((name, budget), "") for budget in budgets)]
@@ -46,7 +46,7 @@ def _benchmark(results: Record) -> str:
         ],
     )
     if results.get("comparisons"):
-        lines += ["", *_table(["Comparison", "UAR"], _comparisons(results["comparisons"]))]
+        lines += ["", *table(["Comparison", "UAR"], _comparisons(results["comparisons"]))]
     return "\n".join([*lines, "", _footnote(results)]) + "\n"
 
 
@@ -102,14 +102,6 @@ def _views(settings: Mapping[str, Any]) -> str:
     return ", ".join(views)
 
 
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    rules = ["---", *("--:" for _ in heads[1:])]
-    return [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-        for line in (heads, rules, *lines)
-    ]
-
-
 def _shipped(results: Record) -> str:
     """Lay out how the bundled model's twin scores on speakers that it was not trained on."""
     lines = []
@@ -137,7 +129,7 @@ def _shipped(results: Record) -> str:
         "Recordings go through the whole runtime, stored log-mels through what follows the front "
         "end."
     )
-    return "\n".join([*_table(heads, lines), "", note]) + "\n"
+    return "\n".join([*table(heads, lines), "", note]) + "\n"
 
 
 def _robustness(results: Record) -> str:
@@ -155,7 +147,7 @@ def _robustness(results: Record) -> str:
                     f"{row['answered_wa']:.0%}" if row["answered_wa"] is not None else "–",
                 ]
             )
-    return "\n".join(_table(["", "UAR", "change", "answered", "right if answered"], lines)) + "\n"
+    return "\n".join(table(["", "UAR", "change", "answered", "right if answered"], lines)) + "\n"
 
 
 def _compression(results: Record) -> str:
@@ -173,96 +165,7 @@ def _compression(results: Record) -> str:
         for row in results["compression"]["rows"]
     ]
     heads = ["", "parameters", "kB", "million MACs", "ms, median (least)", "UAR", "change"]
-    return "\n".join(_table(heads, lines)) + "\n"
-
-
-def _speed(results: Record) -> str:
-    """Lay out the milliseconds of every system by length and threads."""
-    rows = results["rows"]
-    at = {(r["system"], r["threads"], r["duration_s"]): r for r in rows}
-    columns = list(dict.fromkeys((r["threads"], r["duration_s"]) for r in rows))
-    heads = ["ms, median (least)"] + [
-        f"{seconds:g} s, {threads} thread{'s' * (threads > 1)}" for threads, seconds in columns
-    ]
-    lines = [
-        [
-            name.replace("_", " "),
-            *(
-                f"{at[name, *place]['ms_median']:.2f} ({at[name, *place]['ms_min']:.2f})"
-                for place in columns
-            ),
-        ]
-        for name in dict.fromkeys(r["system"] for r in rows)
-    ]
-    long = [
-        [
-            f"{row['duration_s'] / 60:g} min",
-            f"{row['seconds']:.2f}",
-            f"{row['ms_per_second']:.2f}",
-            f"{row['peak_memory_mb']:.0f}",
-        ]
-        for row in results["runtime"]
-    ]
-    where = [
-        [
-            row["system"].replace("_", " "),
-            f"{row['front_end_ms']:.2f} ({row['front_end_million_macs']:.1f})",
-            f"{row['student_ms']:.2f} ({row['student_million_macs']:.1f})",
-            f"{row['empty_call_ms']:.3f}",
-            f"{row['giga_macs_per_s']:.0f}",
-            " and ".join(f"{value:.0f}" for value in row["machine_giga_macs_per_s"].values()),
-        ]
-        for row in results["where"]
-    ]
-    parts = [
-        "3 s, 1 thread, least",
-        "front end, ms (million MACs)",
-        "student, ms (million MACs)",
-        "an empty call, ms",
-        "billion MACs a second",
-        "a product of matrices, in floats and in 8 bits",
-    ]
-    longer = ["the whole runtime", "seconds", "ms for each second", "peak memory, MB"]
-    ratios = [
-        [one["name"].replace("_", " "), f"{one['median']:.0f}", f"{one['min']:.0f}"]
-        for one in results["ratios"]
-        if (one["threads"], one["duration_s"]) == (1, 3.0)
-    ]
-    tables = (
-        _table(heads, lines),
-        _table(["how many times faster, 3 s, 1 thread", "by the median", "by the least"], ratios),
-        _table(parts, where),
-        _table(longer, long),
-    )
-    machine = results["machine"]
-    note = f"{machine['cpu']}, {machine['cores']} cores; ONNX Runtime {machine['onnxruntime']}."
-    return "\n\n".join(["\n".join(table) for table in tables] + [note]) + "\n"
-
-
-def _speed_brief(results: Record) -> str:
-    """Lay out the milliseconds on one thread, and how much faster the 8-bit student is."""
-    rows = [row for row in results["rows"] if row["threads"] == 1]
-    lengths = list(dict.fromkeys(row["duration_s"] for row in rows))
-    at = {(row["system"], row["duration_s"]): f"{row['ms_median']:.2f}" for row in rows}
-    lines = [
-        [name.replace("_", " "), *(at[name, seconds] for seconds in lengths)]
-        for name in dict.fromkeys(row["system"] for row in rows)
-    ]
-    faster = {
-        one["name"].partition(" ÷ ")[0].replace("_", " "): one["median"]
-        for one in results["ratios"]
-        if (one["threads"], one["duration_s"]) == (1, 3.0) and one["name"].endswith("int8")
-    }
-    ratios = ", ".join(f"{value:.0f} times as fast as {name}" for name, value in faster.items())
-    hour = results["runtime"][-1]
-    note = (
-        f"Medians on one thread of an {results['machine']['cpu']}. For clips of 3 s the student in "
-        f"8 bits is {ratios}. With voice activity detection, "
-        f"{hour['duration_s'] / 60:g} minutes take {hour['seconds']:.0f} s and "
-        f"{hour['peak_memory_mb']:.0f} MB."
-    )
-    heads = ["ms", *(f"{seconds:g} s" for seconds in lengths)]
-    return "\n".join([*_table(heads, lines), "", note]) + "\n"
+    return "\n".join(table(heads, lines)) + "\n"
 
 
 def _cross_corpus(results: Record) -> str:
@@ -287,7 +190,7 @@ def _cross_corpus(results: Record) -> str:
         *(f"{corpus_title(name)}, on the {len(results['common'])} common ones" for name in tested),
     ]
     made = f"Made by `{results['command']}`." if results.get("command") else ""
-    return "\n".join([*_table(heads, lines), "", made]) + "\n"
+    return "\n".join([*table(heads, lines), "", made]) + "\n"
 
 
 def _degradation_augmentation(results: Record) -> str:
@@ -298,7 +201,7 @@ def _degradation_augmentation(results: Record) -> str:
         [name, *(f"{at[name, one]['uar']:.3f}" for one in shares)]
         for name in dict.fromkeys(row["condition"] for row in results["rows"])
     ]
-    return "\n".join(_table(["condition", *(f"{one:g}" for one in shares)], lines)) + "\n"
+    return "\n".join(table(["condition", *(f"{one:g}" for one in shares)], lines)) + "\n"
 
 
 def _bundled(results: Record) -> str:
@@ -311,22 +214,13 @@ def _bundled(results: Record) -> str:
         answered = {"coverage": row["coverage"], "accuracy": row["answered_wa"]}
         lines.append(_bundled_line(words, {**row, "answered": answered}))
     lines.append(_bundled_line("CREMA-D, 6 emotions", scores["cremad"]))
-    return "\n".join(_table(["", "UAR", "answered", "of these right"], lines)) + "\n"
+    return "\n".join(table(["", "UAR", "answered", "of these right"], lines)) + "\n"
 
 
 def _bundled_line(name: str, row: Record) -> list[str]:
     answered = row["answered"]
     shares = (f"{answered['coverage']:.0%}", f"{answered['accuracy']:.0%}")
     return [name, with_interval(row, "uar"), *shares]
-
-
-def _runtime(results: Record) -> str:
-    """Say in a sentence how long the whole runtime takes."""
-    hour = results["runtime"][-1]
-    return (
-        f"{hour['duration_s'] / 60:g} minutes of speech take {hour['seconds']:.0f} s and "
-        f"{hour['peak_memory_mb']:.0f} MB on one thread of an {results['machine']['cpu']}.\n"
-    )
 
 
 def _adapted(results: Record) -> str:
@@ -350,7 +244,7 @@ def _adapted(results: Record) -> str:
             ]
         )
     heads = ["corpus", "clips of", "an emotion", "before", "of possible emotions", "after"]
-    return "\n".join(_table(heads, lines)) + "\n"
+    return "\n".join(table(heads, lines)) + "\n"
 
 
 def _setting(row: Record) -> tuple[str, str, int]:
@@ -371,8 +265,8 @@ def _aims(results: Record) -> str:
         ["10 % distilled ÷ all labels from scratch", ratio, ratios[False], ratios[True]],
     ]
     heads = ["", "aim", "plain", "speaker-adapted"]
-    table = _table(heads, [[name, *(f"{v:.3f}" for v in values)] for name, *values in lines])
-    return "\n".join(table) + "\n"
+    cells = [[name, *(f"{v:.3f}" for v in values)] for name, *values in lines]
+    return "\n".join(table(heads, cells)) + "\n"
 
 
 def _speech_search(results: Record) -> str:
@@ -387,7 +281,7 @@ def _speech_search(results: Record) -> str:
         for row in results["rows"]
     ]
     heads = ["", "recordings", "with speech, Silero", "both", "of the time, Silero", "both"]
-    return "\n".join(_table(heads, lines)) + "\n"
+    return "\n".join(table(heads, lines)) + "\n"
 
 
 AIMS = {"ravdess": (0.72, 1.05), "cremad": (0.68, 1.0)}
@@ -404,12 +298,12 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "": _benchmark,
     "shipped": _shipped,
     "bundled": _bundled,
-    "runtime": _runtime,
+    "runtime": runtime,
     "aims": _aims,
     "robustness": _robustness,
     "compression": _compression,
-    "speed": _speed,
-    "speed_brief": _speed_brief,
+    "speed": speed,
+    "speed_brief": speed_brief,
     "cross_corpus": _cross_corpus,
     "speech_search": _speech_search,
     "degradation_augmentation": _degradation_augmentation,

@@ -28,6 +28,7 @@ import typer
 from numpy.typing import NDArray
 
 from liser import storage
+from speed_parts import speech_like, time_of_parts
 
 Waveform = NDArray[np.float32]
 System = Callable[[Waveform], NDArray[np.float32]]
@@ -47,7 +48,7 @@ OTHERS = ("whisper_base_true_length", "whisper_base_30s", "opensmile_egemaps")
 def main(
     bundle: list[str] = typer.Option(..., metavar="NAME=DIR", help="An exported student."),
     whisper: Path = typer.Option(..., help="Folder of Whisper-base's encoder."),
-    rounds: int = typer.Option(30, help="How often each system hears a clip of 3 s."),
+    rounds: int = typer.Option(30, help="How often each system predicts a clip of 3 s."),
     out: Path = typer.Option(RESULTS),
 ) -> None:
     """Measure every system on every length, with one thread and with two."""
@@ -69,7 +70,7 @@ def main(
         "rows": rows,
         "ratios": _ratios(rows),
         "predict": [_segments(_parted(bundle[-1])[2], seconds) for seconds in DURATIONS_S],
-        "where": [_where(name, Path(folder)) for name, _, folder in map(_parted, bundle)],
+        "where": [time_of_parts(name, Path(folder)) for name, _, folder in map(_parted, bundle)],
         "runtime": [_runtime(_parted(bundle[-1])[2], seconds) for seconds in LONG_S],
     }
     storage.write_json(out, record)
@@ -126,7 +127,7 @@ def _segments(folder: str, duration_s: float) -> dict[str, Any]:
     """Tell how much speech the whole `predict` finds, on which its time depends."""
     import liser
 
-    answer = liser.load(folder).predict(_sound(duration_s, RATE), RATE)
+    answer = liser.load(folder).predict(speech_like(duration_s, RATE), RATE)
     return {
         "duration_s": duration_s,
         "speech_s": round(answer.speech_s, 1),
@@ -169,89 +170,6 @@ print(loaded - started, took, peak, answer.speech_s, len(answer.segments))
     }
 
 
-def _where(name: str, folder: Path) -> dict[str, Any]:
-    """Tell front end and student apart for 3 s on one thread, beside a product of matrices."""
-    import onnx
-
-    from liser.bundle import read_bundle
-    from liser.compress.cost import macs, times
-    from liser.compress.graph import classifier_part, logmel_of
-    from liser.config import Frontend
-
-    bundle = read_bundle(folder)
-    model = onnx.load(bundle.graph)
-    frontend = Frontend.read(bundle.provenance["settings"]["frontend"])
-    part = classifier_part(model, logmel_of(model, frontend), frontend)
-    waveform = _sound(3.0, bundle.sample_rate)
-    frames = round(3000 / frontend.hop_ms) + 1
-    heard = part.values(np.zeros((1, frames, frontend.mels), np.float32))
-    whole = times({"whole": bundle.graph.read_bytes()}, waveform)["whole"][1]
-    listens = _least(part.model.SerializeToString(), heard)
-    nothing = _least(_product(1, np.float32), _operands(1, np.float32))
-    every, own = macs(model, {"waveform": waveform[None]}), macs(part.model, heard)
-    size = 512
-    peak = {
-        kind.__name__: size**3 / _least(_product(size, kind), _operands(size, kind)) / 1e6
-        for kind in (np.float32, np.uint8)
-    }
-    return {
-        "system": name,
-        "ms_least": round(whole, 4),
-        "front_end_ms": round(whole - listens, 4),
-        "student_ms": round(listens, 4),
-        "empty_call_ms": round(nothing, 4),
-        "front_end_million_macs": round((every - own) / 1e6, 2),
-        "student_million_macs": round(own / 1e6, 2),
-        "giga_macs_per_s": round(every / whole / 1e6, 1),
-        "machine_giga_macs_per_s": {kind: round(value, 1) for kind, value in peak.items()},
-    }
-
-
-def _least(graph: bytes, values: dict[str, Any], runs: int = 60) -> float:
-    """Return the least milliseconds that a graph takes on one thread."""
-    from liser.compress.graph import session
-
-    one, taken = session(graph), []
-    for _ in range(runs):
-        started = time.perf_counter()
-        one.run(None, values)
-        taken.append(1000 * (time.perf_counter() - started))
-    return min(taken)
-
-
-def _product(size: int, kind: type) -> bytes:
-    """Return a graph that multiplies two square matrices, of floats or of 8-bit integers."""
-    from onnx import TensorProto, helper
-
-    exact = kind is np.float32
-    types = (
-        (TensorProto.FLOAT,) * 3
-        if exact
-        else (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32)
-    )
-    left, right, out = (
-        helper.make_tensor_value_info(name, type_, [size, size])
-        for name, type_ in zip("abc", types, strict=True)
-    )
-    node = helper.make_node("MatMul" if exact else "MatMulInteger", ["a", "b"], ["c"])
-    made = helper.make_model(
-        helper.make_graph([node], "product", [left, right], [out]),
-        opset_imports=[helper.make_opsetid("", 20)],
-    )
-    made.ir_version = 9
-    return bytes(made.SerializeToString())
-
-
-def _operands(size: int, kind: type) -> dict[str, NDArray[Any]]:
-    rng = np.random.default_rng(0)
-    if kind is np.float32:
-        return {name: rng.normal(size=(size, size)).astype(np.float32) for name in "ab"}
-    return {
-        "a": rng.integers(0, 127, (size, size)).astype(np.uint8),
-        "b": rng.integers(-63, 63, (size, size)).astype(np.int8),
-    }
-
-
 def _whisper(folder: Path, threads: int) -> dict[str, tuple[System, int]]:
     """Whisper's encoder and a linear head, on the clip as it is and padded to 30 s."""
     import torch
@@ -262,17 +180,17 @@ def _whisper(folder: Path, threads: int) -> dict[str, tuple[System, int]]:
     teacher = HuggingFaceSpeech(folder)
     head = np.random.default_rng(0).normal(size=(512, CLASSES)).astype(np.float32)
 
-    def heard(windows: Waveform) -> NDArray[np.float32]:
+    def posteriors(windows: Waveform) -> NDArray[np.float32]:
         states = teacher._hidden_states(windows)  # what `teach` itself calls, without the disk
         return _softmax(states[:, -1].mean((0, 1)).numpy() @ head)
 
     def true_length(waveform: Waveform) -> NDArray[np.float32]:
         count = int(np.ceil(len(waveform) / (LONGEST_S * RATE)))
-        return heard(waveform.reshape(count, -1))
+        return posteriors(waveform.reshape(count, -1))
 
     def padded(waveform: Waveform) -> NDArray[np.float32]:
         size = int(LONGEST_S * RATE)
-        return heard(np.pad(waveform, (0, -len(waveform) % size)).reshape(-1, size))
+        return posteriors(np.pad(waveform, (0, -len(waveform) % size)).reshape(-1, size))
 
     return {"whisper_base_true_length": (true_length, RATE), "whisper_base_30s": (padded, RATE)}
 
@@ -298,7 +216,7 @@ def _measured(
 ) -> list[dict[str, Any]]:
     cold: dict[str, list[float]] = {name: [] for name in systems}
     taken: dict[str, list[float]] = {name: [] for name in systems}
-    sounds = {rate: _sound(duration_s, rate) for _, rate in systems.values()}
+    sounds = {rate: speech_like(duration_s, rate) for _, rate in systems.values()}
     for turn in range(count + 1):  # the first is for warming up
         for name, (recognise, rate) in systems.items():
             first, *others = _turn(recognise, sounds[rate])
@@ -327,15 +245,6 @@ def _turn(recognise: System, sound: Waveform) -> list[float]:
         recognise(sound)
         times.append(1000 * (time.perf_counter() - started))
     return times
-
-
-def _sound(duration_s: float, sample_rate: int) -> Waveform:
-    """Return a buzz with syllables and noise: what is said makes no difference to the time."""
-    rng = np.random.default_rng(0)
-    t = np.arange(round(duration_s * sample_rate)) / sample_rate
-    buzz = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 30))
-    syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * t)
-    return (0.1 * buzz * syllables + 0.01 * rng.normal(size=len(t))).astype(np.float32)
 
 
 def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def main(work: Path) -> None:
     # YOURS: corpus = folder.load(Path("talks/")), with `from liser.corpora import folder`
     corpus = synthetic.generate(work / "talks", speakers=6, clips_per_speaker=10, progress=False)
 
-    # Two speakers are kept for the test: nobody is in both parts.
+    # Two speakers are left for the test: no speaker is in both parts.
     train, test = corpus.only(corpus.speakers[:-2]), corpus.only(corpus.speakers[-2:])
 
     # YOURS: labelled = label_from(train, Path("labels.csv")), also of `liser.corpora.labelled`

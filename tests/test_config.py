@@ -110,7 +110,7 @@ def test_a_budget_out_of_range_is_named_by_its_place() -> None:
         {"window_ms": 0.01},
         {"sample_rate": 8000, "low_hz": 4000.0},  # no band is left above it
         {"low_hz": 300.0, "high_hz": 300.0},
-        {"sample_rate": 16_000, "high_hz": 8001.0},  # nothing is left to hear up there
+        {"sample_rate": 16_000, "high_hz": 8001.0},  # above the Nyquist frequency
     ],
 )
 def test_a_front_end_without_bands_or_samples_is_refused(record) -> None:

@@ -1,7 +1,8 @@
 """Records as Markdown tables: every figure that is shown is the record's."""
 
-import importlib.util
+import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,12 +16,11 @@ SCORES = {"uar": 0.6, "uar_low": 0.5, "uar_high": 0.7}
 
 
 @pytest.fixture(scope="module")
-def layouts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("layouts", FOLDER / "layouts.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def layouts() -> Iterator[ModuleType]:
+    """The script's module, which imports those beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield importlib.import_module("layouts")
 
 
 def shipped() -> dict[str, Any]:
@@ -28,7 +28,7 @@ def shipped() -> dict[str, Any]:
     row = {"corpus": "ravdess", "input": "recordings", "ece": 0.042, "answered": answered, **SCORES}
     size = {"parameters": 1234567, "macs": 2.5e6, "ms_median": 0.31, "ms_min": 0.29, **SCORES}
     change = {"change": -0.004, "change_low": -0.02, "change_high": 0.01}
-    spoilt = {"coverage": 0.3, "answered_wa": None, **SCORES}
+    degraded = {"coverage": 0.3, "answered_wa": None, **SCORES}
     worse = {name: -value for name, value in SCORES.items()}
     return {
         "test_speakers": {"ravdess": ["1", "2"]},
@@ -42,11 +42,11 @@ def shipped() -> dict[str, Any]:
         "robustness": {
             "ravdess": {
                 "conditions": [
-                    {"description": "as recorded", **spoilt},
+                    {"description": "as recorded", **degraded},
                     {
                         "description": "by telephone",
                         "change": worse,
-                        **spoilt,
+                        **degraded,
                     },
                 ]
             }
@@ -55,17 +55,17 @@ def shipped() -> dict[str, Any]:
 
 
 def test_a_shipped_model(layouts: ModuleType) -> None:
-    said = layouts.markdown(shipped(), "shipped")
+    page = layouts.markdown(shipped(), "shipped")
     row = "| RAVDESS, recordings | 8 bits, as shipped | 0.590 (0.500–0.700) | 0.042 | 61% | 83% |"
-    assert row in said
+    assert row in page
     for words in ("2 of RAVDESS", "490 kB, and 1600 kB in 32-bit floats"):
-        assert words in said
+        assert words in page
     costs = layouts.markdown(shipped(), "compression")
     assert "| int8 | 1,234,567 | 490 | 2.5 | 0.31 (0.29) |" in costs
     assert "−0.004 (−0.020 to 0.010) |" in costs
-    spoilt = layouts.markdown(shipped(), "robustness")
-    assert "| RAVDESS, by telephone | 0.600 (0.500–0.700) | −0.600" in spoilt
-    assert spoilt.splitlines()[2].endswith("| 30% | – |")
+    page = layouts.markdown(shipped(), "robustness")
+    assert "| RAVDESS, by telephone | 0.600 (0.500–0.700) | −0.600" in page
+    assert page.splitlines()[2].endswith("| 30% | – |")
 
 
 def test_every_record_has_its_layout(layouts: ModuleType) -> None:

@@ -98,11 +98,11 @@ def test_speaker_adapted_students_have_lines_of_their_own(script: ModuleType) ->
 def test_views_are_listed_where_there_are_several(script: ModuleType) -> None:
     assert "views" not in script.markdown(RECORD)
     settings = {"distillation": {"tempi": [0.9, 1.0, 1.1]}}
-    told = script.markdown(RECORD | {"settings": settings})
-    assert "views of each clip: tempi 0.9, 1, 1.1. Made" in told
+    page = script.markdown(RECORD | {"settings": settings})
+    assert "views of each clip: tempi 0.9, 1, 1.1. Made" in page
     settings["distillation"]["shifts"] = [-0.015, 0.015]
-    told = script.markdown({**RECORD, "settings": settings})
-    assert "tempi 0.9, 1, 1.1, mel shifts -1.5, 1.5 %. Made" in told
+    page = script.markdown({**RECORD, "settings": settings})
+    assert "tempi 0.9, 1, 1.1, mel shifts -1.5, 1.5 %. Made" in page
 
 
 def test_synthetic_results_say_so(script: ModuleType) -> None:

@@ -45,5 +45,5 @@ def renormalise(posteriors: Floats, columns: Sequence[int]) -> Floats:
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
-    kept = posteriors[:, columns] + _TINY
-    return np.asarray(kept / kept.sum(1, keepdims=True))
+    selected = posteriors[:, columns] + _TINY
+    return np.asarray(selected / selected.sum(1, keepdims=True))

@@ -60,8 +60,8 @@ def tones(tone_corpus: MakeCorpus, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def other(tone_corpus: MakeCorpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     made = tone_corpus(tmp_path_factory.mktemp("other"), speakers=2, takes=1, seed=5)
-    people = [replace(u, id=f"o-{u.id}", speaker_id=f"o-{u.speaker_id}") for u in made.utterances]
-    return replace(made, name="others", utterances=tuple(people))
+    renamed = [replace(u, id=f"o-{u.id}", speaker_id=f"o-{u.speaker_id}") for u in made.utterances]
+    return replace(made, name="others", utterances=tuple(renamed))
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[SegmentSource]]:
     given: list[list[SegmentSource]] = []
     real = module.pretrain
 
-    def spy(heard: Any, *rest: Any, **more: Any) -> Any:
-        given.append(list(heard))
-        return real(heard, *rest, **more)
+    def spy(sources: Any, *rest: Any, **more: Any) -> Any:
+        given.append(list(sources))
+        return real(sources, *rest, **more)
 
     monkeypatch.setattr(module, "pretrain", spy)
     return given
@@ -108,8 +108,8 @@ def test_a_backbone_is_pretrained_without_its_folds_test_speakers(
     folders = made(source, tones, tmp_path / "runs")
     folds = folds_of(tones, PROTOCOL)
     assert len(folders) == len(set(folders)) == len(asked) == len(folds) == 3
-    for fold, heard, folder in zip(folds, asked, folders, strict=True):
-        own, others = heard
+    for fold, sources, folder in zip(folds, asked, folders, strict=True):
+        own, others = sources
         speakers = {tones.utterances[row].speaker_id for row in own.rows}
         assert speakers == {*fold.train, *fold.valid}
         assert not speakers & set(fold.test)
@@ -131,7 +131,7 @@ def test_the_encoder_may_have_a_finer_frame_rate_than_the_student(
         source, tones, tmp_path / "runs", PROTOCOL.model_copy(update={"pretraining": finer})
     )
     half = FRONTEND.model_copy(update={"hop_ms": FRONTEND.hop_ms / 2})
-    assert {heard.features.frontend for own in asked for heard in own} == {half}
+    assert {one.features.frontend for sources in asked for one in sources} == {half}
     assert len(asked[0][0].rows) == 4 * 2 * 3
     assert load_backbone(folders[0]).frontend == FRONTEND
 
@@ -196,7 +196,7 @@ def test_backbones_are_made_once_and_a_killed_one_goes_on(
         (first[1] / "backbone.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
 
     def never(*_: object) -> None:
-        raise AssertionError("listened again")
+        raise AssertionError("computed again")
 
     with monkeypatch.context() as patch:
         patch.setattr("liser.pretraining.whisper.Whisper.frames", never)
@@ -244,25 +244,25 @@ def test_frames_of_every_clip_are_computed_once_for_all_folds(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    listened: list[int] = []
+    lengths: list[int] = []
     real = Whisper.frames
 
     def counted(self: Any, logmel: Any, frontend: Any) -> Any:
-        listened.append(len(logmel))
+        lengths.append(len(logmel))
         return real(self, logmel, frontend)
 
     monkeypatch.setattr(Whisper, "frames", counted)
     monkeypatch.setattr(module, "PORTION", 5)
     portions: list[int] = []
-    listen_to = module._precompute_portion
+    precompute = module._precompute_portion
 
     def in_portions(encoders: Any, frames: Any, segments: Any) -> int:
         portions.append(len(segments))
-        return listen_to(encoders, frames, segments)
+        return precompute(encoders, frames, segments)
 
     monkeypatch.setattr(module, "_precompute_portion", in_portions)
     made(source, tones, tmp_path / "runs")
-    assert len(listened) == 36 + 6
+    assert len(lengths) == 36 + 6
     assert sum(portions) == 42
     assert max(portions) == 5
 
@@ -363,7 +363,7 @@ def test_the_number_of_processes_changes_nothing(
     """The encoder's frames are compared: a student made up here is unknown in other processes."""
     monkeypatch.setattr(module, "PORTION", 8)
     clips = extract_features(tones.utterances, PROTOCOL.distillation.frontend)
-    kept = []
+    by_jobs = []
     for jobs in (1, 2):
         source = BackboneSource(str(whisper), tmp_path / str(jobs))
         with show_progress() as add_task:
@@ -372,8 +372,8 @@ def test_the_number_of_processes_changes_nothing(
             )
         assert "36 of 36" in capsys.readouterr().err
         files = sorted((tmp_path / str(jobs)).rglob("*.npy"))
-        kept.append({path.name: np.load(path) for path in files})
+        by_jobs.append({path.name: np.load(path) for path in files})
         assert not list((tmp_path / str(jobs)).rglob("*.part"))
-    assert len(kept[0]) == 36
-    for name, frames in kept[0].items():
-        np.testing.assert_allclose(frames, kept[1][name], atol=1e-3)
+    assert len(by_jobs[0]) == 36
+    for name, frames in by_jobs[0].items():
+        np.testing.assert_allclose(frames, by_jobs[1][name], atol=1e-3)

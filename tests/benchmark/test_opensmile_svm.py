@@ -48,7 +48,7 @@ def tones(tone_corpus: MakeCorpus, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def heard(tones: Corpus, tone_targets: MakeTargets) -> Targets:
+def made_functionals(tones: Corpus, tone_targets: MakeTargets) -> Targets:
     """Make up functionals: the label's code in units far apart, noise, and a constant."""
     rng = np.random.default_rng(0)
     labels = label_indices(tones)
@@ -66,41 +66,43 @@ def data_of(corpus: Corpus, protocol: Protocol = PROTOCOL) -> BenchmarkData:
     return BenchmarkData(corpus, (), clips, label_indices(corpus), folds, protocol, {})
 
 
-def test_it_learns_what_can_be_learnt(tones: Corpus, heard: Targets) -> None:
+def test_it_learns_what_can_be_learnt(tones: Corpus, made_functionals: Targets) -> None:
     data = data_of(tones)
-    said = opensmile_svm(data, heard, progress=False)
+    found = opensmile_svm(data, made_functionals, progress=False)
     truth = data.labels[scores_module.tested_rows(data)]
-    assert set(said) == {(SYSTEM, 0.25), (SYSTEM, 1.0)}
-    for scores in said.values():
+    assert set(found) == {(SYSTEM, 0.25), (SYSTEM, 1.0)}
+    for scores in found.values():
         assert scores.shape == (2, len(truth), 3)
         np.testing.assert_allclose(scores.sum(-1), 1)
-    right = (said[SYSTEM, 1.0].argmax(-1) == truth).mean()
+    right = (found[SYSTEM, 1.0].argmax(-1) == truth).mean()
     assert right > 0.8
-    np.testing.assert_array_equal(*said[SYSTEM, 1.0])  # all labels are the same in every draw
-    assert not np.array_equal(*said[SYSTEM, 0.25])
+    np.testing.assert_array_equal(*found[SYSTEM, 1.0])  # all labels are the same in every draw
+    assert not np.array_equal(*found[SYSTEM, 0.25])
 
 
-def test_test_speakers_influence_nothing(tones: Corpus, heard: Targets) -> None:
+def test_test_speakers_influence_nothing(tones: Corpus, made_functionals: Targets) -> None:
     """Neither their labels nor their features reach the scores of one of their clips."""
     honest = data_of(tones)
     own = honest.labelled_rows(honest.folds[1].test)
-    kept, others = own[0], own[1:]
+    tested, others = own[0], own[1:]
     turned = dict(zip(tones.labels, (*tones.labels[1:], tones.labels[0]), strict=True))
     utterances = list(tones.utterances)
     for row in own:
         utterances[row] = replace(utterances[row], label=turned[str(utterances[row].label)])
-    embeddings = heard.embeddings.copy()
+    embeddings = made_functionals.embeddings.copy()
     embeddings[others] = np.random.default_rng(1).normal(0, 1e6, embeddings[others].shape)
     scrambled = data_of(replace(tones, utterances=tuple(utterances)))
-    ours = opensmile_svm(honest, heard, progress=False)
-    theirs = opensmile_svm(scrambled, replace(heard, embeddings=embeddings), progress=False)
-    at = int(np.flatnonzero(scores_module.tested_rows(honest) == kept)[0])
+    ours = opensmile_svm(honest, made_functionals, progress=False)
+    theirs = opensmile_svm(
+        scrambled, replace(made_functionals, embeddings=embeddings), progress=False
+    )
+    at = int(np.flatnonzero(scores_module.tested_rows(honest) == tested)[0])
     for key, scores in ours.items():
         np.testing.assert_array_equal(scores[:, at], theirs[key][:, at])
 
 
 def test_it_learns_from_a_runs_labels_and_no_others(
-    tones: Corpus, heard: Targets, monkeypatch: pytest.MonkeyPatch
+    tones: Corpus, made_functionals: Targets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, given = data_of(tones), []
 
@@ -109,7 +111,7 @@ def test_it_learns_from_a_runs_labels_and_no_others(
         return np.full((len(material.test), classes), 1 / classes)
 
     monkeypatch.setattr(baselines, "_scores", noted)
-    opensmile_svm(data, heard, progress=False)
+    opensmile_svm(data, made_functionals, progress=False)
     draws = [(b, d) for b in (0.25, 1.0) for d in range(2)]
     runs = [(b, f, d) for f in data.folds for b, d in draws if (b, d) != (1.0, 1)]
     assert len(given) == len(runs), "all labels are fitted once, not once a draw"
@@ -118,29 +120,33 @@ def test_it_learns_from_a_runs_labels_and_no_others(
 
 
 def test_a_clip_without_functionals_gets_the_shares_of_the_labels(
-    tones: Corpus, heard: Targets
+    tones: Corpus, made_functionals: Targets
 ) -> None:
     data = data_of(tones)
     rows = scores_module.tested_rows(data)
-    valid = heard.valid.copy()
+    valid = made_functionals.valid.copy()
     valid[rows[0]] = False
-    gappy = replace(heard, valid=valid, embeddings=heard.embeddings * valid[:, None])
-    said = opensmile_svm(data, gappy, progress=False)[SYSTEM, 1.0]
-    np.testing.assert_allclose(said[:, 0], 1 / 3)
-    assert (said[:, 1:].max(-1) > 1 / 3).all()
-    nothing = replace(heard, valid=np.zeros_like(valid))
+    gappy = replace(
+        made_functionals, valid=valid, embeddings=made_functionals.embeddings * valid[:, None]
+    )
+    scores = opensmile_svm(data, gappy, progress=False)[SYSTEM, 1.0]
+    np.testing.assert_allclose(scores[:, 0], 1 / 3)
+    assert (scores[:, 1:].max(-1) > 1 / 3).all()
+    nothing = replace(made_functionals, valid=np.zeros_like(valid))
     np.testing.assert_allclose(opensmile_svm(data, nothing)[SYSTEM, 1.0], 1 / 3)
 
 
-def test_the_kernel_is_of_standardised_features(heard: Targets) -> None:
+def test_the_kernel_is_of_standardised_features(made_functionals: Targets) -> None:
     rng = np.random.default_rng(0)
-    fit = rng.random(len(heard.ids)) < 0.7
+    fit = rng.random(len(made_functionals.ids)) < 0.7
     valid = np.ones(len(fit), bool)
-    kernel = linear_kernel(heard.embeddings, valid, fit)
+    kernel = linear_kernel(made_functionals.embeddings, valid, fit)
     assert np.diag(kernel)[fit].mean() == pytest.approx(1)
-    units = heard.embeddings * np.float32(2.0) ** rng.integers(-9, 9, heard.embeddings.shape[1])
+    units = made_functionals.embeddings * np.float32(2.0) ** rng.integers(
+        -9, 9, made_functionals.embeddings.shape[1]
+    )
     np.testing.assert_allclose(linear_kernel(units, valid, fit), kernel, atol=1e-4)
-    loud = heard.embeddings.copy()
+    loud = made_functionals.embeddings.copy()
     loud[~fit] *= 1e6
     seen = np.ix_(fit, fit)
     np.testing.assert_array_equal(linear_kernel(loud, valid, fit)[seen], kernel[seen])
@@ -155,7 +161,7 @@ def test_the_machine_is_a_linear_svm_one_against_the_others() -> None:
     machine = SVC(C=1.0, kernel="linear", class_weight="balanced")
     expected = machine.fit(points[known], labels[known] == 2).decision_function(points[asked])
     np.testing.assert_allclose(values[:, 2], expected, atol=2e-3)
-    assert np.isneginf(values[:, 1]).all(), "a class without a label is never said"
+    assert np.isneginf(values[:, 1]).all(), "a class without a label is never predicted"
 
 
 def test_the_cost_is_chosen_on_held_out_speakers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,13 +169,15 @@ def test_the_cost_is_chosen_on_held_out_speakers(monkeypatch: pytest.MonkeyPatch
     labels = np.tile([0, 1], 9)
     asked = []
 
-    def said(_: Any, known: Any, held: Any, labels: Any, cost: float, classes: int) -> np.ndarray:
+    def decisions(
+        _: Any, known: Any, held: Any, labels: Any, cost: float, classes: int
+    ) -> np.ndarray:
         assert not set(speakers[known]) & set(speakers[held])
         asked.append(cost)
         right = labels[held] if cost == COSTS[1] else 1 - labels[held]
         return np.eye(classes)[right]
 
-    monkeypatch.setattr(baselines, "_decisions", said)
+    monkeypatch.setattr(baselines, "_decisions", decisions)
     kernel = np.eye(18)
     assert chosen_cost(kernel, labels, speakers, 2) == COSTS[1]
     assert set(asked) == set(COSTS)
@@ -184,11 +192,11 @@ def recorded(tones: Corpus, targets: list[Targets], folder: Path, given: Any) ->
 
 
 def test_it_is_in_the_record_the_page_and_the_table(
-    tones: Corpus, heard: Targets, tone_targets: MakeTargets, tmp_path: Path
+    tones: Corpus, made_functionals: Targets, tone_targets: MakeTargets, tmp_path: Path
 ) -> None:
     pytest.importorskip("opensmile")
     targets = [tone_targets(tones, "speech"), tone_targets(tones, "face")]
-    record = recorded(tones, targets, tmp_path, heard)
+    record = recorded(tones, targets, tmp_path, made_functionals)
     rows = [row for row in record["rows"] if row["system"] == SYSTEM]
     assert [row["labels"] for row in rows] == [0.25, 1.0]
     for row in rows:
@@ -221,10 +229,10 @@ def test_a_baseline_that_is_left_out_is_named(
 
 
 def test_functionals_of_another_corpus_are_refused(
-    tones: Corpus, heard: Targets, tone_targets: MakeTargets, tmp_path: Path
+    tones: Corpus, made_functionals: Targets, tone_targets: MakeTargets, tmp_path: Path
 ) -> None:
     targets = [tone_targets(tones, "speech"), tone_targets(tones, "face")]
-    shifted = replace(heard, ids=heard.ids[::-1])
+    shifted = replace(made_functionals, ids=made_functionals.ids[::-1])
     with pytest.raises(InputError, match="not of corpus"):
         recorded(tones, targets, tmp_path, shifted)
 
@@ -257,7 +265,7 @@ def test_where_no_clip_can_be_used_it_is_left_out_or_refused(tmp_path: Path) -> 
         functionals(gone, TargetStore(tmp_path), PROTOCOL, progress=False)
 
 
-def test_functionals_are_openSMILEs_and_stored(tones: Corpus, tmp_path: Path) -> None:
+def test_functionals_are_opensmiles_and_stored(tones: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("opensmile")
     few = replace(tones, utterances=tones.utterances[:3])
     first, again = (functionals(few, TargetStore(tmp_path), PROTOCOL, False) for _ in range(2))

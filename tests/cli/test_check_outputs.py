@@ -59,7 +59,7 @@ def test_a_recording_behind_the_flag_is_kept(refuses) -> None:
     assert "is not a .png or .svg or .pdf file" in refuses("--plot", mine)
 
 
-def test_what_is_read_is_kept_by_whatever_name_it_goes(refuses) -> None:
+def test_an_input_is_never_overwritten_by_whatever_name(refuses) -> None:
     mine = Path("recordings/speaker0/sad-0.wav")
     Path("link.csv").symlink_to(mine)
     Path("hard.csv").hardlink_to(mine)
@@ -117,7 +117,7 @@ def test_write_protected_files_are_kept(refuses, monkeypatch: pytest.MonkeyPatch
     assert "is write-protected" in refuses("--csv", "mine.csv")
 
 
-def test_a_table_goes_to_stdout_and_what_people_read_beside_it(liser, model: Path) -> None:
+def test_a_table_goes_to_stdout_and_the_rest_to_stderr(liser, model: Path) -> None:
     run = ("predict", "--bundle", "model", "--all-sound", "recordings", "missing.wav")
     ended = liser(*run, "--csv", "-")
     assert ended.status == 0 and ended.out.startswith("file,part,start_s,end_s,label,p_neutral")

@@ -45,7 +45,7 @@ def test_a_bundle_and_its_table(liser, student: Path) -> None:
     assert json.loads(shown.out)["student"]["parameters"] == pruned["parameters"]
 
 
-def test_people_get_a_table(liser, student: Path) -> None:
+def test_a_table_is_printed(liser, student: Path) -> None:
     ask = ("compress", student, "--data", "recordings", *SETTINGS, "--no-prune")
     ended = liser(*ask, "--out", "whole")
     assert ended.status == 0, ended.err

@@ -43,7 +43,7 @@ def actor(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_table_for_people(actor: Path) -> None:
+def test_a_table_is_printed(actor: Path) -> None:
     text = run(str(actor))
     assert "2 utterances" in text
     assert "name not understood" in text

@@ -43,8 +43,8 @@ def recipe(recordings: Path) -> Path:
     for name in ("one", "two"):
         lines = [f"recordings/{path},{label},{path.split('/')[0]}" for path, label in rows]
         Path(f"{name}.csv").write_text("\n".join(["path,label,speaker", *lines]))
-    said = Path("teacher.csv").read_text()
-    Path("named.csv").write_text(said.replace("speaker", "recordings/speaker"))
+    rows = Path("teacher.csv").read_text()
+    Path("named.csv").write_text(rows.replace("speaker", "recordings/speaker"))
     Path("other.csv").write_text(Path("named.csv").read_text().replace("clip,a,b", "clip,a,d"))
     Path("recipe.toml").write_text(RECIPE)
     return Path("recipe.toml")
@@ -122,8 +122,8 @@ def test_the_projects_own_recipe_is_that_of_the_bundled_model() -> None:
         Path(__file__).parents[2] / "benchmarks" / "cross_corpus.toml"
     )
     assert [s.corpus for s in recipe.source] == ["ravdess", "cremad"]
-    settings, told = settings_of(recipe), read_bundle(DEFAULT).provenance
+    settings, origin = settings_of(recipe), read_bundle(DEFAULT).provenance
     # a recipe written down before there was a readout had none, whatever the default is now
-    assert settings.distillation == Distillation.read({"readout": 0.0, **told["settings"]})
-    assert settings.pretraining.model_dump() == told["backbone"]["settings"]
-    assert (settings.valid_speakers, settings.seed) == (told["valid_speakers"], told["seed"])
+    assert settings.distillation == Distillation.read({"readout": 0.0, **origin["settings"]})
+    assert settings.pretraining.model_dump() == origin["backbone"]["settings"]
+    assert (settings.valid_speakers, settings.seed) == (origin["valid_speakers"], origin["seed"])

@@ -37,7 +37,7 @@ def test_unlabelled_clips_and_few_labels_in_a_student_out(liser, recordings: Pat
     assert Path("made/student.safetensors").stat().st_mtime_ns == weights
 
 
-def test_people_read_what_was_learnt(liser, recordings: Path) -> None:
+def test_the_printed_record_sums_up_the_training(liser, recordings: Path) -> None:
     (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
     ended = liser("distill", recordings, *LABELLED, *TAUGHT[:2], "--out", "made")
     assert ended.status == 0, ended.err

@@ -38,9 +38,9 @@ def test_evaluate_writes_record_page_and_predictions(liser, student: Path) -> No
     )
     right = sum(clip["predicted"] == clip["label"] for clip in predictions) / 8
     assert right == pytest.approx(row["wa"])
-    people = liser(*ask)
-    assert "UAR" in people.out
-    assert "label of no clip" in people.out
+    printed = liser(*ask)
+    assert "UAR" in printed.out
+    assert "label of no clip" in printed.out
 
 
 def test_speakers_it_was_trained_on_are_refused(liser, student: Path) -> None:
@@ -62,7 +62,7 @@ def test_without_labels_there_are_predictions_only(liser, student: Path) -> None
     assert liser("evaluate", student, "others", "--report", "page.html").status == 2
 
 
-def test_fine_tuned_voices_count_as_seen(liser, student: Path) -> None:
+def test_speakers_of_fine_tuning_count_as_seen(liser, student: Path) -> None:
     ask = ("finetune", student, "others", "--labels", "few.csv", "--out", "tuned", "--updates", "2")
     record = json.loads(liser(*ask, "--json").out)
     assert record["speakers"] == ["speaker4", "speaker5"]
@@ -117,9 +117,9 @@ def test_robustness_stands_in_record_page_and_table(liser, student: Path) -> Non
     assert "Degraded sound" in page
     assert "300–3400 Hz at 8 kHz" in page
     assert 'id="robustness-title"' in page
-    people = liser(*ask)
-    assert "telephone" in people.out
-    assert "Answered" not in people.out
+    printed = liser(*ask)
+    assert "telephone" in printed.out
+    assert "Answered" not in printed.out
 
 
 def test_the_bundled_model_is_evaluated_by_its_name(here: Path) -> None:

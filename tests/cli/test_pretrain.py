@@ -78,10 +78,10 @@ def test_further_encoders_are_learnt_from(
     (further,) = record["further_encoders"]
     assert (further["encoder"], further["clips"]) == ("toy", {"recordings": 24})
     assert len(list(Path("targets").rglob("*.npy"))) == 48
-    people = liser(*ask, *two, "--out", "again")
-    assert people.status == 0
+    printed = liser(*ask, *two, "--out", "again")
+    assert printed.status == 0
     for words in ("tiny-whisper", "encoder 2", "toy", "frames of 24 clips of recordings"):
-        assert words in people.out
+        assert words in printed.out
     first = liser("pretrain", ask[1], *two, "--encoder", ask[3], *QUICK, "--out", "other")
     assert first.status == 2
     assert "the first encoder must be a Whisper model" in first.err
@@ -91,7 +91,9 @@ def test_further_encoders_are_learnt_from(
     assert "low (batch, frames, 3)" in unknown.err
 
 
-def test_people_read_what_was_inherited(liser, ask: tuple[object, ...], recordings: Path) -> None:
+def test_the_printed_record_names_encoder_and_skipped_clips(
+    liser, ask: tuple[object, ...], recordings: Path
+) -> None:
     (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
     ended = liser(*ask, "--out", "backbone")
     assert ended.status == 0, ended.err

@@ -42,7 +42,9 @@ def test_each_ends_in_a_sentence_and_a_status(
     assert signal.getsignal(number) is before
 
 
-def test_what_keeps_nothing_promises_nothing(liser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verb_that_cannot_resume_does_not_offer_it(
+    liser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "liser.cli.predict.open_recognizer", lambda *_: signal.raise_signal(signal.SIGINT)
     )

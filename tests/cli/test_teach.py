@@ -24,7 +24,7 @@ def test_a_second_run_reads_only(liser, recordings: Path) -> None:
     assert (again["computed"], again["read"], again["clips"]) == (0, 25, 24)
 
 
-def test_people_get_a_table(liser, recordings: Path) -> None:
+def test_a_table_is_printed(liser, recordings: Path) -> None:
     (recordings / "speaker0" / "broken.wav").write_bytes(b"not a wav file")
     out = liser("teach", recordings, "--face-teacher", "teacher.csv").out
     assert "table-teacher" in out

@@ -85,9 +85,9 @@ def test_any_encoding_of_stdout_does(hostile: Path, encoding: str) -> None:
         )
         return done.stdout.decode(encoding)
 
-    listen = ("predict", "--bundle", "../model", "--all-sound", ".")
-    assert "probabilities" in run(*listen)
-    assert len(json.loads(run(*listen, "--json"))["recordings"]) == 2
+    command = ("predict", "--bundle", "../model", "--all-sound", ".")
+    assert "probabilities" in run(*command)
+    assert len(json.loads(run(*command, "--json"))["recordings"]) == 2
     assert "faults" in run("corpus", ".")
     assert "Usage" in run("predict", "--help")
 

@@ -112,8 +112,8 @@ def test_perceived_emotions_come_with_the_intended_label(tmp_path: Path) -> None
     )
     for options in ({}, {"labels": "perceived", "votes": "face"}):
         first, second = cremad.load(tmp_path, **options).utterances
-        assert (first.perceived, first.overheard) == ("fearful", "angry")
-        assert (second.perceived, second.overheard) == (None, None)
+        assert (first.perceived, first.perceived_voice) == ("fearful", "angry")
+        assert (second.perceived, second.perceived_voice) == (None, None)
     assert [u.label for u in cremad.load(tmp_path).utterances] == ["happy", "happy"]
 
 

@@ -132,7 +132,7 @@ def test_a_given_label_set_decides(tmp_path: Path) -> None:
             folder.load(tmp_path / "list.csv", labels=bad)
 
 
-def test_a_start_and_a_duration_are_no_stretch(tmp_path: Path) -> None:
+def test_a_start_and_a_duration_are_no_segment(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,start,duration\na.wav,1,2\n")
     with pytest.raises(InputError, match="'duration', and no 'end'"):
         folder.load(tmp_path / "list.csv")

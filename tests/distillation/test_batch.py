@@ -91,14 +91,14 @@ def test_without_mixup_every_clip_keeps_to_itself(changes: dict[str, Any]) -> No
 @pytest.mark.parametrize("share", [0.25, 1.0])
 def test_each_clip_is_mixed_with_a_weight_of_its_own(share: float) -> None:
     settings = SETTINGS.model_copy(update={"mixup": 0.5, "mixup_share": share})
-    kept, partner = mixup_shares(4000, settings, generator())
+    shares, partner = mixup_shares(4000, settings, generator())
     assert sorted(partner.tolist()) == list(range(4000))
-    mixed = kept < 1
+    mixed = shares < 1
     assert mixed.float().mean().item() == pytest.approx(share, abs=0.03)
-    assert len(kept[mixed].unique()) > 0.9 * int(mixed.sum())
+    assert len(shares[mixed].unique()) > 0.9 * int(mixed.sum())
     # Beta(0.5, 0.5) has mean 1/2 and variance 1/8
-    assert kept[mixed].mean().item() == pytest.approx(0.5, abs=0.05)
-    assert kept[mixed].var().item() == pytest.approx(0.125, abs=0.02)
+    assert shares[mixed].mean().item() == pytest.approx(0.5, abs=0.05)
+    assert shares[mixed].var().item() == pytest.approx(0.125, abs=0.02)
 
 
 def test_what_is_off_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

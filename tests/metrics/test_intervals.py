@@ -141,7 +141,7 @@ def test_uar_by_group() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speakers", "options", "says"),
+    ("speakers", "options", "message"),
     [
         (["a", "a"], {}, "at least two speakers, not 1"),
         (["a"], {}, "do not fit"),
@@ -150,9 +150,9 @@ def test_uar_by_group() -> None:
         (["a", "b"], {"resamples": 0}, "resamples=0"),
     ],
 )
-def test_no_interval_without_what_it_needs(speakers, options, says: str) -> None:
+def test_no_interval_without_what_it_needs(speakers, options, message: str) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         metrics.uar_interval([0, 1], [0, 1], speakers, 2, rng=rng, **options)
 
 
@@ -166,7 +166,7 @@ def test_a_difference_of_every_score_is_paired_and_a_minus_b() -> None:
     rng = np.random.default_rng(4)
     truth, predicted, names = simulate(rng, 12, 30, spread=0.35)
     worse = np.where(rng.random(len(truth)) < 0.9, predicted, (truth + 1) % CLASSES)
-    a, b = (0.7 * np.eye(CLASSES)[said] + 0.1 for said in (worse, predicted))
+    a, b = (0.7 * np.eye(CLASSES)[classes] + 0.1 for classes in (worse, predicted))
     found = metrics.summary_difference(a, b, truth, names, rng=np.random.default_rng(0))
     ours, theirs = metrics.score(a, truth), metrics.score(b, truth)
     for name in ("uar", "wa", "macro_f1", "ece"):

@@ -99,7 +99,7 @@ def test_score_brings_all_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         (lambda: metrics.confusion([0, 4], [0, 0], 4), "4, which is not a class"),
         (lambda: metrics.confusion([0, -1], [0, 0], 4), "-1, which is not a class"),
@@ -114,6 +114,6 @@ def test_score_brings_all_together() -> None:
         (lambda: metrics.score(np.zeros((0, 3)), []), "a clip and two classes"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_by_name(call, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_what_cannot_be_scored_is_refused_by_name(call, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         call()

@@ -190,7 +190,7 @@ def test_synthetic_data_are_called_so_in_every_title_and_caption(
     assert "synthetic" in headline(results | {"synthetic": True})
 
 
-def spoilt(results: dict[str, Any], **more: Any) -> dict[str, Any]:
+def with_robustness(results: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The record with scores on clean and on telephone sound."""
     clean = {"condition": "clean", "description": "as recorded", "clips": 1120, "lost": 0}
     for metric, value in (("uar", 0.62), ("wa", 0.63), ("ece", 0.05)):
@@ -210,7 +210,7 @@ def spoilt(results: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_degraded_sound_is_beside_clean(results: dict[str, Any], tmp_path: Path) -> None:
-    page = page_of(spoilt(results), tmp_path)
+    page = page_of(with_robustness(results), tmp_path)
     assert len(page.all("svg")) == 4
     for words in ("0.550 (0.510–0.590)", "−0.070 (−0.090 to −0.050)", "+0.020 (−0.010 to 0.030)"):
         assert words in page.words
@@ -218,14 +218,14 @@ def test_degraded_sound_is_beside_clean(results: dict[str, Any], tmp_path: Path)
         assert words in page.words
     assert "answered" not in page.words.lower()
     assert "None" not in page.words
-    synthetic = page_of(spoilt(results) | {"synthetic": True}, tmp_path)
+    synthetic = page_of(with_robustness(results) | {"synthetic": True}, tmp_path)
     assert "Synthetic data. UAR under each condition" in synthetic.words
 
 
 def test_answers_on_degraded_sound_if_there_is_a_threshold(
     results: dict[str, Any], tmp_path: Path
 ) -> None:
-    record = spoilt(results, threshold=0.4, skipped=[{"id": "x", "reason": "no sound"}])
+    record = with_robustness(results, threshold=0.4, skipped=[{"id": "x", "reason": "no sound"}])
     clean, line = record["robustness"]["conditions"]
     clean |= {"coverage": 0.9, "answered_wa": 0.7}
     line |= {"coverage": 0.0, "answered_wa": None, "condition": "speech-noise-20db"}
@@ -234,14 +234,14 @@ def test_answers_on_degraded_sound_if_there_is_a_threshold(
         assert words in page.words
     out = Console(width=80, file=io.StringIO())
     out.print(robustness_table(record["robustness"]))
-    said = out.file.getvalue()  # type: ignore[attr-defined]
-    lines = [line for line in said.splitlines() if "speech-noise-20db" in line]
+    printed = out.file.getvalue()  # type: ignore[attr-defined]
+    lines = [line for line in printed.splitlines() if "speech-noise-20db" in line]
     assert "−0.070 (−0.090 to −0.050)" in lines[0]
     assert "0 %" in lines[0]
 
 
 def test_a_change_without_interval(results: dict[str, Any], tmp_path: Path) -> None:
-    record = spoilt(results)
+    record = with_robustness(results)
     for row in record["robustness"]["conditions"]:
         for key in [key for key in row if key.endswith(("_low", "_high"))]:
             del row[key]
@@ -252,14 +252,14 @@ def test_a_change_without_interval(results: dict[str, Any], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("students", "says"), [(0, "42 min<"), (7, "42 min (the last run alone)<")]
+    ("students", "message"), [(0, "42 min<"), (7, "42 min (the last run alone)<")]
 )
 def test_a_resumed_run_notes_that_its_time_is_not_all(
-    results: dict[str, Any], students: int, says: str, tmp_path: Path
+    results: dict[str, Any], students: int, message: str, tmp_path: Path
 ) -> None:
     results["reused"] = {"backbones": 0, "students": students}
     report(results, tmp_path / "report.html")
-    assert says in (tmp_path / "report.html").read_text("utf-8")
+    assert message in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_missing_parts_are_left_out(tmp_path: Path) -> None:
@@ -318,21 +318,21 @@ def test_headline_calls_no_other_student_the_same(results: dict[str, Any]) -> No
         {**row, "student": "small" if row["system"] == "scratch" else "base"}
         for row in results["rows"]
     ]
-    said = headline({**results, "rows": rows})
-    assert "A 'small' student without teachers recognises" in said
-    assert "The same student" not in said
+    text = headline({**results, "rows": rows})
+    assert "A 'small' student without teachers recognises" in text
+    assert "The same student" not in text
 
 
 def test_the_headline_sums_up_the_figures(results: dict[str, Any]) -> None:
-    said = headline(results)
+    text = headline(results)
     uar = {(row["system"], row["labels"]): row["uar"] for row in results["rows"]}
     student, same, full = (
         f"{100 * uar[key]:.1f} %"
         for key in (("distilled", 0.1), ("scratch", 0.1), ("scratch", 1.0))
     )
-    assert f"With 10 % of the labels, the distilled student recognises {student}" in said
-    assert f"{same} with the same labels and {full} with all labels" in said
-    assert "Guessing would recognise 12.5 %." in said
+    assert f"With 10 % of the labels, the distilled student recognises {student}" in text
+    assert f"{same} with the same labels and {full} with all labels" in text
+    assert "Guessing would recognise 12.5 %." in text
     alone = {"rows": [{"system": "teacher_face", "labels": 1.0, "uar": 0.5}]}
     assert headline(alone).startswith("With all of the labels, the face teacher recognises 50.0 %")
 
@@ -405,17 +405,17 @@ def test_speaker_adapted_students_are_shown(
 
 
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "message"),
     [
         ({}, "no rows"),
         ({"rows": []}, "no rows"),
         ({"rows": [{"system": "scratch", "uar": 0.5}]}, "row 0 of the results has no 'labels'"),
     ],
 )
-def test_a_broken_record_is_refused(broken: dict[str, Any], says: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=says):
+def test_a_broken_record_is_refused(broken: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
         report(broken, tmp_path / "report.html")
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         table(broken)
 
 

@@ -106,5 +106,5 @@ def test_as_much_time_is_hidden_whatever_the_hop(
     change: Callable[..., torch.Tensor], widest: int
 ) -> None:
     usual, slow = longest_hidden(change, 23.22), longest_hidden(change, 46.44)
-    assert widest // 2 <= usual <= widest  # two stretches may touch
+    assert widest // 2 <= usual <= widest  # two spans may touch
     assert widest // 4 <= slow <= widest // 2

@@ -7,11 +7,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from made_features import (
+    CLASSES,
+    HEADS,
+    PLAIN,
+    Ints,
+    encoded,
+    everyone,
+    few,
+    good,
+    score,
+    truth_of,
+)
 
 from liser.config import Heads
 from liser.errors import InputError
-from liser.metrics import confusion, ece, uar
+from liser.metrics import ece
 from liser.posteriors import log_softmax, softmax
 from liser.targets.fusion import (
     TeacherFeatures,
@@ -20,61 +31,7 @@ from liser.targets.fusion import (
     _held_out,
     _temperature,
     posteriors,
-    teacher_features,
 )
-from liser.targets.targets import Targets
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-CLASSES = 4
-HEADS = Heads(components=8)
-PLAIN = Heads(components=8, self_training_rounds=0)
-
-
-def truth_of(n: int = 240) -> Ints:
-    return np.arange(n) % CLASSES
-
-
-def encoded(truth: Ints, codes: Floats, noise: float, seed: int) -> TeacherFeatures:
-    """Features: the class's code plus noise."""
-    rng = np.random.default_rng(seed)
-    features = codes[truth] + rng.normal(0, noise, (len(truth), codes.shape[1]))
-    return TeacherFeatures(features, np.ones(len(truth), np.bool_))
-
-
-def good(truth: Ints, noise: float = 0.5, seed: int = 0) -> TeacherFeatures:
-    return encoded(truth, np.eye(CLASSES, 6) * 2, noise, seed)
-
-
-def few(truth: Ints, a_class: int, upto: int | None = None) -> Ints:
-    """Labels of the first `a_class` clips of each class; -1 for the rest."""
-    labels = np.full(len(truth), -1)
-    for c in range(CLASSES):
-        rows = np.flatnonzero(truth[:upto] == c)[:a_class]
-        labels[rows] = c
-    return labels
-
-
-def everyone(truth: Ints) -> NDArray[np.bool_]:
-    return np.ones(len(truth), np.bool_)
-
-
-def score(result: Floats, truth: Ints) -> float:
-    return float(uar(confusion(truth, result.argmax(1), CLASSES)))
-
-
-def table(truth: Ints, speakers: list[str | None], offset: float = 0.0, seed: int = 0) -> Targets:
-    """Targets whose embeddings also depend on the speaker, by an offset and a scale."""
-    rng = np.random.default_rng(seed)
-    order = sorted({str(s) for s in speakers})
-    bias = rng.normal(0, 1, (len(order), 12)) * offset
-    who = np.array([order.index(str(s)) for s in speakers])
-    codes = np.random.default_rng(7).normal(0, 1, (CLASSES, 12))
-    values = codes[truth] + rng.normal(0, 0.5, (len(truth), 12))
-    embeddings = (values * (1 + who[:, None] * (offset > 0)) + bias[who]).astype(np.float32)
-    ids = tuple(f"clip{i}" for i in range(len(truth)))
-    valid, sure = np.ones(len(truth), np.bool_), np.ones(len(truth), np.float32)
-    return Targets("made", "speech", "0" * 16, None, ids, embeddings, valid, None, sure, ())
 
 
 @given(st.integers(0, 200), st.integers(1, 6))
@@ -214,22 +171,6 @@ def test_test_clips_change_no_other_posterior(share: float) -> None:
     np.testing.assert_array_equal(result[:160], before[:160])
 
 
-def test_projections_are_fitted_without_test_speakers() -> None:
-    truth = truth_of(120)
-    speakers: list[str | None] = [f"s{i // 20}" for i in range(120)]
-    fit = np.arange(120) < 80
-    clean = table(truth, speakers, 1.0)
-    embeddings = clean.embeddings.copy()
-    embeddings[100:] *= np.random.default_rng(1).normal(0, 50, (20, 12)).astype(np.float32)
-    for heads in (HEADS, Heads(components=8, speaker_normalisation=False)):
-        (before,) = teacher_features([clean], speakers, fit, heads)
-        (after,) = teacher_features([replace(clean, embeddings=embeddings)], speakers, fit, heads)
-        if heads.speaker_normalisation:
-            np.testing.assert_allclose(after.features[:100], before.features[:100], atol=1e-9)
-        else:  # without it, all clips share their statistics
-            assert before.features.shape == after.features.shape
-
-
 def test_a_clip_that_one_teacher_lacks_is_predicted_by_the_other() -> None:
     truth = truth_of()
     face = good(truth)
@@ -322,13 +263,6 @@ def test_the_temperature_is_the_one_that_the_labels_were_drawn_at(temperature: f
     assert _temperature(np.full((3, CLASSES), np.nan), np.zeros(3, int)) == 1.0
 
 
-def test_few_clips_have_one_component_fewer_than_there_are() -> None:
-    made = table(truth_of(4), ["a"] * 4)
-    (projected,) = teacher_features([made], ["a"] * 4, np.ones(4, bool), Heads(components=8))
-    assert projected.features.shape == (4, 3)
-    assert np.linalg.matrix_rank(projected.features) == 3
-
-
 def test_wrong_labels_make_heads_less_confident() -> None:
     truth, fit = truth_of(), everyone(truth_of())
     rng = np.random.default_rng(0)
@@ -349,86 +283,6 @@ def test_the_same_labels_give_the_same_posteriors() -> None:
     first = posteriors(pair, few(truth, 4), CLASSES, everyone(truth), HEADS)
     again = posteriors(pair, few(truth, 4), CLASSES, everyone(truth), HEADS)
     np.testing.assert_array_equal(first, again)
-
-
-def test_speaker_normalisation_takes_speakers_out() -> None:
-    truth = truth_of()
-    speakers: list[str | None] = [f"s{i // 40}" for i in range(len(truth))]
-    fit = everyone(truth)
-    loud, same = table(truth, speakers, 8.0), table(truth, speakers)
-    labels = few(truth, 10, upto=40)  # of one speaker alone
-    scores = {}
-    for norm in (True, False):
-        heads = Heads(components=8, speaker_normalisation=norm)
-        found = posteriors(
-            teacher_features([loud], speakers, fit, heads), labels, CLASSES, fit, heads
-        )
-        scores[norm] = score(found[40:], truth[40:])
-    assert scores[True] > 0.9
-    assert scores[True] > scores[False] + 0.2
-    # what is left is what there would be without any offset or scale of the speakers
-    np.testing.assert_allclose(
-        np.abs(teacher_features([loud], speakers, fit, HEADS)[0].features),
-        np.abs(teacher_features([same], speakers, fit, HEADS)[0].features),
-        atol=1e-3,
-    )
-
-
-def test_clips_without_a_speaker_are_normalised_together() -> None:
-    truth = truth_of()
-    nobody: list[str | None] = [None] * len(truth)
-    targets = table(truth, nobody)
-    (together,) = teacher_features([targets], nobody, everyone(truth), HEADS)
-    plain = Heads(components=8, speaker_normalisation=False)
-    (never,) = teacher_features([targets], ["a"] * len(truth), everyone(truth), plain)
-    np.testing.assert_allclose(together.features, never.features)
-
-
-def test_rows_without_a_target_are_left_out_of_all_statistics() -> None:
-    truth = truth_of(80)
-    speakers: list[str | None] = [f"s{i // 20}" for i in range(80)]
-    full = table(truth, speakers)
-    valid = np.arange(80) % 5 != 0
-    valid[60:] = False  # of the last speaker there is nothing at all
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        (zeros,) = teacher_features(
-            [replace(full, valid=valid, embeddings=np.where(valid[:, None], full.embeddings, 0))],
-            speakers,
-            everyone(truth),
-            HEADS,
-        )
-    (junk,) = teacher_features(
-        [replace(full, valid=valid, embeddings=np.where(valid[:, None], full.embeddings, 1e6))],
-        speakers,
-        everyone(truth),
-        HEADS,
-    )
-    np.testing.assert_array_equal(zeros.features, junk.features)
-    assert (zeros.features[~valid] == 0).all()
-    np.testing.assert_array_equal(zeros.valid, valid)
-
-
-@pytest.mark.parametrize("left", [0, 1])
-def test_a_teacher_with_hardly_a_clip_to_fit_on_is_named(left: int) -> None:
-    truth = truth_of(40)
-    speakers: list[str | None] = ["a"] * 40
-    targets = replace(table(truth, speakers), valid=np.arange(40) < left)
-    with pytest.raises(InputError, match="'made'"):
-        teacher_features([targets], speakers, everyone(truth), HEADS)
-
-
-def test_speakers_of_one_clip_each_are_an_error() -> None:
-    truth = truth_of(40)
-    speakers: list[str | None] = [f"s{i}" for i in range(40)]
-    with pytest.raises(InputError, match=r"speaker_normalisation = false"):
-        teacher_features([table(truth, speakers)], speakers, everyone(truth), HEADS)
-    teacher_features(
-        [table(truth, speakers)],
-        speakers,
-        everyone(truth),
-        PLAIN.model_copy(update={"speaker_normalisation": False}),
-    )
 
 
 def test_identical_labelled_clips_leave_a_head_unfitted() -> None:
@@ -458,79 +312,3 @@ def test_the_prior_is_counted_once_however_many_heads() -> None:
     two = _product([teacher, teacher], truth, everyone(truth), CLASSES, 0.4, [1.0, 1.0])
     expected = np.exp(2 * alone - prior)
     np.testing.assert_allclose(np.exp(two), expected / expected.sum(1, keepdims=True), atol=1e-9)
-
-
-def _apart(truth: Ints, first: NDArray[np.bool_]) -> tuple[TeacherFeatures, TeacherFeatures]:
-    """Two teachers, each with features of one corpus only."""
-    a, b = good(truth, 0.6, 1), good(truth, 0.6, 2)
-    return (
-        TeacherFeatures(np.where(first[:, None], a.features, 0), first),
-        TeacherFeatures(np.where(first[:, None], 0, b.features), ~first),
-    )
-
-
-def test_teachers_of_one_corpus_each_give_what_they_give_alone() -> None:
-    truth = truth_of(400)
-    first = np.arange(400) < 120
-    a, b = _apart(truth, first)
-    labels = np.where(np.arange(400) % 5 < 2, truth, -1)
-    both = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
-    for own, teacher in ((first, a), (~first, b)):
-        part = TeacherFeatures(teacher.features[own], own[own])
-        alone = posteriors([part], labels[own], CLASSES, own[own], HEADS)
-        np.testing.assert_allclose(both[own], alone, atol=1e-9)
-        assert score(both[own], truth[own]) > 0.85
-
-
-def test_a_class_that_one_corpus_lacks_is_decided_by_the_other() -> None:
-    truth = truth_of(400)
-    first = np.arange(400) < 200
-    truth[~first] = np.arange(200) % (CLASSES - 1)  # the second corpus has no clip of the last
-    a, b = _apart(truth, first)
-    labels = np.where(np.arange(400) % 5 < 2, truth, -1)
-    result = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
-    assert score(result[first], truth[first]) > 0.85
-    assert score(result[~first], truth[~first]) > 0.85
-    assert (result[first].argmax(1) == CLASSES - 1).mean() == pytest.approx(0.25, abs=0.05)
-    assert result[~first, CLASSES - 1].max() < 0.1
-
-
-def test_a_head_without_labels_of_a_class_does_not_veto_it() -> None:
-    """One teacher has features of both corpora, the other only of the one without the class."""
-    truth = truth_of(400)
-    second = np.arange(400) >= 200
-    truth[second] = np.arange(200) % (CLASSES - 1)
-    wide, narrow = good(truth, 0.6, 1), good(truth, 0.6, 2)
-    labels = np.where(np.arange(400) % 5 < 2, truth, -1)
-    narrow = TeacherFeatures(narrow.features, second)
-    # unlabelled clips of that class of which the second teacher has features too
-    extra = np.flatnonzero((truth == CLASSES - 1) & (labels < 0))[:20]
-    narrow.valid[extra] = True
-    alone = posteriors([wide], labels, CLASSES, everyone(truth), PLAIN)
-    result = posteriors([wide, narrow], labels, CLASSES, everyone(truth), PLAIN)
-    assert alone[extra, CLASSES - 1].mean() > 0.8
-    assert result[extra, CLASSES - 1].mean() > 0.2
-
-
-def test_a_head_is_calibrated_on_the_clips_of_its_teacher() -> None:
-    truth = truth_of(400)
-    first = np.arange(400) < 120
-    a, _ = _apart(truth, first)
-    labels = np.where(np.arange(400) % 5 < 2, truth, -1)
-    result = posteriors([a], labels, CLASSES, everyone(truth), HEADS)
-    part = TeacherFeatures(a.features[first], first[first])
-    alone = posteriors([part], labels[first], CLASSES, first[first], HEADS)
-    np.testing.assert_allclose(result[first], alone, atol=1e-9)
-    prior = np.bincount(labels[labels >= 0], minlength=CLASSES) + 1.0
-    np.testing.assert_allclose(result[~first], np.tile(prior / prior.sum(), (280, 1)))
-
-
-def test_a_corpus_without_labels_gets_the_prior() -> None:
-    truth = truth_of(400)
-    first = np.arange(400) < 200
-    a, b = _apart(truth, first)
-    labels = np.where(first & (np.arange(400) % 5 < 2), truth, -1)
-    labels[200] = truth[200]  # but for one clip: no head can be fitted
-    result = posteriors([a, b], labels, CLASSES, everyone(truth), HEADS)
-    assert score(result[first], truth[first]) > 0.85
-    assert result[~first].max() < 0.3

@@ -63,7 +63,7 @@ def clips(tmp_path_factory):
     return {p.stem: Utterance(p.stem, video=p) for p in (talking, silent, nobody, half)}
 
 
-def test_the_reader_cuts_a_stretch_of_a_clip(clips):
+def test_the_reader_cuts_a_segment_of_a_clip(clips):
     reader = FaceReader(Bright(), 5.0, 32)
     assert len(reader.read(clips["talking"]).scores) == 10
     part = Utterance("part", video=clips["talking"].video, start_s=0.5, end_s=1.1)

@@ -55,7 +55,7 @@ def test_columns_without_spaces_are_the_same(tmp_path):
     np.testing.assert_array_equal(targets["a"].embedding, targets["b"].embedding)
 
 
-def test_a_stretch_takes_its_own_frames(tmp_path):
+def test_a_segment_takes_its_own_frames(tmp_path):
     write(tmp_path / "a.csv")
     part = Utterance("a", start_s=0.02, end_s=0.06)
     np.testing.assert_allclose(observe(OpenFaceTeacher(tmp_path), part)["a"].embedding, [2, 0, 0])

@@ -80,7 +80,7 @@ def test_each_clip_is_summed_up_or_skipped_by_name(folder, tmp_path):
         assert next(picture.decode(video=0)).to_ndarray(format="rgb24").shape == (112, 560, 3)
 
 
-def test_pictures_that_are_not_ours_are_kept(folder, tmp_path, command):
+def test_pictures_of_others_are_never_overwritten(folder, tmp_path, command):
     (tmp_path / "talk.png").write_bytes(b"\x89PNG my holiday")
     ended = command(folder / "a", "--detector", "lbp", "--save-crops", tmp_path)
     assert isinstance(ended.exception, InputError) and "(talk.png)" in str(ended.exception)
@@ -102,7 +102,7 @@ def test_paths_are_files_or_folders(folder, tmp_path):
         video_files([tmp_path])
 
 
-def test_the_verb_prints_a_table_for_people(folder, command):
+def test_the_verb_prints_a_table(folder, command):
     ended = command(folder, "--detector", "lbp")
     assert ended.exit_code == 0
     text = " ".join(ended.output.split())
@@ -111,7 +111,7 @@ def test_the_verb_prints_a_table_for_people(folder, command):
     assert "happy" in text and "no face" in text and "not media" in text
 
 
-def test_the_verb_prints_json_for_machines(folder, command):
+def test_the_verb_prints_json(folder, command):
     ended = command(folder / "a", "--detector", "lbp", "--json", "--frames-per-second", 2)
     record = json.loads(ended.stdout)
     assert [clip["clip"] for clip in record["clips"]] == ["talk"]

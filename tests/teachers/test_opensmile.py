@@ -36,7 +36,7 @@ def test_functionals_are_opensmiles(tmp_path: Path) -> None:
     assert len(expected) == 88
 
 
-def test_pitch_and_stretch_change_the_functionals(tmp_path: Path) -> None:
+def test_pitch_and_segment_change_the_functionals(tmp_path: Path) -> None:
     low = _clip(tmp_path / "low.wav", 1.0, pitch_hz=120)
     high = _clip(tmp_path / "high.wav", 1.0, pitch_hz=240)
     cut = Utterance("cut", audio=low.audio, start_s=0.2, end_s=0.7)

@@ -75,7 +75,7 @@ def test_a_clip_is_found_by_id_alias_or_file_name(tmp_path: Path) -> None:
     assert _embedding(teacher, Utterance("?", video=Path("x/c.mp4"))) == [3]
     assert _embedding(teacher, Utterance("?", audio=Path("x/d.wav"))) == [4]
     cut = _one(teacher, Utterance("?", audio=Path("x/c.flac"), start_s=1, end_s=2))
-    assert isinstance(cut, Skip)  # c is the whole file, not this stretch of it
+    assert isinstance(cut, Skip)  # c is the whole file, not this segment of it
 
 
 def test_missing_and_not_finite_rows_are_skips(tmp_path: Path) -> None:

@@ -258,13 +258,13 @@ def _scores(
     right = np.array([problem.known[i] for i in best]) == np.array(problem.clips.labels)
     before = [float(right[classes == one].mean()) for one in range(len(labels))]
     after = float(uar(confusion(classes, posteriors.argmax(1), len(labels))))
-    kept = None if threshold is None else answered(posteriors, classes, threshold)
+    at_threshold = None if threshold is None else answered(posteriors, classes, threshold)
     return LeftOut(
         by_speaker,
         after,
         float(np.mean(before)),
-        None if kept is None else kept.coverage,
-        None if kept is None else kept.accuracy,
+        None if at_threshold is None else at_threshold.coverage,
+        None if at_threshold is None else at_threshold.accuracy,
     )
 
 

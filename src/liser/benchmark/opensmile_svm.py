@@ -178,10 +178,10 @@ def chosen_cost(kernel: Floats, labels: Ints, speakers: NDArray[np.str_], classe
     `kernel` is (n, n), `labels` and `speakers` (n,), of the labelled clips alone. With a single
     speaker nobody can be held out, and the first of `COSTS` is returned.
     """
-    people = len(np.unique(speakers))
-    if people < 2:
+    speaker_count = len(np.unique(speakers))
+    if speaker_count < 2:
         return COSTS[0]
-    inner = list(GroupKFold(min(INNER_FOLDS, people)).split(labels, groups=speakers))
+    inner = list(GroupKFold(min(INNER_FOLDS, speaker_count)).split(labels, groups=speakers))
 
     def held_out(cost: float) -> float:
         predicted = np.zeros_like(labels)

@@ -26,6 +26,7 @@ from liser.benchmark.runs import (
     train_runs,
 )
 from liser.benchmark.scores import (
+    Posteriors,
     comparisons,
     embedding_map,
     references,
@@ -98,30 +99,11 @@ def benchmark(
     backbones.make(jobs, progress, beside=runs_without_backbone(data, runs))
     seconds = train_runs(work, jobs, progress)
     scored = opensmile_svm(data, baseline, jobs, progress) if isinstance(baseline, Targets) else {}
-    with show_progress(progress) as add_task:
-        add_task("scores and intervals", None)
-        rows, posteriors, adapted = rows_of(data, scored)
+    scores = _scores(data, scored, progress)
     return {
-        "corpus": corpus.name,
-        "synthetic": corpus.name == "synthetic",
-        "label_kind": corpus.label_kind,
-        "labels": list(corpus.labels),
+        **_inputs(data, baseline),
         **run_record(started, seconds, reused, jobs, command),
-        "clips": len(tested_rows(data)),
-        "speakers": len(corpus.speakers),
-        "skipped": [fields_of(skip) for skip in (*corpus.skipped, *data.clips.skipped)],
-        "teachers": [teacher_record(t) for t in targets],
-        "backbones": [load_backbone(made).provenance for made in backbones.folders],
-        "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
-        "left_out": [fields_of(baseline)] if isinstance(baseline, LeftOut) else [],
-        "speaker_normalisation": normalisation_note(protocol.distillation.heads),
-        "settings": protocol.model_dump(mode="json"),
-        "versions": versions(("opensmile",) if isinstance(baseline, Targets) else ()),
-        "folds": [fields_of(fold) for fold in data.folds],
-        "rows": rows,
-        "references": references(data),
-        "comparisons": comparisons(data, rows, posteriors, adapted),
-        "embedding_map": embedding_map(data),
+        **scores,
     }
 
 
@@ -158,6 +140,41 @@ def _prepare(
         backbones.folders,
     )
     return data, backbones
+
+
+def _scores(data: BenchmarkData, baselines: Posteriors, progress: bool | None) -> dict[str, Any]:
+    """Return the parts of the record with scores: rows, references, comparisons and a map."""
+    with show_progress(progress) as add_task:
+        add_task("scores and intervals", None)
+        rows, posteriors, adapted = rows_of(data, baselines)
+        return {
+            "rows": rows,
+            "references": references(data),
+            "comparisons": comparisons(data, rows, posteriors, adapted),
+            "embedding_map": embedding_map(data),
+        }
+
+
+def _inputs(data: BenchmarkData, baseline: Targets | LeftOut | None) -> dict[str, Any]:
+    """Return the parts of the record on the corpus, the teachers and the settings."""
+    corpus, protocol = data.corpus, data.protocol
+    return {
+        "corpus": corpus.name,
+        "synthetic": corpus.name == "synthetic",
+        "label_kind": corpus.label_kind,
+        "labels": list(corpus.labels),
+        "clips": len(tested_rows(data)),
+        "speakers": len(corpus.speakers),
+        "skipped": [fields_of(skip) for skip in (*corpus.skipped, *data.clips.skipped)],
+        "teachers": [teacher_record(t) for t in data.targets],
+        "backbones": [load_backbone(made).provenance for made in data.backbones],
+        "baselines": [_baseline_record(baseline)] if isinstance(baseline, Targets) else [],
+        "left_out": [fields_of(baseline)] if isinstance(baseline, LeftOut) else [],
+        "speaker_normalisation": normalisation_note(protocol.distillation.heads),
+        "settings": protocol.model_dump(mode="json"),
+        "versions": versions(("opensmile",) if isinstance(baseline, Targets) else ()),
+        "folds": [fields_of(fold) for fold in data.folds],
+    }
 
 
 def development(

@@ -133,7 +133,7 @@ def references(data: BenchmarkData) -> list[dict[str, Any]]:
     Empty where there are no such votes.
     """
     tested = tested_rows(data)
-    answers = _indices(data, [data.corpus.utterances[i].overheard for i in tested])
+    answers = _indices(data, [data.corpus.utterances[i].perceived_voice for i in tested])
     posteriors = np.eye(len(data.corpus.labels))[answers][None]
     truth = np.where(answers >= 0, data.labels[tested], -1)
     scores = _scores_of_known(data, posteriors, truth)

@@ -20,25 +20,30 @@ if TYPE_CHECKING:
     from liser.corpora.base import Skip
 
 
+LabelledClips = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE.csv|DIR",
+        help="Labelled clips: a table with the columns path, label and, if known, speaker; or "
+        "a folder whose folders are named by label.",
+    ),
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new model.")]
+Parent = Annotated[
+    Path | None,
+    typer.Argument(metavar="[BUNDLE]", help="Folder of a model. [default: the bundled model]"),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command("adapt")(adapt_command)
 
 
 def adapt_command(
-    labels: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE.csv|DIR",
-            help="Labelled clips: a table with the columns path, label and, if known, speaker; or "
-            "a folder whose folders are named by label.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new model.")],
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="[BUNDLE]", help="Folder of a model. [default: the bundled model]"),
-    ] = None,
+    labels: LabelledClips,
+    out: Out,
+    bundle: Parent = None,
     all_sound: AllSound = False,
     as_json: Json = False,
 ) -> None:

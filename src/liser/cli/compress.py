@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Json, Kind, Labels, Seed, SettingsFile, Updates
+from liser.cli.options import Json, Kind, Labels, Seed, SettingsFile, StudentFolder, Updates
 from liser.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from liser.corpora.base import Corpus
+
+
+Corpora = Annotated[
+    list[Path],
+    typer.Option(
+        metavar="DATA",
+        help="A corpus's folder, or a manifest: the training speakers, to calibrate on, and "
+        "other speakers, to score on. May be given again.",
+    ),
+]
+Out = Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")]
+Prune = Annotated[
+    bool | None,
+    typer.Option(
+        "--prune/--no-prune", help="Remove channels of the network.", show_default="prune"
+    ),
+]
+Share = Annotated[
+    float | None, typer.Option(help="Share of the parameters that pruning keeps. [0.7]")
+]
+Int8 = Annotated[
+    bool | None,
+    typer.Option("--int8/--no-int8", help="Compute in 8-bit integers.", show_default="int8"),
+]
+PrunedStudent = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Also save the pruned student here.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -17,34 +50,15 @@ def register(app: typer.Typer) -> None:
 
 
 def compress_command(
-    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
-    data: Annotated[
-        list[Path],
-        typer.Option(
-            metavar="DATA",
-            help="A corpus's folder, or a manifest: the training speakers, to calibrate on, and "
-            "other speakers, to score on. May be given again.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
+    student: StudentFolder,
+    data: Corpora,
+    out: Out,
     labels: Labels = None,
-    prune: Annotated[
-        bool | None,
-        typer.Option(
-            "--prune/--no-prune", help="Remove channels of the network.", show_default="prune"
-        ),
-    ] = None,
-    keep: Annotated[
-        float | None, typer.Option(help="Share of the parameters that pruning keeps. [0.7]")
-    ] = None,
-    int8: Annotated[
-        bool | None,
-        typer.Option("--int8/--no-int8", help="Compute in 8-bit integers.", show_default="int8"),
-    ] = None,
+    prune: Prune = None,
+    keep: Share = None,
+    int8: Int8 = None,
     updates: Updates = None,
-    keep_student: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also save the pruned student here.")
-    ] = None,
+    keep_student: PrunedStudent = None,
     kind: Kind = None,
     settings: SettingsFile = None,
     seed: Seed = 0,
@@ -57,29 +71,19 @@ def compress_command(
 
     Example: `liser compress student/ --data recordings/ --keep 0.7 --out bundle/`
     """
-    from liser.cli.corpora import open_corpus, with_labels
-    from liser.cli.output import print_json
     from liser.cli.settings import settings_from
-    from liser.cli.tables import show
     from liser.config import Compression
-    from liser.corpora.joined import join
-    from liser.text.escaping import markup
-    from liser.text.progress import show_progress
 
-    for folder in (out, keep_student):
-        if folder is not None and folder.resolve() == student.resolve():
-            raise InputError(f"{folder} is the student itself: give another folder")
-    _check_folders(out, keep_student)
+    _check_folders(student, out, keep_student)
     flags = {"prune": prune, "keep": keep, "int8": int8, "recovery.updates": updates}
     chosen = settings_from(Compression, settings, flags, {})
     if keep_student is not None and not chosen.prune:
         raise InputError("--keep-student saves the pruned student, but --no-prune makes none")
-    corpora = [open_corpus(path, kind) for path in data]
-    corpus = corpora[0] if len(corpora) == 1 else join(corpora)
-    corpus = with_labels(corpus, labels)
+    corpus = _corpus(data, kind, labels)
 
-    from liser.compress.recipe import compress
+    from liser.compress.recipe import compress  # imports torch: only after the checks
     from liser.students.student import load_student
+    from liser.text.progress import show_progress
 
     with show_progress() as add_task:
         task = add_task("extracting features", None)
@@ -92,18 +96,17 @@ def compress_command(
             keep_student=keep_student,
             progress=lambda stage, done, total: task.update(done, total, stage),
         )
-    if as_json:
-        print_json({"bundle": str(out), **record})
-        return
-    notes = (markup(f"note: {note}") for note in record["notes"])
-    show(_table(record), *notes, markup(f"saved to {out}"))
+    _print(record, out, as_json)
 
 
-def _check_folders(out: Path, keep_student: Path | None) -> None:
+def _check_folders(student: Path, out: Path, keep_student: Path | None) -> None:
     """Refuse folders that hold anything else, and print what is replaced."""
     from liser.cli.output import console
     from liser.folders import BUNDLE, STUDENT
 
+    for folder in (out, keep_student):
+        if folder is not None and folder.resolve() == student.resolve():
+            raise InputError(f"{folder} is the student itself: give another folder")
     if keep_student is not None and keep_student.resolve() == out.resolve():
         raise InputError(f"--out and --keep-student are both {out}: give each a folder of its own")
     if keep_student is not None and (keep_student / "begun.json").exists():
@@ -113,7 +116,28 @@ def _check_folders(out: Path, keep_student: Path | None) -> None:
             console.print(f"replaces the {kind.name} in {folder}", highlight=False, markup=False)
 
 
-def _table(record: dict[str, Any]) -> Any:
+def _corpus(folders: Sequence[Path], kind: str | None, labels: Path | None) -> Corpus:
+    """Open the corpora, joined into one, with the labels of the table."""
+    from liser.cli.corpora import open_corpus, with_labels
+    from liser.corpora.joined import join
+
+    corpora = [open_corpus(folder, kind) for folder in folders]
+    return with_labels(corpora[0] if len(corpora) == 1 else join(corpora), labels)
+
+
+def _print(record: dict[str, Any], out: Path, as_json: bool) -> None:
+    from liser.cli.output import print_json
+    from liser.cli.tables import show
+    from liser.text.escaping import markup
+
+    if as_json:
+        print_json({"bundle": str(out), **record})
+        return
+    notes = (markup(f"note: {note}") for note in record["notes"])
+    show(_table(record), *notes, markup(f"saved to {out}"))
+
+
+def _table(record: dict[str, Any]) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -133,10 +157,10 @@ def _table(record: dict[str, Any]) -> Any:
             f"{row['uar']:.3f}" if "uar" in row else "–",
             _change(row),
         )
-    clips, people = record["scored_clips"], len(record["scored_speakers"])
+    clips, speakers = record["scored_clips"], len(record["scored_speakers"])
     table.caption = (
         f"MACs and time of a clip of {record['duration_s']:g} s on one thread; UAR of {clips} "
-        f"clips of {people} speakers that it wasn't trained on; the change with a 95 % interval"
+        f"clips of {speakers} speakers that it wasn't trained on; the change with a 95 % interval"
     )
     return table
 

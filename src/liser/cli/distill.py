@@ -24,8 +24,23 @@ from liser.cli.options import (
 from liser.errors import InputError
 
 if TYPE_CHECKING:
+    from liser.config import Distillation
     from liser.corpora.base import Corpus
+    from liser.students.backbone import Backbone
     from liser.students.student import Student
+
+
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the student.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="0.1|5", help="Use only this share of the labels, or this number per class."
+    ),
+]
+BackboneFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Start from the backbone that `liser pretrain` made."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,21 +50,13 @@ def register(app: typer.Typer) -> None:
 
 def distill_command(
     data: Data,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the student.")],
+    out: Out,
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
     labels: Labels = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="0.1|5", help="Use only this share of the labels, or this number per class."
-        ),
-    ] = None,
+    budget: Budget = None,
     student: StudentSize = None,
-    backbone: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Start from the backbone that `liser pretrain` made."),
-    ] = None,
+    backbone: BackboneFolder = None,
     store: Store = Path("targets"),
     kind: Kind = None,
     updates: Updates = None,
@@ -66,32 +73,14 @@ def distill_command(
     Example: `liser distill recordings/ --labels few.csv --speech-teacher openai/whisper-base
     --face-teacher hog --out student/`
     """
-    from liser.cli.corpora import open_corpus
-    from liser.cli.output import print_json
     from liser.cli.progress import training_progress
-    from liser.cli.settings import check_student, settings_from
     from liser.cli.teachers import ask_teachers, teacher_records
-    from liser.config import Distillation
-    from liser.corpora.labelled import keep_labels
     from liser.folders import STUDENT
 
     STUDENT.check(out)
     flags = {"student": student, "training.updates": updates}
-    start, base = None, {}
-    if backbone is not None:
-        from liser.students.backbone import load_backbone
-
-        start = load_backbone(backbone)
-        base = {"student": start.student, "frontend": start.frontend.model_dump()}
-    chosen = settings_from(Distillation, settings, flags, base)
-    check_student(chosen.student)
-    if start is not None:
-        start.check(chosen.student, chosen.frontend)
-    share_or_count = None if budget is None else _budget(budget)
-    corpus = open_corpus(data, kind, labels)
-    if share_or_count is not None:
-        corpus = keep_labels(corpus, share_or_count, seed)
-    _check_labels(corpus)
+    start, chosen = _start_and_settings(backbone, settings, flags)
+    corpus = _corpus(data, kind, labels, budget, seed)
     targets = ask_teachers(corpus, store, speech_teacher, face_teacher)
 
     from liser.distillation.distill import distill  # imports torch: only after the checks
@@ -107,11 +96,42 @@ def distill_command(
             valid_speakers=valid_speakers,
             progress=watch,
         )
-    record = _record(corpus, made, out) | {"teachers": teacher_records(targets)}
-    if as_json:
-        print_json(record)
-    else:
-        _print(record)
+    _print(_record(corpus, made, out) | {"teachers": teacher_records(targets)}, as_json)
+
+
+def _start_and_settings(
+    folder: Path | None, file: Path | None, flags: dict[str, Any]
+) -> tuple[Backbone | None, Distillation]:
+    """Load the backbone, if any, and read the settings, by default those that fit it."""
+    from liser.cli.settings import check_student, settings_from
+    from liser.config import Distillation
+
+    backbone, base = None, {}
+    if folder is not None:
+        from liser.students.backbone import load_backbone
+
+        backbone = load_backbone(folder)
+        base = {"student": backbone.student, "frontend": backbone.frontend.model_dump()}
+    settings = settings_from(Distillation, file, flags, base)
+    check_student(settings.student)
+    if backbone is not None:
+        backbone.check(settings.student, settings.frontend)
+    return backbone, settings
+
+
+def _corpus(
+    data: Path, kind: str | None, labels: Path | None, budget: str | None, seed: int
+) -> Corpus:
+    """Open the corpus with as many labels as the budget allows."""
+    from liser.cli.corpora import open_corpus
+    from liser.corpora.labelled import keep_labels
+
+    share_or_count = None if budget is None else _budget(budget)
+    corpus = open_corpus(data, kind, labels)
+    if share_or_count is not None:
+        corpus = keep_labels(corpus, share_or_count, seed)
+    _check_labels(corpus)
+    return corpus
 
 
 def _budget(text: str) -> float | int:
@@ -152,11 +172,25 @@ def _record(corpus: Corpus, made: Student, out: Path) -> dict[str, Any]:
     }
 
 
-def _print(record: dict[str, Any]) -> None:
-    from collections import Counter
-
+def _print(record: dict[str, Any], as_json: bool) -> None:
+    from liser.cli.output import print_json
     from liser.cli.tables import facts_table, show, skips_table
     from liser.text.escaping import markup
+
+    if as_json:
+        print_json(record)
+        return
+    show(facts_table(_facts(record)))
+    for note in record["valid_notes"]:
+        show(f"note: {markup(note)}; --valid-speakers sets their number")
+    for t in record["teachers"]:
+        if t["skipped"]:
+            show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
+    show(f"Score it on other speakers: [bold]liser evaluate {markup(record['student'])} DATA[/]")
+
+
+def _facts(record: dict[str, Any]) -> dict[str, str]:
+    from collections import Counter
 
     speakers = record["valid_speakers"]
     validation = "no speakers held out"
@@ -166,23 +200,13 @@ def _print(record: dict[str, Any]) -> None:
         )
     teachers = [f"{t['modality']}: {t['teacher']}, {t['clips']} clips" for t in record["teachers"]]
     unused = Counter(s["reason"] for s in (*record["skipped"], *record["left_out"]))
-    show(
-        facts_table(
-            {
-                "trained on": f"{record['clips']} clips of {record['speakers']} speakers, "
-                f"{record['labelled']} of them labelled",
-                "emotions": ", ".join(record["labels"]),
-                "teachers": "; ".join(teachers) or "none",
-                "validation": validation,
-                "left out": ", ".join(f"{n} {reason}" for reason, n in unused.items()) or "none",
-                "student": f"{record['architecture']}, {record['parameters']:,} parameters",
-                "saved to": record["student"],
-            }
-        )
-    )
-    for note in record["valid_notes"]:
-        show(f"note: {markup(note)}; --valid-speakers sets their number")
-    for t in record["teachers"]:
-        if t["skipped"]:
-            show(skips_table(t["skipped"], f"skipped by {t['teacher']}"))
-    show(f"Score it on other speakers: [bold]liser evaluate {markup(record['student'])} DATA[/]")
+    return {
+        "trained on": f"{record['clips']} clips of {record['speakers']} speakers, "
+        f"{record['labelled']} of them labelled",
+        "emotions": ", ".join(record["labels"]),
+        "teachers": "; ".join(teachers) or "none",
+        "validation": validation,
+        "left out": ", ".join(f"{n} {reason}" for reason, n in unused.items()) or "none",
+        "student": f"{record['architecture']}, {record['parameters']:,} parameters",
+        "saved to": record["student"],
+    }

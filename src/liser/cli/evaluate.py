@@ -21,6 +21,37 @@ if TYPE_CHECKING:
     from liser.students.student import Student
 
 
+Model = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STUDENT",
+        help="Folder of a student or a bundle, or `default`: the bundled model.",
+    ),
+]
+Report = Annotated[
+    Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
+]
+Predictions = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.csv", help="Write the prediction of each clip; - for stdout."),
+]
+SeenSpeakers = Annotated[
+    bool,
+    typer.Option("--allow-seen-speakers", help="Also score speakers that it was trained on."),
+]
+Robustness = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|NAME,NAME",
+        help="Also score it on degraded sound: all, or some of {degradations}.",
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="With --robustness: answers with a lower probability don't count."),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command("evaluate")(evaluate_command)
@@ -28,37 +59,14 @@ def register(app: typer.Typer) -> None:
 
 def evaluate_command(
     context: typer.Context,
-    student: Annotated[
-        Path,
-        typer.Argument(
-            metavar="STUDENT",
-            help="Folder of a student or a bundle, or `default`: the bundled model.",
-        ),
-    ],
+    student: Model,
     data: Data,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write the report as a page.")
-    ] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Write the prediction of each clip; - for stdout."),
-    ] = None,
+    report: Report = None,
+    predictions: Predictions = None,
     labels: Labels = None,
-    allow_seen_speakers: Annotated[
-        bool,
-        typer.Option("--allow-seen-speakers", help="Also score speakers that it was trained on."),
-    ] = False,
-    robustness: Annotated[
-        str | None,
-        typer.Option(
-            metavar="all|NAME,NAME",
-            help="Also score it on degraded sound: all, or some of {degradations}.",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="With --robustness: answers with a lower probability don't count."),
-    ] = None,
+    allow_seen_speakers: SeenSpeakers = False,
+    robustness: Robustness = None,
+    threshold: Threshold = None,
     kind: Kind = None,
     settings: SettingsFile = None,
     seed: Seed = 0,
@@ -84,7 +92,6 @@ def evaluate_command(
     corpus = open_corpus(data, kind, labels)
     if report is not None and all(u.label is None for u in corpus.utterances):
         raise InputError("without labels there is nothing to report: leave --report out")
-
     if threshold is not None and robustness is None:
         raise InputError("--threshold belongs to --robustness: add --robustness all")
     conditions = None if robustness is None else _conditions(robustness, corpus)

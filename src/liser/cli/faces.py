@@ -16,40 +16,44 @@ if TYPE_CHECKING:
     from liser.teachers.face_summary import FaceSummary
 
 
+Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO…", help="Videos, or folders of them.")]
+Detector = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[:FILE]",
+        help="Face detector: {detectors}; yunet:FILE for weights of your own.",
+    ),
+]
+Net = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NET",
+        help="Expression net: {nets}, or FILE.onnx:spec=SPEC, a FILE.json or one of {specs}; "
+        "without a spec, the .json file beside the net.",
+    ),
+]
+Spec = Annotated[
+    str | None,
+    typer.Option(metavar="SPEC", help="The expression net's spec, as in FILE.onnx:spec=SPEC."),
+]
+Rate = Annotated[float, typer.Option(min=0.01, max=240.0, help="Frames sampled per second.")]
+Crops = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Save each clip's faces as one picture.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command("faces")(faces_command)
 
 
 def faces_command(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="VIDEO…", help="Videos, or folders of them.")
-    ],
-    detector: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME[:FILE]",
-            help="Face detector: {detectors}; yunet:FILE for weights of your own.",
-        ),
-    ] = "yunet",
-    expression: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NET",
-            help="Expression net: {nets}, or FILE.onnx:spec=SPEC, a FILE.json or one of {specs}; "
-            "without a spec, the .json file beside the net.",
-        ),
-    ] = None,
-    spec: Annotated[
-        str | None,
-        typer.Option(metavar="SPEC", help="The expression net's spec, as in FILE.onnx:spec=SPEC."),
-    ] = None,
-    frames_per_second: Annotated[
-        float, typer.Option(min=0.01, max=240.0, help="Frames sampled per second.")
-    ] = 5.0,
-    save_crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Save each clip's faces as one picture.")
-    ] = None,
+    paths: Videos,
+    detector: Detector = "yunet",
+    expression: Net = None,
+    spec: Spec = None,
+    frames_per_second: Rate = 5.0,
+    save_crops: Crops = None,
     as_json: Json = False,
 ) -> None:
     """Find the face in each video, and name its expression by an expression net.

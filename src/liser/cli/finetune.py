@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +14,17 @@ from liser.cli.options import (
     Labels,
     Seed,
     SettingsFile,
+    StudentFolder,
     Updates,
     ValidSpeakers,
 )
 from liser.errors import InputError
+
+if TYPE_CHECKING:
+    from liser.students.student import Student
+
+
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new student.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,9 +33,9 @@ def register(app: typer.Typer) -> None:
 
 
 def finetune_command(
-    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")],
+    student: StudentFolder,
     data: Data,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new student.")],
+    out: Out,
     labels: Labels = None,
     kind: Kind = None,
     updates: Updates = None,
@@ -45,7 +52,6 @@ def finetune_command(
     Example: `liser finetune student/ my-voices/ --labels few.csv --out tuned/`
     """
     from liser.cli.corpora import open_corpus
-    from liser.cli.output import print_json
     from liser.cli.progress import training_progress
     from liser.cli.settings import settings_from
     from liser.config import Training
@@ -71,22 +77,26 @@ def finetune_command(
             valid_speakers=valid_speakers,
             progress=watch,
         )
+    _print(_record(tuned, out), as_json)
+
+
+def _record(tuned: Student, out: Path) -> dict[str, Any]:
     last = tuned.provenance["finetuned"][-1]
-    record = {
+    return {
         "student": str(out),
         "parameters": tuned.parameters,
         **{name: last[name] for name in ("corpus", "clips", "labelled", "speakers")},
         **last["result"],
     }
-    if as_json:
-        print_json(record)
-    else:
-        _print(record)
 
 
-def _print(record: dict[str, Any]) -> None:
+def _print(record: dict[str, Any], as_json: bool) -> None:
+    from liser.cli.output import print_json
     from liser.cli.tables import facts_table, show
 
+    if as_json:
+        print_json(record)
+        return
     clips = f"{record['labelled']} labelled clips of {len(record['speakers'])} speakers"
     rows = {"trained on": clips, "saved to": record["student"]}
     if record["valid_uar"] is not None:

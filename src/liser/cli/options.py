@@ -10,6 +10,7 @@ from liser.cli.settings import command_table
 MOST_JOBS, HIGHEST_SEED = 256, 2**32 - 1
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The corpus's folder, or a manifest.")]
+StudentFolder = Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")]
 Kind = Annotated[
     str | None,
     typer.Option(help="Kind of the corpus: {corpora}. [guessed from the file names]"),

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILES…", help="Audio and video files, folders of them, or - for stdin."
+    ),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv", help="Write a table of recordings and segments; - for stdout."
+    ),
+]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Plot the emotions over time.")]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of the model.")]
 BundleFolder = Annotated[
     Path | None,
     typer.Option("--bundle", metavar="DIR", help="Folder of a model. [default: the bundled model]"),
@@ -52,26 +66,14 @@ def register(app: typer.Typer) -> None:
 
 def predict_command(
     context: typer.Context,
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILES…", help="Audio and video files, folders of them, or - for stdin."
-        ),
-    ],
+    files: Files,
     bundle: BundleFolder = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.csv", help="Write a table of recordings and segments; - for stdout."
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Plot the emotions over time.")
-    ] = None,
+    csv: Csv = None,
+    plot: Plot = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
     labels: PossibleEmotions = None,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the model.")] = 1,
+    threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Predict the emotion of recordings: of each one as a whole, and of each segment.

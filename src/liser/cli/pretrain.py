@@ -14,7 +14,11 @@ from liser.errors import InputError
 if TYPE_CHECKING:
     from liser.config import PretrainingRecipe
     from liser.corpora.base import Corpus, Skip
+    from liser.pretraining.frame_encoder import FrameEncoder
+    from liser.pretraining.frame_store import FrameStore
+    from liser.pretraining.segments import SegmentSource
     from liser.students.backbone import Backbone
+    from liser.text.progress import AddTask
 
 
 def register(app: typer.Typer) -> None:
@@ -93,38 +97,23 @@ def _make(
     from liser import storage
     from liser.pretraining.encoders import frame_encoders
     from liser.pretraining.frame_store import FrameStore
-    from liser.pretraining.segments import precompute_frames, segment_sources, segments_of
     from liser.pretraining.train import build_for_transfer, pretrain
-    from liser.targets.store import TargetStore
     from liser.text.progress import show_progress
 
-    settings, frontend = recipe.pretraining, recipe.frontend
-    build_for_transfer(architecture, frontend.mels)  # a student without such layers is refused
+    build_for_transfer(architecture, recipe.frontend.mels)  # refuses a student without such layers
     encoders, frames = frame_encoders(specs), FrameStore(store)
     names = " and ".join(encoder.name for encoder in encoders)
-    sounds_by = TargetStore(store) if any(one.needs_audio for one in encoders) else None
-    clips = sum(len(corpus.utterances) for corpus in corpora)
     storage.make_folder(out)
     with storage.held(out, wait=False), show_progress() as add_task:
         _refuse_finished(out)  # another process may have finished it meanwhile
-        extracting = add_task("extracting features", clips)
-        sources = segment_sources(
-            corpora,
-            settings.encoder_frontend(frontend),
-            lambda _: extracting.advance,
-            sounds_by=sounds_by,
-        )
-        segments = [segment for source in sources for segment in segments_of(source)]
-        for encoder in encoders:
-            encoding = add_task(f"frames of {encoder.name}", len(segments))
-            precompute_frames(segments, encoder, frames, encoding.advance)
+        sources = _sources(corpora, encoders, store, frames, recipe, add_task)
         training = add_task("training the backbone", None)
         backbone = pretrain(
             sources,
             encoders,
             frames,
             architecture,
-            settings,
+            recipe.pretraining,
             seed=seed,
             checkpoint=out / "checkpoint.pt",
             progress=lambda done, total, explained: training.update(
@@ -132,6 +121,32 @@ def _make(
             ),
         )
     return backbone, [skip for source in sources for skip in source.features.skipped]
+
+
+def _sources(
+    corpora: Sequence[Corpus],
+    encoders: Sequence[FrameEncoder],
+    store: Path,
+    frames: FrameStore,
+    recipe: PretrainingRecipe,
+    add_task: AddTask,
+) -> list[SegmentSource]:
+    """Extract the clips' features and the encoders' frames, which `frames` stores."""
+    from liser.pretraining.segments import precompute_frames, segment_sources, segments_of
+    from liser.targets.store import TargetStore
+
+    extracting = add_task("extracting features", sum(len(c.utterances) for c in corpora))
+    sources = segment_sources(
+        corpora,
+        recipe.pretraining.encoder_frontend(recipe.frontend),
+        lambda _: extracting.advance,
+        sounds_by=TargetStore(store) if any(one.needs_audio for one in encoders) else None,
+    )
+    segments = [segment for source in sources for segment in segments_of(source)]
+    for encoder in encoders:
+        encoding = add_task(f"frames of {encoder.name}", len(segments))
+        precompute_frames(segments, encoder, frames, encoding.advance)
+    return sources
 
 
 def _print(record: dict[str, Any], skipped: Sequence[Skip], as_json: bool) -> None:

@@ -245,17 +245,17 @@ def _store_in_8_bits(model: ModelProto, layers: Sequence[str]) -> None:
         weights, out = numpy_helper.to_array(tensor), _channel_axis(node)
         others = tuple(axis for axis in range(weights.ndim) if axis != out)
         scale = np.maximum(np.abs(weights).max(others, keepdims=True), 1e-12) / 127
-        rounded, whole, scales = (f"{tensor.name}_{word}" for word in ("int8", "whole", "scale"))
+        integers, floats, scales = (f"{tensor.name}_{word}" for word in ("int8", "float", "scale"))
         model.graph.initializer.remove(tensor)
         model.graph.initializer.extend(
             [
-                numpy_helper.from_array(np.round(weights / scale).astype(np.int8), rounded),
+                numpy_helper.from_array(np.round(weights / scale).astype(np.int8), integers),
                 numpy_helper.from_array(scale.astype(np.float32), scales),
             ]
         )
         first += [
-            helper.make_node("Cast", [rounded], [whole], to=onnx.TensorProto.FLOAT, name=whole),
-            helper.make_node("Mul", [whole, scales], [tensor.name], name=scales),
+            helper.make_node("Cast", [integers], [floats], to=onnx.TensorProto.FLOAT, name=floats),
+            helper.make_node("Mul", [floats, scales], [tensor.name], name=scales),
         ]
     rest = list(model.graph.node)
     del model.graph.node[:]

@@ -48,7 +48,7 @@ class Utterance:
         logmel: a stored log-mel, used where there is no audio file.
         perceived: the emotion that a crowd perceived with sound and picture; None on a tie or
             without votes. It is for scoring only, never for training.
-        overheard: the same with sound alone.
+        perceived_voice: the same with sound alone.
         source: the corpus that the utterance comes from, where several are joined.
     """
 
@@ -63,7 +63,7 @@ class Utterance:
     aliases: tuple[str, ...] = ()
     logmel: StoredLogMel | None = None
     perceived: str | None = None
-    overheard: str | None = None
+    perceived_voice: str | None = None
     source: str | None = None
 
 
@@ -123,7 +123,7 @@ class Corpus:
         doubles = [i for i, n in Counter(u.id for u in self.utterances).items() if n > 1]
         if doubles:
             raise InputError(f"corpus {self.name!r} names {doubles[0]!r} more than once")
-        named = {x for u in self.utterances for x in (u.label, u.perceived, u.overheard)}
+        named = {x for u in self.utterances for x in (u.label, u.perceived, u.perceived_voice)}
         unknown = named - {None, *self.labels}
         if unknown:
             raise InputError(

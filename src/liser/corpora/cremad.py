@@ -58,7 +58,7 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
 
     `labels` are the *intended* emotions from the names, or the *perceived* ones: the plurality of
     the crowd's votes in the modality `votes`, None on a tie or without votes. Either way, an
-    utterance's `perceived` holds the plurality with sound and picture, and `overheard` the
+    utterance's `perceived` holds the plurality with sound and picture, and `perceived_voice` the
     plurality with sound alone. Votes come from ``votes.parquet`` (clip, modality, and a count for
     each emotion) or upstream's ``summaryTable.csv``. Sexes come from ``actors.parquet`` or
     upstream's ``VideoDemographics.csv``, and are None without one.
@@ -94,7 +94,7 @@ def load(path: Path, labels: Labels = "intended", votes: Votes = "audiovisual") 
                 aliases=(misspelt[name],) if name in misspelt else (),
                 logmel=logmels.get(name),
                 perceived=plurality.get("audiovisual", {}).get(name),
-                overheard=plurality.get("voice", {}).get(name),
+                perceived_voice=plurality.get("voice", {}).get(name),
             )
         )
     return Corpus("cremad", CREMAD, labels, tuple(utterances), tuple(skipped), left_out)

@@ -213,7 +213,7 @@ def _normalised(rows: list[Row], manifest: Path) -> list[Row]:
     if lasts is not None and "start" in known and "end" not in known:
         raise InputError(
             f"{manifest.name} has columns 'start' and {lasts!r}, and no 'end': write where each "
-            f"stretch ends, or rename {lasts!r} if all go on to the end of their file"
+            f"clip ends, or rename {lasts!r} if all go on to the end of their file"
         )
     if file_column is None:
         raise InputError(f"{manifest.name} has no column 'path', only {', '.join(names)}")

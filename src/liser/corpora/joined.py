@@ -79,7 +79,7 @@ def labelled_in(corpus: Corpus, labels: Sequence[str]) -> Corpus:
             u,
             label=known_or_none(u.label),
             perceived=known_or_none(u.perceived),
-            overheard=known_or_none(u.overheard),
+            perceived_voice=known_or_none(u.perceived_voice),
         )
         for u in corpus.utterances
     )

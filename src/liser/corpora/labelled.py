@@ -66,12 +66,12 @@ def keep_labels(corpus: Corpus, budget: float | int, seed: int) -> Corpus:
     Raises `InputError` as `liser.corpora.splits.label_budget`.
     """
     labels = [u.label for u in corpus.utterances]
-    kept = label_budget(labels, budget, np.random.default_rng(seed))
+    labelled = label_budget(labels, budget, np.random.default_rng(seed))
     return replace(
         corpus,
         utterances=tuple(
-            u if keep else replace(u, label=None)
-            for u, keep in zip(corpus.utterances, kept, strict=True)
+            u if own else replace(u, label=None)
+            for u, own in zip(corpus.utterances, labelled, strict=True)
         ),
     )
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from liser.media.source import Reader
 
 MOST_RECORDINGS = 10_000
-"""So many are told apart in one file: a damaged one could seem to have millions."""
+"""The most recordings that are counted in one file: a damaged one could seem to have millions."""
 _AT_ONCE = 1 << 20  # bytes
 _OVERLAP = 64  # bytes; longer than anything searched for
 

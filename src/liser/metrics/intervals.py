@@ -238,8 +238,8 @@ def summary_difference(
     """
     a, matrices = _statistics(posteriors_a, truth, speakers)
     b, _ = _statistics(posteriors_b, truth, speakers)
-    people = matrices.shape[1]
-    once = np.ones((1, people), dtype=np.int64)
+    speaker_count = matrices.shape[1]
+    once = np.ones((1, speaker_count), dtype=np.int64)
     row: dict[str, float] = {}
     for name, of_a in a.items():
 
@@ -248,7 +248,7 @@ def summary_difference(
 
         row[name] = float(less(once)[0])
         row[f"{name}_low"], row[f"{name}_high"] = interval(
-            less, people, rng=rng, resamples=resamples, level=level
+            less, speaker_count, rng=rng, resamples=resamples, level=level
         )
     return row
 
@@ -334,16 +334,16 @@ def _speaker_confusions(
             f"{len(answers)} labels, {guesses.shape[1]} predictions and {len(indices)} speakers "
             "do not fit: each clip needs one of each"
         )
-    draws, people = len(guesses), int(indices.max()) + 1
-    cell = (np.arange(draws)[:, None] * people + indices) * classes * classes
+    draws, speaker_count = len(guesses), int(indices.max()) + 1
+    cell = (np.arange(draws)[:, None] * speaker_count + indices) * classes * classes
     cell = cell + answers * classes + guesses
-    counts = np.bincount(cell.ravel(), minlength=draws * people * classes * classes)
-    return counts.reshape(draws, people, classes, classes).astype(np.int64)
+    counts = np.bincount(cell.ravel(), minlength=draws * speaker_count * classes * classes)
+    return counts.reshape(draws, speaker_count, classes, classes).astype(np.int64)
 
 
 def _mean_over_draws(metric: Callable[[Array], Array], matrices: Ints, weights: Ints) -> Array:
     """Score (resamples,) from speakers' confusions (draws, speakers, classes, classes)."""
-    draws, people, classes, _ = matrices.shape
-    flat = matrices.transpose(1, 0, 2, 3).reshape(people, -1).astype(np.float64)
+    draws, speaker_count, classes, _ = matrices.shape
+    flat = matrices.transpose(1, 0, 2, 3).reshape(speaker_count, -1).astype(np.float64)
     summed = (weights.astype(np.float64) @ flat).reshape(-1, draws, classes, classes)
     return np.asarray(metric(summed).mean(-1))

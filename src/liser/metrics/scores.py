@@ -250,7 +250,9 @@ def calibration_gaps(
     confidence = posteriors.max(-1)
     right = posteriors.argmax(-1) == truth
     column = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    people = int(groups.max()) + 1
-    gaps = np.bincount(groups * bins + column, weights=right - confidence, minlength=people * bins)
-    clips = np.bincount(groups, minlength=people)
-    return gaps.reshape(people, bins).astype(np.float64), clips.astype(np.int64)
+    speaker_count = int(groups.max()) + 1
+    gaps = np.bincount(
+        groups * bins + column, weights=right - confidence, minlength=speaker_count * bins
+    )
+    clips = np.bincount(groups, minlength=speaker_count)
+    return gaps.reshape(speaker_count, bins).astype(np.float64), clips.astype(np.int64)

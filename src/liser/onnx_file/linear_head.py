@@ -57,14 +57,14 @@ def _edited(
     before, joined, matrix, offset = (
         _unused(name, names) for name in (f"{first}_before", "joined", "head_weight", "head_bias")
     )
-    kept = []
+    written = []
     for number, value, whole in parts:
         if number == _NODE and value is not None:
-            kept.append(field(_NODE, _renamed(value, first, before)))
+            written.append(field(_NODE, _renamed(value, first, before)))
         elif number in (_OUTPUT, _VALUE_INFO) and value is not None and _name(value) == first:
             continue
         else:
-            kept.append(bytes(whole))
+            written.append(bytes(whole))
     axis = message((1, "axis"), (3, 1), (20, 2))  # an attribute: name, integer, type INT
     added = message(
         (_NODE, message((1, before), (1, second), (2, joined), (4, "Concat"), (5, axis))),
@@ -72,8 +72,8 @@ def _edited(
         (_INITIALIZER, _tensor(matrix, weight)),
         (_INITIALIZER, _tensor(offset, bias)),
     )
-    outputs = [part for part in kept if _number(part) == _OUTPUT]
-    others = [part for part in kept if _number(part) != _OUTPUT]
+    outputs = [part for part in written if _number(part) == _OUTPUT]
+    others = [part for part in written if _number(part) != _OUTPUT]
     described = field(_OUTPUT, _description(first, len(bias)))
     return b"".join([*others, added, described, *outputs])
 

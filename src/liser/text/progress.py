@@ -134,20 +134,20 @@ class _Rate(bars.ProgressColumn):
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for people.
+    """Write a duration in its one or two largest units.
 
     >>> duration(7.4), duration(184), duration(3720)
     ('7 s', '3 min 4 s', '1 h 2 min')
     """
-    whole = round(seconds)
-    minutes, hours = whole // 60, whole // 3600
+    rounded = round(seconds)
+    minutes, hours = rounded // 60, rounded // 3600
     if hours:
         return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+    return f"{minutes} min {rounded % 60} s" if minutes else f"{rounded} s"
 
 
 def _counted(done: int, total: int | None, unit: Unit) -> str:
     if unit == "bytes":
-        whole = "" if total is None else f" of {total / 1e6:.1f}"
-        return f"{done / 1e6:.1f}{whole} MB"
+        of_total = "" if total is None else f" of {total / 1e6:.1f}"
+        return f"{done / 1e6:.1f}{of_total} MB"
     return f"{done:,}" if total is None else f"{done:,} of {total:,}"
