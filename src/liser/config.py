@@ -216,8 +216,10 @@ class Distillation(Settings):
     heads: Heads = Heads()
     loss: Loss = Loss()
     training: Training = Training()
-    balanced: bool = True
-    """Correct the posterior for the training clips' class shares, to a uniform prior."""
+    logit_adjustment: Literal["after", "loss", "none"] = "after"
+    """Where the training clips' class shares are taken out, so that no emotion is favoured: of the
+    logits `after` training, or in the `loss` (Menon et al. 2021, arXiv 2007.07314, eq. 9 and 10).
+    `loss` is for joined corpora: an emotion that one corpus lacks is then no sign of another."""
     readout: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
     """Penalty of the linear probe that replaces the student's head after training; 0: no probe,
     the head stays."""

@@ -103,11 +103,11 @@ def _fit_readout(
     rows: NDArray[np.int64],
     settings: Distillation,
 ) -> None:
-    """Fit the probe to the targets of `rows`, if there are features, and balance the classes."""
+    """Fit the probe to the targets of `rows`, if there are features, and adjust the logits."""
     if clips is not None:
         _fit_probe(module, clips, targets, oversample_sources(rows, data.sources), settings)
-    if settings.balanced:
-        _balance(module, targets, rows, settings.training.label_smoothing, data.sources)
+    if settings.logit_adjustment == "after":
+        _adjust_logits(module, targets, rows, settings.training.label_smoothing, data.sources)
 
 
 def _fit_probe(
@@ -130,13 +130,14 @@ def _fit_probe(
     weight = targets.posterior_weight[rows] * torch.from_numpy(times)
     # a clip counts the same in however many views it was drawn
     weight = weight[places] * torch.from_numpy(len(clips.features) / np.bincount(places))[places]
-    fit_linear_probe(module.readout, features, target[places], weight, settings.readout)
+    prior = None if targets.log_prior is None else targets.log_prior[rows][places]
+    fit_linear_probe(module.readout, features, target[places], weight, settings.readout, prior)
     for parameter in module.head.parameters():
         nn.init.zeros_(parameter)
 
 
 @torch.no_grad()
-def _balance(
+def _adjust_logits(
     module: StudentModule,
     targets: TrainingTargets,
     rows: NDArray[np.int64],

@@ -90,13 +90,20 @@ class ClipFeatures:
 
 
 def fit_linear_probe(
-    probe: LinearProbe, features: Tensor, target: Tensor, weight: Tensor, penalty: float
+    probe: LinearProbe,
+    features: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    penalty: float,
+    log_prior: Tensor | None = None,
 ) -> None:
     """Fit a probe to soft targets (n, classes) from features (n, dim), by L-BFGS.
 
     Features are scaled to unit deviation. The minimum is that of the cross-entropy's mean, weighted
-    by `weight` (n,), plus ``penalty / 2 · ‖W‖²``.
+    by `weight` (n,), plus ``penalty / 2 · ‖W‖²``. A `log_prior` (n, classes) is added to the
+    logits, as in `liser.distillation.training_targets.log_priors`.
     """
+    prior = 0.0 if log_prior is None else log_prior.double()
     x, target, weight = features.double(), target.double(), weight.double()
     centre, scale = x.mean(0), x.std(0, correction=0) + 1e-5
     x = (x - centre) / scale
@@ -108,7 +115,7 @@ def fit_linear_probe(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = functional.linear(x, slope, offset)
+        logits = functional.linear(x, slope, offset) + prior
         total = soft_cross_entropy(logits, target, weight) + penalty / 2 * slope.square().sum()
         torch.autograd.backward(total)
         return total
