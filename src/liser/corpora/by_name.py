@@ -53,7 +53,9 @@ def load_by_name(
     for stem, take in sorted(takes.items()):
         clip = parse(stem)
         if clip is not None:
-            files = {"audio": sound_of(take), "video": best(take, "video")}
-            utterances.append(Utterance(stem, clip.speaker_id, clip.label, **files))
+            audio, video = sound_of(take), best(take, "video")
+            utterances.append(
+                Utterance(stem, clip.speaker_id, clip.label, audio=audio, video=video)
+            )
     skips = (*skipped, *copies)
     return Corpus(name, labels, "intended", tuple(utterances), skips, found.left_out)
