@@ -1,11 +1,15 @@
-"""A folder with other files is never written to."""
+"""Folders with other files are never written to, and those of another kind are explained."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from liser.errors import InputError
+from liser.bundle import read_bundle
+from liser.errors import InputError, NotFoundError
 from liser.folders import BUNDLE, STUDENT
+from liser.students.backbone import load_backbone
+from liser.students.student import load_student
 
 
 def test_new_empty_and_own_folders_are_accepted(tmp_path: Path) -> None:
@@ -24,3 +28,29 @@ def test_folders_with_other_files_are_refused(tmp_path: Path) -> None:
         BUNDLE.check(tmp_path)
     with pytest.raises(InputError, match="can't hold a student: Not a directory"):
         STUDENT.check(tmp_path / "talk.mp4")
+
+
+@pytest.mark.parametrize(
+    ("file", "read", "words"),
+    [
+        ("student.json", read_bundle, "holds a student, and `liser export` makes a bundle of it"),
+        ("begun.json", read_bundle, "training isn't finished"),
+        ("backbone.json", read_bundle, "holds a backbone, and `liser distill --backbone`"),
+        ("notes.txt", read_bundle, "it has no model.json"),
+        ("model.json", load_student, "the student that it was exported from"),
+        ("begun.json", load_student, "training isn't finished: give the command that began it"),
+        ("backbone.json", load_student, "holds a backbone, and `liser distill --backbone`"),
+        ("notes.txt", load_student, "student.json is missing"),
+        ("student.json", load_student, "student.safetensors is missing"),
+        ("student.json", load_backbone, "holds a student: give the folder that `liser pretrain`"),
+        ("model.json", load_backbone, "holds a bundle: give the folder that `liser pretrain`"),
+        ("checkpoint.pt", load_backbone, "pretraining isn't finished"),
+        ("notes.txt", load_backbone, "backbone.json is missing"),
+    ],
+)
+def test_a_folder_of_another_kind_says_what_to_do_with_it(
+    tmp_path: Path, file: str, read: Callable[[Path], object], words: str
+) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(NotFoundError, match=words):
+        read(tmp_path)

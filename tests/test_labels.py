@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from liser.labels import RAVDESS, SYNONYMS, canonical, renamed
+from liser.labels import RAVDESS, SYNONYMS, canonical, renamed, without_invisible
 
 DOCS = Path(__file__).parents[1] / "docs" / "how-to" / "corpora.md"
 
@@ -35,3 +35,9 @@ def test_the_docs_show_the_table() -> None:
     shown = DOCS.read_text("utf-8")
     for label, words in SYNONYMS.items():
         assert f"| `{label}` | {', '.join(f'`{word}`' for word in words)} |" in shown
+
+
+def test_invisible_characters_make_no_other_emotion() -> None:
+    for word in ("\u200bhappy", "hap\u00adpy", "Happy\u200d\ufeff", "\u2060 JOY \u200e"):
+        assert canonical(word) == "happy"
+    assert without_invisible("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"

@@ -121,6 +121,8 @@ def test_a_path_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="it is a folder"):
         storage.write_text(tmp_path, "")
+    with pytest.raises(StorageError, match="it is a folder's name"):
+        storage.write_text(f"{tmp_path}/new/", "")
     with pytest.raises(StorageError, match=r"can't write .*a: "):
         storage.write_text(tmp_path / "file" / "a", "")
 
@@ -248,3 +250,14 @@ def test_a_record_with_a_checksum_survives_json_and_no_change() -> None:
         assert not storage.is_whole({**read, name: "other"})
         assert not storage.is_whole({key: value for key, value in read.items() if key != name})
     assert not storage.is_whole({**read, "more": 1})
+
+
+def test_text_of_a_user_is_utf_8_with_or_without_its_mark(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    for content in ("é = 1".encode(), "é = 1".encode("utf-8-sig")):
+        path.write_bytes(content)
+        assert storage.read_text(path) == "é = 1"
+    for content in ("é = 1".encode("latin-1"), "é = 1".encode("utf-16")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="can't be read: save it as UTF-8"):
+            storage.read_text(path)

@@ -32,7 +32,8 @@ def load(
 
     Raises:
         NotFoundError: there is no such bundle, or the package has no bundled model.
-        InputError: the bundle is damaged or of a newer liser, or its graph doesn't fit it.
+        InputError: an argument is none of the above, the bundle is damaged or of a newer liser, or
+            its graph doesn't fit it.
     """
     from liser.runtime import load as load_recognizer
 

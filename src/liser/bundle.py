@@ -16,7 +16,7 @@ from typing import Any
 
 from liser import __version__, storage
 from liser.errors import InputError, NotFoundError, StorageError
-from liser.folders import BUNDLE
+from liser.folders import BUNDLE, found_instead
 
 FORMAT = 2
 """Version of the layout; it grows whenever an older liser would misread a bundle."""
@@ -119,14 +119,15 @@ def write_bundle(bundle: Bundle, graph: bytes, folder: Path, card: str) -> Bundl
     return bundle
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: Path | str) -> Bundle:
     """Read a bundle and check its checksums.
 
     Raises:
         NotFoundError: the folder, `model.json` or `model.onnx` doesn't exist.
-        InputError: `model.json` is no bundle's or of another format, a field is missing or
-            wrong, or a checksum differs.
+        InputError: `folder` is no path, `model.json` is no bundle's or of another format, a field
+            is missing or wrong, or a checksum differs.
     """
+    folder = checked_path(folder)
     record = _read_record(folder)
     made_by = f"made by liser {record.get('liser', '?')}"
     version = record.get("format")
@@ -156,12 +157,20 @@ def read_bundle(folder: Path) -> Bundle:
     return bundle
 
 
+def checked_path(folder: Any) -> Path:
+    """Return a bundle's path; raises `InputError` for anything else, and for an empty one."""
+    if not isinstance(folder, Path | str) or folder == "":
+        raise InputError(f"{folder!r} is not the path of a bundle's folder")
+    return Path(folder)
+
+
 def _read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     try:
         record = json.loads(storage.read_text(path, storage.MOST_RECORD_BYTES))
     except FileNotFoundError:
         what = f"it has no {RECORD}" if folder.is_dir() else "there is no such folder"
+        what = found_instead(folder, BUNDLE.name) or what
         raise NotFoundError(f"{folder} is not a bundle: {what}") from None
     except InputError:
         raise

@@ -62,3 +62,35 @@ STUDENT = FolderKind("student", ("student.json", "begun.json"))
 BACKBONE = FolderKind("backbone", ("backbone.json", "checkpoint.pt"))
 SYNTHETIC = FolderKind("synthetic corpus", ("synthetic.json",))
 DEMO = FolderKind("demo", ("corpus/synthetic.json",))
+
+_START = "`liser distill --backbone` starts a student from it"
+_GO_ON = "give the command that began it again"
+_INSTEAD = {
+    "bundle": {
+        "student.json": "it holds a student, and `liser export` makes a bundle of it",
+        "begun.json": f"it holds a student whose training isn't finished: {_GO_ON}",
+        "backbone.json": f"it holds a backbone, and {_START}",
+    },
+    "student": {
+        "model.json": "it holds a bundle, which can be run and evaluated: give the folder of the "
+        "student that it was exported from",
+        "begun.json": f"its training isn't finished: {_GO_ON}",
+        "backbone.json": f"it holds a backbone, and {_START}",
+    },
+    "backbone": {
+        "student.json": "it holds a student: give the folder that `liser pretrain` made",
+        "model.json": "it holds a bundle: give the folder that `liser pretrain` made",
+        "checkpoint.pt": f"its pretraining isn't finished: {_GO_ON}",
+    },
+}
+
+
+def found_instead(folder: Path, wanted: str) -> str | None:
+    """Say what a folder holds in place of a bundle, a student or a backbone, and what to do.
+
+    Returns None if it holds none of them.
+    """
+    for file, message in _INSTEAD[wanted].items():
+        if (folder / file).exists():
+            return message
+    return None

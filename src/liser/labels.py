@@ -4,6 +4,7 @@ The canonical names are those of RAVDESS (Livingstone & Russo 2018). A label set
 with its data, never inferred from the clips at hand.
 """
 
+import unicodedata
 from collections.abc import Iterable
 
 from liser.errors import InputError
@@ -24,6 +25,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Synonyms of RAVDESS's emotions in other corpora, in lower case, short forms included. A word that
 could mean several emotions, such as "excited", is left out."""
 
+_JOINERS = "\u200c\u200d"
 _CANONICAL = {word: label for label, words in SYNONYMS.items() for word in words}
 
 
@@ -35,7 +37,7 @@ def canonical(name: str) -> str:
     >>> canonical("Anger"), canonical("calm"), canonical("Bored")
     ('angry', 'calm', 'bored')
     """
-    word = " ".join(name.lower().split())
+    word = _lower(name)
     return _CANONICAL.get(word, word)
 
 
@@ -45,7 +47,7 @@ def renamed(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     >>> renamed(["Anger", "sad", "joy", "anger"])
     (('anger', 'angry'), ('joy', 'happy'))
     """
-    words = dict.fromkeys(" ".join(name.lower().split()) for name in names)
+    words = dict.fromkeys(map(_lower, names))
     return tuple((word, _CANONICAL[word]) for word in words if word in _CANONICAL)
 
 
@@ -70,3 +72,22 @@ def index_of(label: str, labels: tuple[str, ...]) -> int:
         return labels.index(label)
     except ValueError:
         raise InputError(f"label {label!r} is not one of {', '.join(labels)}") from None
+
+
+def without_invisible(word: str) -> str:
+    """Strip a word, and remove characters that nobody sees, such as the zero-width space.
+
+    They come with text that is copied from pages and documents. Inside a word the two joiners stay,
+    which Persian and emoji are spelt with.
+
+    >>> without_invisible(" \\u200bha\\u00adppy\\ufeff ")
+    'happy'
+    """
+    if word.isascii():
+        return word.strip()
+    shown = "".join(c for c in word if c in _JOINERS or unicodedata.category(c) != "Cf")
+    return shown.strip(_JOINERS).strip()
+
+
+def _lower(name: str) -> str:
+    return " ".join(without_invisible(name).lower().split())

@@ -50,6 +50,10 @@ def open_for_writing(path: Path | str) -> Iterator[BinaryIO]:
         StorageError: the file can't be written.
         BrokenPipeError: the reader of a pipe is gone.
     """
+    if isinstance(path, str) and path.endswith((os.sep, os.altsep or os.sep)):
+        raise StorageError(
+            f"can't write {path}: it is a folder's name"
+        )  # `Path` would drop the end
     path = Path(path)
     try:
         if _is_written_through(path):
@@ -120,17 +124,19 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def read_text(path: Path | str, most_bytes: int = 1 << 20) -> str:
-    """Return the UTF-8 text of a file that a user gave, such as settings.
+    """Return the UTF-8 text of a file that a user gave, such as settings, without its mark.
 
     Raises:
         FileNotFoundError: it isn't there.
         InputError: it is no regular file, has more than `most_bytes`, isn't text, or can't be read.
     """
     try:
-        return _read_regular(Path(path), most_bytes).decode("utf-8")
+        return _read_regular(Path(path), most_bytes).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(*error.args) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} can't be read: save it as UTF-8 ({error})") from None
+    except OSError as error:
         raise InputError(f"{path} can't be read: {error}") from None
 
 

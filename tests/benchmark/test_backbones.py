@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from liser import storage
 from liser.config import Distillation, Frontend, Heads, Pretraining, Protocol, Training
 from liser.corpora.base import Corpus
-from liser.errors import InputError
+from liser.errors import InputError, StorageError
 from liser.students.backbone import load_backbone
 from liser.students.features import extract_features
 from liser.targets.targets import Targets
@@ -183,6 +184,34 @@ def test_backbones_are_made_once_and_a_killed_one_goes_on(
         patch.setattr(module, "segment_sources", never)  # nor is anything decoded for nothing
         assert made(source, tones, tmp_path / "runs") == first
     assert len(asked) == 4
+
+
+def test_two_benchmarks_do_not_make_one_backbone_at_once(
+    heir: str,
+    tones: Corpus,
+    source: BackboneSource,
+    asked: list[list[SegmentSource]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    locked = []
+    real = module.pretrain
+
+    def spy(*rest: Any, checkpoint: Path, **more: Any) -> Any:
+        with (
+            pytest.raises(StorageError, match="another process"),
+            storage.held(checkpoint.parent, wait=False),
+        ):
+            pass
+        locked.append(checkpoint.parent)
+        return real(*rest, checkpoint=checkpoint, **more)
+
+    monkeypatch.setattr(module, "pretrain", spy)
+    folders = made(source, tones, tmp_path / "runs")
+    assert tuple(locked) == folders
+    # one that waited for the lock finds the backbone there
+    assert module._make(source, [], PROTOCOL, folders[0]) == 1
+    assert len(locked) == len(asked) == 3
 
 
 def test_frames_of_every_clip_are_computed_once_for_all_folds(

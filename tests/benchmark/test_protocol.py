@@ -12,7 +12,7 @@ import pytest
 from liser.benchmark import runs as runs_module
 from liser.benchmark import scores as scores_module
 from liser.benchmark.protocol import benchmark, folds_of
-from liser.benchmark.runs import BenchmarkData, Run
+from liser.benchmark.runs import BenchmarkData, Run, seed_of
 from liser.config import Distillation, Frontend, Heads, Protocol, Training
 from liser.corpora.base import Corpus, Utterance
 from liser.distillation.data import label_indices
@@ -216,6 +216,19 @@ def test_rows_are_scores_of_the_runs_on_disk(
                 matrix += confusion(truth[kept["rows"]], said, 3)
         scores.append(uar(matrix))
     assert row["uar"] == pytest.approx(np.mean(scores))
+
+
+def test_each_draw_of_each_protocol_seed_has_a_seed_of_its_own() -> None:
+    seeds = {
+        (seed, draw): {
+            seed_of(PROTOCOL.model_copy(update={"seed": seed}), Run("distilled", 1, draw, fold))
+            for fold in range(3)
+        }
+        for seed in range(3)
+        for draw in range(20)
+    }
+    assert all(len(of_folds) == 1 for of_folds in seeds.values())
+    assert len(set.union(*seeds.values())) == len(seeds)
 
 
 def test_each_draw_has_a_student_of_its_own(run: tuple[dict[str, Any], Path]) -> None:

@@ -84,8 +84,8 @@ def test_a_recording_without_a_suffix_is_kept(refuses) -> None:
 @pytest.mark.parametrize(
     ("place", "why"),
     [
-        ("/", "is a folder"),
-        (".", "is a folder"),
+        ("/", "is the name of a folder"),
+        (".", "is the name of a folder"),
         ("recordings", "is a folder"),
         ("few.csv/emotions.csv", "can't be written"),
         ("n" * 300 + ".csv", "can't be written"),

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from liser import storage
+from liser.errors import StorageError
+
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("heir")
 
@@ -98,6 +101,28 @@ def test_a_finished_backbone_is_not_overwritten(liser, ask: tuple[object, ...]) 
     assert ended.status == 2
     assert "holds a backbone already" in ended.err
     assert Path("backbone/backbone.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_second_process_is_refused_while_the_first_one_works(
+    liser, ask: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path("backbone")
+    out.mkdir()
+    with storage.held(out), monkeypatch.context() as patch:
+        patch.setattr("liser.pretraining.segments.segment_sources", None)  # no work is begun
+        ended = liser(*ask, "--out", out)
+    assert ended.status == 1 and "another process is at work on backbone" in ended.err
+    from liser.pretraining.train import pretrain
+
+    def first(*rest: Any, **more: Any) -> Any:
+        with pytest.raises(StorageError), storage.held(out, wait=False):
+            pass
+        return pretrain(*rest, **more)
+
+    monkeypatch.setattr("liser.pretraining.train.pretrain", first)
+    assert liser(*ask, "--out", out).status == 0
+    with storage.held(out, wait=False):
+        assert (out / "backbone.json").exists()
 
 
 def test_a_stopped_run_ends_where_an_unbroken_one_does(

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from liser import __version__
 
 TEACH = ("teach", "x", "--speech-teacher", "opensmile")
 GO_ON = "give the same command again"
@@ -94,3 +97,36 @@ def test_a_signal_before_the_verb_begins_is_reported_too(
     monkeypatch.setattr(where, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     ended = liser("predict", "talk.wav")
     assert ended.status == 143 and "stopped by SIGTERM" in ended.err
+
+
+IMPORTED = """
+import signal, sys
+from importlib.abc import MetaPathFinder
+
+class Stops(MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "typer":
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, getattr(signal, sys.argv.pop(1)))
+sys.meta_path.insert(0, Stops())
+from liser.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "status", "out"), [("default_int_handler", 130, ""), ("SIG_IGN", 0, __version__)]
+)
+def test_ctrl_c_during_the_imports_is_quiet(handler: str, status: int, out: str) -> None:
+    words = [sys.executable, "-c", IMPORTED, handler, "--version"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (status, out, "")
+
+
+def test_the_command_starts_where_imports_can_be_stopped() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"liser": "liser.__main__:main"}
+    quick = "import sys, liser.__main__; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", quick], capture_output=True, check=True)
+    assert {"typer", "numpy"}.isdisjoint(ended.stdout.decode().split())

@@ -101,7 +101,7 @@ def test_two_manifests_in_a_folder_are_refused(tmp_path: Path) -> None:
     ("row", "clip", "reason"),
     [
         ("gone.wav,,,", "gone.wav", "file missing"),
-        ("..,,,", "..", "file missing"),
+        ("..,,,", "list.csv, row 2", "no path"),
         (f"{'x' * 300}.wav,,,", f"{'x' * 300}.wav", "file missing"),
         (",sad,,", "list.csv, row 2", "no path"),
         ("list.csv,,,", "list", "not media"),

@@ -40,6 +40,10 @@ def test_names_from_a_mac_are_the_same_names() -> None:
     assert match(["Zoe\u0301/1"], [clip("Zo\u00e9/1")]).rows == {"Zo\u00e9/1": ("Zoe\u0301/1",)}
 
 
+def test_invisible_characters_are_no_part_of_a_name() -> None:
+    assert match(["\u200bann/1"], [clip("ann\u200b/1")]).rows == {"ann\u200b/1": ("\u200bann/1",)}
+
+
 def test_a_clip_with_rows_under_several_names_gets_the_surest_first() -> None:
     found = match(["alias", "x.wav", "x"], [clip("x", aliases=("alias",))])
     assert found.rows["x"] == ("x", "x.wav", "alias")

@@ -16,7 +16,12 @@ from liser.errors import InputError
 from liser.teachers.base import Target
 from liser.teachers.table import TableTeacher
 
-WRITTEN = ("NaN", "nan", "None", "NA", "N/A", "#N/A", "<NA>", "null", "NULL", "-", "?", "", "  ")
+WRITTEN = (
+    *("NaN", "nan", "None", "NA", "N/A", "#N/A", "<NA>", "null", "NULL", "-", "?", "", "  "),
+    *("n.a.", "N.A.", "n/a", "n/d", "(null)", r"\N", "Unknown", "unlabelled", "not available"),
+    *("#VALUE!", "#REF!", "#NAME?", "#DIV/0!", "#NULL!", "#WERT!", "#\u00a1VALOR!", "Err:502"),
+    *("--", "\u2014", "\u2212", "\u2026", ".", "???", "- -", "\u00a0", "\u200b", "\ufeff \u2060"),
+)
 
 
 @pytest.mark.parametrize("cell", [*WRITTEN, None, math.nan, *sorted(MISSING)])
@@ -31,10 +36,23 @@ def test_every_spelling_of_missing_is_missing(cell: object) -> None:
         *((1, "1"), (1.0, "1"), ("1.0", "1"), (" 1.00 ", "1"), (b"ann", "ann")),
         *(("01", "01"), ("1.5", "1.5"), (1.5, "1.5"), ("v1.0", "v1.0"), ("Nan Li", "Nan Li")),
         ("Zoe\u0301", "Zo\u00e9"),
+        *(("\u200bann\ufeff", "ann"), ("an\u00adn", "ann"), ("\u200eann\u200f ", "ann")),
     ],
 )
 def test_spellings_of_one_name_are_equal(cell: object, word: str) -> None:
     assert text(cell) == word
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("n", "a", "nana", "Nan Li", "no", "known", "other", "xxx", "neutral", "no emotion"),
+        *("0", "-1", "1.", "+", "c++", "#1", "#happy!", "#ok", "error", "err", "what?"),
+        *("\U0001f600", "\u795e", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+    ],
+)
+def test_words_that_only_resemble_missing_ones_stay(word: str) -> None:
+    assert text(word) == word
 
 
 def _csv(where: Path, content: str, encoding: str = "utf-8") -> Path:
@@ -77,14 +95,67 @@ def test_one_column_needs_no_separator(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="UTF-8"):
-        read_rows(_csv(tmp_path / "t.csv", "path\né\n", "latin-1"))
     with pytest.raises(InputError, match="'path' more than once"):
         read_rows(_csv(tmp_path / "t.csv", "path,Path\na,b\n"))
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "X"])
     parquet.write_table(table, tmp_path / "t.parquet")
     with pytest.raises(InputError, match="'x' more than once"):
         read_rows(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            "path,label\nann/a,sad\nZoë/b,sad\n".encode("cp1252"),
+            "line 3 has bytes that are not UTF-8",
+        ),
+        ("path;label\nann/a;traurig\nann/b;fröhlich\n".encode("mac-roman"), "line 3 has bytes"),
+        ("pfad\nÄ\n".encode("cp850"), "line 2 has bytes that are not UTF-8"),
+        (LINES.encode("utf-16-le"), "null characters, as UTF-16 without its mark"),
+        (LINES.encode("utf-16-be"), "null characters, as UTF-16 without its mark"),
+        (LINES.replace("a", "ä").encode("utf-16-le"), "line 1 has bytes that are not UTF-8"),
+        (LINES.encode("utf-16")[:-1], "bytes that are not UTF-16"),
+    ],
+)
+def test_another_encoding_is_refused_with_the_way_out(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    for read in (read_rows, folder.load, lambda path: TableTeacher(path, "speech")):
+        with pytest.raises(InputError, match=rf"t\.csv is not in UTF-8: .*{problem}.*'CSV UTF-8"):
+            read(tmp_path / "t.csv")
+
+
+def test_missing_labels_and_speakers_are_no_classes_and_no_speakers(tmp_path: Path) -> None:
+    lines = ["path,label,speaker"]
+    for row, cell in enumerate((*WRITTEN, "sad")):
+        (tmp_path / f"{row}.wav").touch()
+        lines.append(f"{row},{cell},{cell}")
+    table = _csv(tmp_path / "t.csv", "\n".join(lines))
+    corpus = folder.load(table)
+    assert len(corpus.utterances) == len(WRITTEN) + 1 and not corpus.skipped
+    assert (corpus.labels, corpus.speakers) == (("sad",), ("sad",))
+    again = label_from(corpus, table)
+    assert [u.label for u in again.utterances if u.label] == ["sad"]
+
+
+def test_a_word_of_a_stated_label_set_is_a_label(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.wav").touch()
+    table = _csv(tmp_path / "t.csv", "path,label\na,None\nb,happy\nc,n.a.\n")
+    assert [u.label for u in folder.load(table).utterances] == [None, "happy", None]
+    stated = folder.load(table, labels=["none", "happy"])
+    assert [u.label for u in stated.utterances] == ["none", "happy", None]
+    again = label_from(stated, table)
+    assert [u.label for u in again.utterances] == ["none", "happy", None]
+
+
+def test_a_file_with_invisible_characters_in_its_name_is_found(tmp_path: Path) -> None:
+    for name in ("a.wav", "b\u200b.wav"):
+        (tmp_path / name).touch()
+    found = folder.load(_csv(tmp_path / "t.csv", "path\na\u200b.wav\nb\u200b.wav\n"))
+    assert [u.audio and u.audio.name for u in found.utterances] == ["a.wav", "b\u200b.wav"]
 
 
 NAMES = [r"ann\{}.wav", "ann/{}.wav", "ann/{}", "./ann/{}.wav", r".\ann\{}"]

@@ -132,6 +132,7 @@ def test_validation_speakers_calibrate_a_probe_that_never_saw_them_and_then_join
         made.student.module.readout.weight, made.validation_student.module.readout.weight
     )
     assert alone.student.module is alone.validation_student.module
+    assert alone.student.temperature == 1.0, "nobody has calibrated it"
     ours, theirs = made.validation_student.module, alone.validation_student.module
     torch.testing.assert_close(ours.readout.weight, theirs.readout.weight)
     truth = np.eye(3)[data.labels[data.split.valid]]
@@ -298,6 +299,17 @@ def test_features_in_drawn_views_are_part_of_those_in_all_views(
     logs = module.readout(x).log_softmax(-1).detach().numpy()
     means = [logs[places == place].mean(0) for place in range(len(few))]
     np.testing.assert_allclose(some.log_posteriors(module, few), means, atol=1e-5)
+
+
+def test_a_view_may_be_drawn_for_one_clip_or_none(heir: str, features: LogMelFeatures) -> None:
+    rows, views = np.flatnonzero(features.usable)[:4], Views((1.0, 1.1), (0.05,))
+    module = build_student(heir, 3, 16)
+    every = ClipFeatures.extract(module, features, rows, views, "float32")
+    drawn = np.array([[True] * 4, [False] * 4, [False, True, False, False]])
+    some = ClipFeatures.extract(module, features, rows, views, "float32", drawn)
+    assert [len(part) for part in some.features] == [4, 0, 1]
+    for own, full, part in zip(drawn, every.features, some.features, strict=True):
+        np.testing.assert_allclose(part, full[own], atol=1e-5)
 
 
 def test_a_probe_of_drawn_views_is_another_and_calibrated_in_all_views(

@@ -15,6 +15,8 @@ from liser.corpora.splits import held_out_notes
 from liser.distillation.data import label_indices, split_rows
 from liser.distillation.distill import distill, finetune
 from liser.errors import InputError, StorageError
+from liser.metrics import abstention_threshold, answered
+from liser.posteriors import log_posteriors
 from liser.students.features import extract_features
 from liser.students.student import Student, load_student
 from liser.targets.targets import Targets
@@ -235,6 +237,34 @@ def test_clips_that_cannot_be_read_teach_nothing_through_their_teachers_either(
     assert same(ours, theirs)
 
 
+def test_the_threshold_is_that_of_all_labelled_validation_clips(
+    nano: str, tones: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liser.distillation.distill.CLIPS_A_CLASS", 4)
+    wrong = [
+        replace(u, label="low" if u.label == "mid" and i % 2 else u.label)
+        for i, u in enumerate(tones.utterances)
+    ]
+    hidden = [replace(u, label=None) if i % 7 == 0 else u for i, u in enumerate(wrong)]
+    corpus = replace(tones, utterances=tuple(hidden))
+    supervised = SETTINGS.model_copy(update={"readout": 0.0})  # one student answers and is scored
+    student = distill(corpus, (), tmp_path / "a", supervised)
+    made = student.provenance["result"]
+    labels, clips = label_indices(corpus), extract_features(corpus.utterances, student.frontend)
+    held = [u.speaker_id in made["valid_speakers"] for u in corpus.utterances]
+    rows = np.flatnonzero(held & (labels >= 0))
+    assert set(labels[rows]) == {0, 1, 2} and len(rows) < sum(held)
+    posteriors = student.posteriors(clips, rows)
+    threshold = abstention_threshold(posteriors, labels[rows])
+    kept = answered(posteriors, labels[rows], threshold)
+    assert made["threshold"] == pytest.approx(threshold)
+    assert made["coverage"] == pytest.approx(kept.coverage)
+    assert made["answered_wa"] == pytest.approx(kept.accuracy)
+    monkeypatch.setattr("liser.distillation.distill.CLIPS_A_CLASS", len(rows))
+    few_clips = distill(corpus, (), tmp_path / "b", supervised).provenance["result"]
+    assert few_clips["threshold"] is None and "coverage" not in few_clips
+
+
 def test_validation_speakers_are_held_out_whole(tones: Corpus) -> None:
     usable = np.ones(48, np.bool_)
     usable[3] = False
@@ -284,6 +314,32 @@ def test_fine_tuning_adapts_to_new_speakers_whatever_the_order_of_their_labels(
     assert same(tuned, load_student(tmp_path / "tuned"))
     assert tuned.provenance["finetuned"][0]["speakers"] == ["s0"]
     assert tuned.provenance["result"] == student.provenance["result"]
+
+
+def test_fine_tuning_calibrates_on_the_speakers_that_it_holds_out(
+    student: Student, tones: Corpus, tmp_path: Path
+) -> None:
+    """A quarter of the labels are wrong, so that the best temperature lies within the grid."""
+    labels = {"low": "mid", "mid": "high", "high": "low"}
+    clips = [
+        replace(u, label=None if i % 8 == 1 else labels[str(u.label)] if i % 4 == 0 else u.label)
+        for i, u in enumerate(tones.utterances)
+    ]
+    corpus = replace(tones, utterances=tuple(clips))
+    tuned = finetune(student, corpus, tmp_path / "tuned", TRAINING, valid_speakers=2)
+    held = tuned.provenance["finetuned"][0]["result"]["valid_speakers"]
+    is_held = np.array([u.speaker_id in held for u in corpus.utterances])
+    truth, features = label_indices(corpus), extract_features(corpus.utterances, tuned.frontend)
+    valid = np.flatnonzero(is_held & (truth >= 0))
+    logits, _ = features.predict(tuned.inference_module, valid)
+    expected = tuned.calibrated(logits, np.eye(3)[truth[valid]]).temperature
+    assert 0.26 < expected < 3.9 and expected != student.temperature
+    assert tuned.temperature == expected
+    learnt = np.flatnonzero(~is_held & (truth >= 0))  # unlabelled clips are left out
+    mean = log_posteriors(tuned.posteriors(features, learnt)).mean(0)
+    np.testing.assert_allclose(tuned.mean_log_posterior, mean, rtol=1e-4)
+    alone = finetune(student, corpus, tmp_path / "alone", TRAINING)
+    assert alone.temperature == student.temperature
 
 
 def test_fine_tuning_resumes(student: Student, tones: Corpus, tmp_path: Path) -> None:

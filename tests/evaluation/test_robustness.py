@@ -149,7 +149,8 @@ def test_clips_without_sound_are_named_and_a_corpus_of_them_refused(
     stored = StoredLogMel(tmp_path / "no.npy", 0, FRONTEND, 80.0)
     silent = [Utterance(f"stored{i}", f"s{i}", "low", logmel=stored) for i in range(2)]
     broken = Utterance("broken", "s1", "mid", audio=tmp_path / "missing.wav")
-    mixed = replace(corpus, utterances=(*silent, *corpus.utterances, broken))
+    both = [replace(u, logmel=stored) for u in corpus.utterances]  # their sound is degraded
+    mixed = replace(corpus, utterances=(*silent, *both, broken))
     found = robustness(student, mixed, {"same": SAME})
     assert [row["clips"] for row in found["conditions"]] == [12, 12]
     said = [(skip["id"], skip["reason"]) for skip in found["skipped"]]

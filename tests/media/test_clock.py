@@ -168,6 +168,8 @@ def test_the_clock_places_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.end_stamp_s == pytest.approx(end_s + 0.2)
     assert time.place(end_s + 1.4, 100, next_s=end_s + 1.5) == 1200
     seeked = Clock(zero_s=10.0, rate=1000, seeked=True)
+    assert seeked.begin([(12.0, 0.1)]) and seeked.end == 2000
     assert seeked.place(12.0, 100) == 0 and seeked.end == 2100
+    assert not Clock(zero_s=10.0, rate=1000, seeked=True).begin([(None, 0.1)])
     begins = Clock(zero_s=10.0, rate=1000, seeked=False)
     assert begins.place(10.016, 100) == 16, "a first packet may give no sound"

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -245,6 +246,7 @@ def test_any_exception_takes_its_recording_s_place(
             "is no path, open file": object(),
             "io.BytesIO": b"RIFF",
             "is a folder": wav.parent,
+            "the path of the recording is empty": "",
             "closed file": closed,
             "open it for reading bytes": text,
             "no network": _Raises(),
@@ -275,6 +277,9 @@ def test_one_recording_is_no_batch(loudness_recognizer: Recognizer, wav: Path) -
     for one in (str(wav), wav, io.BytesIO(wav.read_bytes()), np.zeros(1600)):
         with pytest.raises(InputError, match="put it into a list"):
             loudness_recognizer.predict_batch(one, 16_000)  # type: ignore[arg-type]
+    for none in (5, None):
+        with pytest.raises(InputError, match=f"a batch is a list of recordings, not {none}"):
+            loudness_recognizer.predict_batch(none)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rate", [None, 16, 400_000])
@@ -351,6 +356,29 @@ def test_a_missing_bundled_model_is_explained(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", Path("/nowhere/models/default"))
     with pytest.raises(NotFoundError, match="--bundle DIR"):
         liser.load()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("",), "'' is not the path of a bundle's folder"),
+        ((5,), "5 is not the path of a bundle's folder"),
+        ((b"bundle",), "b'bundle' is not the path"),
+        ((None, "2"), "threads = '2'"),
+        ((None, 1, 5), "detector = 5 is no function"),
+    ],
+)
+def test_arguments_of_load_are_checked(arguments: tuple[object, ...], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        liser.load(
+            **dict(zip(("folder", "threads", "detector"), arguments, strict=False))  # type: ignore[arg-type]
+        )
+
+
+def test_a_recogniser_is_made_from_a_bundle(tmp_path: Path) -> None:
+    for other in (5, str(tmp_path)):
+        with pytest.raises(InputError, match=r"is no Bundle: liser\.load"):
+            Recognizer(other)  # type: ignore[arg-type]
 
 
 def test_loading_and_predicting_import_nothing_heavy(write_bands: Callable[..., Bundle]) -> None:

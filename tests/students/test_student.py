@@ -165,9 +165,3 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="can't make the folder"):
         save_student(student(), tmp_path / "file")
-
-
-def test_a_bundle_is_refused_in_place_of_a_student(tmp_path: Path) -> None:
-    (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(NotFoundError, match=r"is a bundle, .* the student that it was exported"):
-        load_student(tmp_path)

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from liser.config import Heads
 from liser.errors import InputError
 from liser.metrics import confusion, ece, uar
-from liser.targets.fusion import TeacherFeatures, _aligned, _fused, posteriors, teacher_features
+from liser.posteriors import log_softmax, softmax
+from liser.targets.fusion import (
+    TeacherFeatures,
+    _aligned,
+    _fused,
+    _held_out,
+    _temperature,
+    posteriors,
+    teacher_features,
+)
 from liser.targets.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -291,6 +300,33 @@ def test_a_lone_label_of_a_class_does_not_switch_calibration_off() -> None:
     result = posteriors([teacher], labels, CLASSES, everyone(truth), raw)
     rest = (labels < 0) & (truth != 3)
     assert result[rest].max(1).mean() < (result[rest].argmax(1) == truth[rest]).mean() + 0.2
+
+
+@pytest.mark.parametrize("a_class", [1, 2, 3])
+def test_every_label_that_its_class_can_spare_is_held_out_once(a_class: int) -> None:
+    truth = truth_of()
+    labels = few(truth, a_class)
+    found = _held_out([good(truth)], labels, CLASSES, everyone(truth), PLAIN)
+    held_out = np.isfinite(found).all(1)
+    assert held_out.tolist() == ((labels >= 0) & (a_class > 1)).tolist()
+    np.testing.assert_allclose(np.exp(found[held_out]).sum(1), 1.0)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 5.0])
+def test_the_temperature_is_the_one_that_the_labels_were_drawn_at(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (6000, CLASSES))
+    drawn = [rng.choice(CLASSES, p=p) for p in softmax(logits / temperature)]
+    found = _temperature(log_softmax(logits), np.array(drawn))
+    assert found == pytest.approx(temperature, rel=0.12), "two steps of the grid"
+    assert _temperature(np.full((3, CLASSES), np.nan), np.zeros(3, int)) == 1.0
+
+
+def test_few_clips_have_one_component_fewer_than_there_are() -> None:
+    made = table(truth_of(4), ["a"] * 4)
+    (projected,) = teacher_features([made], ["a"] * 4, np.ones(4, bool), Heads(components=8))
+    assert projected.features.shape == (4, 3)
+    assert np.linalg.matrix_rank(projected.features) == 3
 
 
 def test_wrong_labels_make_heads_less_confident() -> None:

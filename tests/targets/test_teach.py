@@ -211,6 +211,21 @@ def test_a_store_of_another_version_is_refused(file: str, tmp_path: Path) -> Non
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("file", ["shard", "media"])
+def test_a_database_of_another_program_is_refused(file: str, tmp_path: Path) -> None:
+    """Its version is 0, as an empty file's is."""
+    corpus, store = _corpus(tmp_path, [30]), TargetStore(tmp_path / "store")
+    teach(corpus, LengthTeacher(), store)
+    path = _shards(store)[0] if file == "shard" else store.folder / "media.sqlite"
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE music (song)")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"is of version 0.* delete"):
+        teach(corpus, LengthTeacher(), store)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("damage", ["nonsense", "cut"])
 def test_a_damaged_shard_is_named(damage: str, tmp_path: Path) -> None:
     corpus, store = _corpus(tmp_path, [30]), TargetStore(tmp_path / "store")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from liser import storage
 from liser.config import Protocol
 from liser.corpora.base import Corpus
 from liser.corpora.splits import Fold
@@ -187,15 +188,19 @@ def _make(
 ) -> int:
     """Pretrain and save one backbone; return how many that is."""
     checkpoint = folder / "checkpoint.pt"
-    backbone = pretrain(
-        segments,
-        Whisper(source.model),
-        FrameStore(source.frames),
-        protocol.distillation.student,
-        protocol.pretraining,
-        seed=protocol.seed,
-        checkpoint=checkpoint,
-    )
-    save_backbone(backbone, folder)
+    storage.make_folder(folder)
+    with storage.held(folder):
+        if is_complete(folder):  # another benchmark has made it meanwhile
+            return 1
+        backbone = pretrain(
+            segments,
+            Whisper(source.model),
+            FrameStore(source.frames),
+            protocol.distillation.student,
+            protocol.pretraining,
+            seed=protocol.seed,
+            checkpoint=checkpoint,
+        )
+    save_backbone(backbone, folder)  # it locks the folder itself
     checkpoint.unlink(missing_ok=True)
     return 1

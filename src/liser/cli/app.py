@@ -25,9 +25,9 @@ from liser.cli import (
     pretrain,
     teach,
 )
-from liser.cli.choices import Verb
 from liser.cli.output import console
 from liser.cli.stop import stoppable, stopped_by
+from liser.cli.verb import Verb
 from liser.errors import LiserError, MissingExtraError
 from liser.text.escaping import markup, visible
 from liser.text.terminal import accept_any_encoding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +10,13 @@ import typer
 
 from liser.cli.options import (
     Encoder,
+    ExperimentSeed,
     FaceTeacher,
     Jobs,
     Json,
     Labels,
+    Page,
+    Record,
     SettingsFile,
     SpeechTeacher,
     Store,
@@ -24,7 +27,33 @@ from liser.errors import InputError
 
 if TYPE_CHECKING:
     from liser.benchmark.backbones import BackboneSource
+    from liser.config import Protocol
     from liser.corpora.base import Corpus
+    from liser.targets.targets import Targets
+
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CORPUS:DIR",
+        help="With --encoder: another corpus to pretrain the backbone on, without its labels. "
+        "May be given again.",
+    ),
+]
+Runs = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of every trained student's predictions. [runs/benchmark-CORPUS]",
+    ),
+]
+Budgets = Annotated[str | None, typer.Option(metavar="0.1,1", help="Shares of the labels.")]
+Draws = Annotated[
+    int | None, typer.Option(help="Number of random draws of labels, each with its own seed.")
+]
+SpeakersPerFold = Annotated[
+    int | None, typer.Option(help="Test speakers of a fold. [4, without --folds]")
+]
+Folds = Annotated[int | None, typer.Option(help="Number of folds. [cremad: 5]")]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,43 +69,19 @@ def benchmark_command(
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
     encoder: Encoder = None,
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CORPUS:DIR",
-            help="With --encoder: another corpus to pretrain the backbone on, without its labels. "
-            "May be given again.",
-        ),
-    ] = None,
+    also: Also = None,
     store: Store = Path("targets"),
-    runs: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of every trained student's predictions. [runs/benchmark-CORPUS]",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.json", help="The record. [results.json in --runs]"),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write the record as a page, too.")
-    ] = None,
-    budgets: Annotated[
-        str | None, typer.Option(metavar="0.1,1", help="Shares of the labels.")
-    ] = None,
-    draws: Annotated[
-        int | None, typer.Option(help="Number of random draws of labels, each with its own seed.")
-    ] = None,
-    speakers_per_fold: Annotated[
-        int | None, typer.Option(help="Test speakers of a fold. [4, without --folds]")
-    ] = None,
-    folds: Annotated[int | None, typer.Option(help="Number of folds. [cremad: 5]")] = None,
+    runs: Runs = None,
+    out: Record = None,
+    report: Page = None,
+    budgets: Budgets = None,
+    draws: Draws = None,
+    speakers_per_fold: SpeakersPerFold = None,
+    folds: Folds = None,
     student: StudentSize = None,
     updates: Updates = None,
     jobs: Jobs = 2,
-    seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
+    seed: ExperimentSeed = None,
     settings: SettingsFile = None,
     as_json: Json = False,
 ) -> None:
@@ -87,57 +92,79 @@ def benchmark_command(
     Example: `liser benchmark ravdess --data ravdess/ --speech-teacher openai/whisper-base
     --face-teacher openface_aus.parquet --report page.html`
     """
-    from liser.benchmark.defaults import protocol_for
-    from liser.cli.check_outputs import Output, check_outputs
-    from liser.cli.command import command_line
     from liser.cli.corpora import open_corpus
-    from liser.cli.settings import check_student, numbers, settings_from
     from liser.cli.teachers import ask_teachers
-    from liser.config import Protocol
 
     if not speech_teacher or not face_teacher:
         raise InputError("a benchmark needs teachers: give --speech-teacher and --face-teacher")
     if also and encoder is None:
         raise InputError("--also names corpora to pretrain on: give --encoder as well")
-    flags = {
-        "budgets": numbers(budgets, "--budgets", float),
-        "draws": draws,
-        "speakers_per_fold": speakers_per_fold,
-        "folds": folds,
-        "seed": seed,
-        "distillation.student": student,
-        "distillation.training.updates": updates,
-        "supervised.updates": updates,
+    protocol = _protocol(context.params)
+    folder = runs or Path("runs") / f"benchmark-{corpus}"
+    record = out or folder / "results.json"
+    _check_outputs(context, record, report)
+    loaded = open_corpus(data, corpus, labels)
+    targets = ask_teachers(loaded, store, speech_teacher, face_teacher)
+    source = None if encoder is None else _backbone_source(encoder, store, also or ())
+    results = _results(context, loaded, targets, protocol, source, folder)
+    _write(results, data, record, report, as_json)
+
+
+def _protocol(flags: Mapping[str, Any]) -> Protocol:
+    """Return the protocol that the flags and their settings file ask for; checks its students."""
+    from liser.benchmark.defaults import protocol_for
+    from liser.cli.settings import check_student, numbers, settings_from
+    from liser.config import Protocol
+
+    names = ("draws", "speakers_per_fold", "folds", "seed")
+    chosen = {name: flags[name] for name in names} | {
+        "budgets": numbers(flags["budgets"], "--budgets", float),
+        "distillation.student": flags["student"],
+        "distillation.training.updates": flags["updates"],
+        "supervised.updates": flags["updates"],
     }
-    protocol = protocol_for(corpus, settings_from(Protocol, settings, flags, {}))
+    settings = settings_from(Protocol, flags["settings"], chosen, {})
+    protocol = protocol_for(flags["corpus"], settings)
     for name in (protocol.distillation.student, protocol.supervised_student):
         if name is not None:
             check_student(name)
-    folder = runs or Path("runs") / f"benchmark-{corpus}"
-    record_file = out or folder / "results.json"
+    return protocol
+
+
+def _check_outputs(context: typer.Context, record: Path, page: Path | None) -> None:
+    from liser.cli.check_outputs import Output, check_outputs
+
     check_outputs(
         context,
-        Output("--out", record_file, (".json",)),
-        Output("--report", report, (".html", ".htm")),
+        Output("--out", record, (".json",)),
+        Output("--report", page, (".html", ".htm")),
     )
-    loaded = open_corpus(data, corpus, labels)
-    targets = ask_teachers(loaded, store, speech_teacher, face_teacher)
 
+
+def _results(
+    context: typer.Context,
+    corpus: Corpus,
+    targets: Sequence[Targets],
+    protocol: Protocol,
+    backbone_source: BackboneSource | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """Run the benchmark; its runs are saved in `folder`."""
     from liser.benchmark.opensmile_svm import functionals
     from liser.benchmark.protocol import benchmark
+    from liser.cli.command import command_line
     from liser.targets.store import TargetStore
 
-    results = benchmark(
-        loaded,
+    return benchmark(
+        corpus,
         targets,
         folder,
         protocol,
-        functionals(loaded, TargetStore(store), protocol),
-        backbone_source=None if encoder is None else _backbone_source(encoder, store, also or ()),
-        jobs=jobs,
+        functionals(corpus, TargetStore(context.params["store"]), protocol),
+        backbone_source=backbone_source,
+        jobs=context.params["jobs"],
         command=command_line(context),
     )
-    _write(results, data, record_file, report, as_json)
 
 
 def _write(

@@ -2,9 +2,6 @@
 
 import re
 from importlib import import_module
-from typing import Any
-
-from typer.core import TyperCommand
 
 _REGISTRIES = {
     "corpora": ("liser.corpora.registry", "CORPORA"),
@@ -18,23 +15,10 @@ _REGISTRIES = {
 }
 
 
-class Verb(TyperCommand):
-    """A command whose help texts may hold marks such as ``{corpora}``, filled in by `filled`.
-
-    They are filled in only when help is printed: the dictionaries take time to import.
-    """
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Fill in the marks, then write the help."""
-        for parameter in self.params:
-            text = getattr(parameter, "help", None)
-            if text:
-                setattr(parameter, "help", filled(text))  # noqa: B010  (arguments have one as well)
-        super().format_help(ctx, formatter)
-
-
 def filled(text: str) -> str:
-    """Replace each mark by the names of its dictionary, or by the forms of its teachers.
+    """Replace marks such as ``{corpora}`` by the names in their dictionary.
+
+    Teachers are named by the form in which users ask for them.
 
     >>> filled("One of {detectors}.")
     'One of yunet, lbp.'

@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Encoder, Jobs, Json, Store
+from liser.cli.options import Encoder, ExperimentSeed, Jobs, Json, Page, Record, Store
 
 if TYPE_CHECKING:
     from liser.benchmark.backbones import BackboneSource
     from liser.benchmark.cross_corpus import Source
     from liser.config import CrossCorpus, CrossCorpusRecipe, SourceSettings
     from liser.corpora.base import Corpus
+
+
+Runs = Annotated[Path, typer.Option(metavar="DIR", help="Folder for every student's predictions.")]
+Final = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Test nothing: train one student on all speakers, into this folder."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,24 +37,12 @@ def cross_corpus_command(
     ],
     encoder: Encoder = None,
     store: Store = Path("targets"),
-    runs: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for every student's predictions.")
-    ] = Path("runs/cross-corpus"),
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.json", help="The record. [results.json in --runs]"),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write the record as a page, too.")
-    ] = None,
-    final: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Test nothing: train one student on all speakers, into this folder."
-        ),
-    ] = None,
+    runs: Runs = Path("runs/cross-corpus"),
+    out: Record = None,
+    report: Page = None,
+    final: Final = None,
     jobs: Jobs = 2,
-    seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")] = None,
+    seed: ExperimentSeed = None,
     as_json: Json = False,
 ) -> None:
     """Train students on each corpus and on all, and test each of them on all corpora.
@@ -57,36 +54,53 @@ def cross_corpus_command(
     --report page.html`
     """
     from liser.benchmark.cross_corpus import check_corpora
-    from liser.cli.check_outputs import Output, check_outputs
     from liser.cli.settings import check_student, settings_from
     from liser.config import CrossCorpusRecipe
-    from liser.folders import STUDENT
 
     plan = settings_from(CrossCorpusRecipe, recipe, {"seed": seed}, {})
     check_student(plan.distillation.student)
     record_file = out or runs / "results.json"
-    check_outputs(
-        context,
-        Output("--out", record_file if final is None else None, (".json",)),
-        Output("--report", report if final is None else None, (".html", ".htm")),
-        also_read=[one.data for one in plan.source],
-    )
-    if final is not None:
-        STUDENT.check(final)
+    _check_outputs(context, plan, record_file, report, final)
     corpora = [corpus_of(one) for one in plan.source]
     settings = settings_of(plan)
     check_corpora(corpora, settings if final is None else None)
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
-    backbone_source = None
-    if encoder is not None:
-        from liser.benchmark.backbones import BackboneSource
-
-        backbone_source = BackboneSource(encoder, store)
+    backbone_source = _backbone_source(encoder, store)
     if final is not None:
         _train_on_all(sources, settings, backbone_source, final, runs, jobs, as_json)
         return
     places = (runs, record_file, report)
     _experiment(context, plan, sources, settings, backbone_source, places, jobs, as_json)
+
+
+def _check_outputs(
+    context: typer.Context,
+    plan: CrossCorpusRecipe,
+    record: Path,
+    page: Path | None,
+    final: Path | None,
+) -> None:
+    """Check the two files of an experiment, or the folder of the final student."""
+    from liser.cli.check_outputs import Output, check_outputs
+    from liser.folders import STUDENT
+
+    if final is not None:
+        STUDENT.check(final)
+        return
+    check_outputs(
+        context,
+        Output("--out", record, (".json",)),
+        Output("--report", page, (".html", ".htm")),
+        also_read=[one.data for one in plan.source],
+    )
+
+
+def _backbone_source(encoder: str | None, store: Path) -> BackboneSource | None:
+    if encoder is None:
+        return None
+    from liser.benchmark.backbones import BackboneSource
+
+    return BackboneSource(encoder, store)
 
 
 def _experiment(

@@ -59,4 +59,11 @@ ValidSpeakers = Annotated[
     int,
     typer.Option(min=0, max=10_000, help="Speakers held out for validation and calibration."),
 ]
+ExperimentSeed = Annotated[int | None, typer.Option(help="Seed of folds, draws and students.")]
+Record = Annotated[
+    Path | None, typer.Option(metavar="FILE.json", help="The record. [results.json in --runs]")
+]
+Page = Annotated[
+    Path | None, typer.Option(metavar="FILE.html", help="Write the record as a page, too.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]

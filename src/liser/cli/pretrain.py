@@ -54,8 +54,7 @@ def pretrain_command(
     architecture = student or "base"
     check_student(architecture)
     BACKBONE.check(out)
-    if (out / "backbone.json").exists():
-        raise InputError(f"{out} holds a backbone already: choose another folder, or delete it")
+    _refuse_finished(out)
     corpora = [open_corpus(folder, kind) for folder in data]
     backbone, skipped = _make(corpora, encoder, store, architecture, recipe, seed, out)
 
@@ -67,6 +66,11 @@ def pretrain_command(
     _print(record, skipped, as_json)
 
 
+def _refuse_finished(out: Path) -> None:
+    if (out / "backbone.json").exists():
+        raise InputError(f"{out} holds a backbone already: choose another folder, or delete it")
+
+
 def _make(
     corpora: Sequence[Corpus],
     encoder: str,
@@ -76,7 +80,11 @@ def _make(
     seed: int,
     out: Path,
 ) -> tuple[Backbone, list[Skip]]:
-    """Extract the encoder's frames and train the backbone; also return the skipped clips."""
+    """Extract the encoder's frames and train the backbone; also return the skipped clips.
+
+    Raises `StorageError` if another process is at work in `out`.
+    """
+    from liser import storage
     from liser.pretraining.frame_store import FrameStore
     from liser.pretraining.segments import precompute_frames, segment_sources, segments_of
     from liser.pretraining.train import build_for_transfer, pretrain
@@ -87,7 +95,9 @@ def _make(
     build_for_transfer(architecture, frontend.mels)  # a student without such layers is refused
     whisper, frames = Whisper(encoder), FrameStore(store)
     clips = sum(len(corpus.utterances) for corpus in corpora)
-    with show_progress() as add_task:
+    storage.make_folder(out)
+    with storage.held(out, wait=False), show_progress() as add_task:
+        _refuse_finished(out)  # another process may have finished it meanwhile
         extracting = add_task("extracting features", clips)
         sources = segment_sources(
             corpora, settings.encoder_frontend(frontend), lambda _: extracting.advance

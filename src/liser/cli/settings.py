@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from liser.cli.verb import check_value
 from liser.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ def command_table(context: typer.Context, path: Path | None) -> Path | None:
                 f"settings file {path}: command.{key} is no flag of `{context.command_path}`, "
                 f"which has {', '.join(sorted(by_flag))}"
             )
+        try:
+            check_value(parameter, value)
+        except InputError as error:
+            raise InputError(f"settings file {path}: {error}") from None
         if getattr(parameter, "multiple", False):
             defaults[str(parameter.name)] = value if isinstance(value, list) else [value]
         else:

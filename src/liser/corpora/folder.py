@@ -28,6 +28,7 @@ from liser.corpora.tables import (
     TABLE_SUFFIXES,
     Row,
     column_of,
+    label_text,
     number,
     read_rows,
     text,
@@ -74,8 +75,8 @@ def load(path: Path, labels: Sequence[str] | None = None) -> Corpus:
     one.
 
     `labels` is the label set, in order. By default it is the set of the labels found, sorted: pass
-    it if you compare results of several manifests. All labels go through
-    `liser.labels.canonical`.
+    it if you compare results of several manifests, or if an emotion is called "none". All labels
+    go through `liser.labels.canonical`.
 
     Raises `NotFoundError` if there is nothing at `path` or nothing in it, and `InputError` for a
     manifest that can't be read, names no files, or has a misspelt column.
@@ -159,7 +160,7 @@ def _read_manifest(manifest: Path, known: tuple[str, ...] | None) -> Corpus:
             skipped.append(result)
         else:
             utterances[result.id] = result
-            used_labels += [label] if (label := text(row.get("label"))) else []
+            used_labels += [label] if (label := label_text(row.get("label"), known)) else []
     found = {u.label for u in utterances.values() if u.label is not None}
     return Corpus(
         readable(
@@ -237,10 +238,11 @@ def _read_row(
 ) -> Utterance | Skip:
     named = text(row.get("path"))
     if named is None:
-        return Skip(where, "no path", "the cell is empty")
-    start, end, label = (text(row.get(column)) for column in ("start", "end", "label"))
+        return Skip(where, "no path", f"the cell is {str(row.get('path') or '')!r}")
+    start, end = (text(row.get(column)) for column in ("start", "end"))
+    label = label_text(row.get("label"), known)
     try:
-        take = files.take(named)
+        take = files.take(named) or files.take(str(row["path"]).strip())
     except Exception as error:
         return Skip.of(text(row.get("id")) or named, error)
     if take is None:

@@ -1,6 +1,6 @@
 """Few labels: from a table of their own, or a budget of a corpus's labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from liser.corpora.base import Corpus, Skip
 from liser.corpora.naming import match
 from liser.corpora.splits import label_budget
-from liser.corpora.tables import NAME_COLUMNS, column_of, read_rows, text
+from liser.corpora.tables import NAME_COLUMNS, column_of, label_text, read_rows, text
 from liser.errors import InputError
 from liser.labels import canonical, renamed
 
@@ -26,7 +26,7 @@ def label_from(corpus: Corpus, table: Path) -> Corpus:
     or without a row of this corpus, an unknown label, an ambiguous name, or two labels for one
     clip.
     """
-    named = _labels_by_name(table)
+    named = _labels_by_name(table, corpus.labels)
     found = match(named, corpus.utterances)
     if found.ambiguous:
         name, clips = next(iter(found.ambiguous.items()))
@@ -76,7 +76,7 @@ def keep_labels(corpus: Corpus, budget: float | int, seed: int) -> Corpus:
     )
 
 
-def _labels_by_name(table: Path) -> dict[str, str]:
+def _labels_by_name(table: Path, labels: Sequence[str]) -> dict[str, str]:
     """Return the label of each labelled row by its clip's name, both as written."""
     rows = read_rows(table)
     columns = list(rows[0]) if rows else []
@@ -88,7 +88,7 @@ def _labels_by_name(table: Path) -> dict[str, str]:
         )
     named: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
-        name, label = text(row[key]), text(row[label_column])
+        name, label = text(row[key]), label_text(row[label_column], labels)
         if label is None:
             continue
         if name is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from liser.corpora.base import Utterance
 from liser.corpora.files import kind_of_suffix
+from liser.labels import without_invisible
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def plain(name: str) -> str:
 
 
 def _slashed(name: str) -> str:
-    path = unicodedata.normalize("NFC", name).replace("\\", "/")
+    path = unicodedata.normalize("NFC", without_invisible(name)).replace("\\", "/")
     while path.startswith("./"):
         path = path[2:].lstrip("/")
     return path.strip("/")

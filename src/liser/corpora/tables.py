@@ -7,11 +7,12 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from liser.errors import InputError, MissingExtraError, NotFoundError
+from liser.labels import canonical, without_invisible
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 TABLE_SUFFIXES = (".csv", ".tsv", *PARQUET_SUFFIXES)
@@ -20,13 +21,19 @@ NAME_COLUMNS = ("clip", "id", "path", "file", "filename", "name")
 """Columns that may name a clip; the first one in a table is used."""
 
 MISSING = frozenset(
-    ("", "nan", "-nan", "none", "na", "n/a", "#n/a", "<na>", "null", "nil", "nat", "-", "–", "?")
+    (
+        *("", "nan", "-nan", "none", "na", "<na>", "null", "(null)", "nil", "nat", r"\n"),
+        *("n/a", "n.a.", "n.a", "n/d", "n.d.", "#n/a", "#n/a n/a", "#na", "#nv", "#n/d"),
+        *("unknown", "undefined", "unlabelled", "unlabeled", "not available", "not applicable"),
+    )
 )
-"""Cells of missing values, in lower case, as spreadsheets, pandas, R and people write them."""
+"""Cells of missing values, in lower case, as spreadsheets, pandas, R, databases and people write
+them. So are cells of punctuation alone, such as a dash, and errors of spreadsheets (`_ERROR`)."""
 
 Row = dict[str, Any]
 
 _SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # a line for Excel
+_ERROR = re.compile(r"#[¡¿]?[A-ZÀ-Þ\d]+(/0)?\s?[!?]|Err:\d+")  # #VALUE!, #NAME?, #DIV/0!, #WERT!
 _WHOLE = re.compile(r"[+-]?\d+\.0+")
 _MARKS = (  # UTF-32 first: its mark begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -53,22 +60,33 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def text(value: Any) -> str | None:
-    """Return a cell as stripped text, None if it is one of `MISSING`.
+    """Return a cell as stripped text, None if it is missing (`MISSING`).
 
     Whole numbers lose the ``.0`` that tables add in columns with gaps. Accented letters get their
-    composed form, so names from a Mac equal those from other systems.
+    composed form, so names from a Mac equal those from other systems. Invisible characters go.
 
     >>> text(" 01 "), text(3.0), text("3.0"), text(float("nan")), text("NaN"), text("")
     ('01', '3', '3', None, None, None)
+    >>> text("n.a."), text("#VALUE!"), text("--"), text("\\u200bann\\ufeff")
+    (None, None, None, 'ann')
     """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "backslashreplace")
-    word = "" if value is None else unicodedata.normalize("NFC", str(value).strip())
-    if word.lower() in MISSING:
+    word = _written(value)
+    if _is_missing(word):
         return None
     return word.partition(".")[0] if _WHOLE.fullmatch(word) else word
+
+
+def label_text(value: Any, labels: Collection[str] | None) -> str | None:
+    """Return a label's cell as `text` does; a word of a stated label set is never missing.
+
+    >>> label_text("None", None), label_text("None", ["none", "happy"])
+    (None, 'None')
+    """
+    word = text(value)
+    if word is None and isinstance(value, str) and labels:
+        word = _written(value)
+        return word if canonical(word) in labels else None
+    return word
 
 
 def same_name(name: str) -> str:
@@ -105,11 +123,22 @@ def column_of(names: Iterable[str], wanted: Iterable[str]) -> str | None:
     return next((own[name] for name in wanted if name in own), None)
 
 
+def _written(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    return "" if value is None else unicodedata.normalize("NFC", without_invisible(str(value)))
+
+
+def _is_missing(word: str) -> bool:
+    is_punctuation = all(unicodedata.category(c)[0] in "PZ" or c == "\u2212" for c in word)
+    return is_punctuation or word.lower() in MISSING or _ERROR.fullmatch(word) is not None
+
+
 def _read_csv(path: Path) -> list[Row]:
     try:
-        content = path.read_bytes()
-        encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
-        lines = content.decode(encoding).lstrip("\r\n")
+        lines = _decoded(path.read_bytes(), path).lstrip("\r\n")
         first, _, rest = lines.partition("\n")
         stated = _SEPARATOR.fullmatch(first.rstrip("\r"))
         lines = rest if stated else lines
@@ -120,13 +149,30 @@ def _read_csv(path: Path) -> list[Row]:
         # strict=True: a stray quotation mark is an error, and swallows no lines.
         reader = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter, strict=True)
         cells = [line for line in reader if any(cell.strip() for cell in line)]
-    except (UnicodeError, csv.Error) as error:
-        raise InputError(f"{path.name} is not a CSV table in UTF-8: {error}") from error
+    except csv.Error as error:
+        raise InputError(f"{path.name} is not a CSV table: {error}") from error
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from error
     names = [name.strip() for name in cells[0]] if cells else []
     _refuse_doubles(names, path)
     return [_row(names, line, f"{path.name}, row {n}") for n, line in enumerate(cells[1:], start=1)]
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    """Return the text of a table; raises `InputError` if it is in another encoding than UTF-8."""
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
+    try:
+        decoded = content.decode(encoding)
+        if "\0" not in decoded[:4]:
+            return decoded
+        problem = "it begins with null characters, as UTF-16 without its mark does"
+    except UnicodeError as error:
+        line = content[: getattr(error, "start", 0)].count(b"\n") + 1
+        problem = f"line {line} has bytes that are not {encoding.removesuffix('-sig').upper()}"
+    raise InputError(
+        f"{path.name} is not in UTF-8: {problem}. Save it as UTF-8; in Excel: Save As, "
+        "'CSV UTF-8 (comma delimited)'"
+    )
 
 
 def _row(names: list[str], cells: list[str], where: str) -> Row:

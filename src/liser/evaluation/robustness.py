@@ -152,7 +152,7 @@ def _predict(
     for utterance in corpus.utterances:
         if utterance.label in classes:
             try:
-                waveform = _recording(utterance, rate)
+                waveform = load_sound(utterance, rate)
                 clean = student.posterior(waveform)
                 if np.isnan(clean).any():
                     raise MediaError("no speech", f"no speech was found in {utterance.id}")
@@ -173,12 +173,6 @@ def _predict(
         for name, own in posteriors.items()
     }
     return utterances, arrays, skipped
-
-
-def _recording(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
-    if utterance.logmel is not None and (utterance.audio or utterance.video) is None:
-        raise MediaError("no sound", f"{utterance.id} has a stored log-mel in place of its sound")
-    return load_sound(utterance, sample_rate)
 
 
 def _intervals(record: Mapping[str, Any]) -> dict[str, float]:

@@ -1,21 +1,22 @@
 """Audio from any media file: decoded, mixed to mono, resampled, and cut to the sample."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from liser.errors import InputError, MediaError
-from liser.media.container import check_segment, open_container, open_stream, packet_end_s
+from liser.media.chained_track import ChainedTrack, open_sound_track
+from liser.media.container import check_segment
 from liser.media.limits import MAX_SOUND_BYTES
 from liser.media.sound_track import SoundTrack
+from liser.media.source import open_file
 
 # Decoders that depend on earlier packets (AAC, MP3, Opus) are exact again after this much.
 PREROLL_S = 1.0
@@ -64,20 +65,11 @@ def probe(path: Path | str) -> AudioInfo:
         MediaError: as `load_audio` for a file that can't be opened, or "empty".
     """
     path = Path(path)
-    with open_container(path) as media:
-        container, track = media.container, SoundTrack(media)
-        stream = track.stream
-        if stream.duration is not None and stream.time_base is not None:
-            start = stream.start_time or 0
-            duration_s = float((start + stream.duration) * stream.time_base) - track.zero_s
-        elif container.duration is not None:
-            duration_s = container.duration / av.time_base
-        else:
-            ends_s = (packet_end_s(packet) for packet in container.demux(stream))
-            duration_s = max(ends_s, default=0.0) - track.zero_s
+    with open_file(path) as file, open_sound_track(file, path) as track:
+        duration_s = track.duration_s()
         if duration_s <= 0:
             raise MediaError("empty", f"{path} has an audio track of no length")
-        return AudioInfo(duration_s, track.rate, stream.channels)
+        return AudioInfo(duration_s, track.rate, track.channels)
 
 
 def load_audio(
@@ -91,8 +83,9 @@ def load_audio(
 
     Times are those that players show. They count from the start of the file's first track and
     follow the time stamps; gaps are silent. A segment is found by seeking and equals the same
-    samples of the whole file. In mkv, webm and flv, whose clocks tick in milliseconds, it may be
-    off by one. A segment that ends beyond the audio ends with it.
+    samples of the whole file. After a gap in mkv, webm, flv and asf, whose clocks tick in
+    milliseconds, it may be off by one. In ogg, flac, mkv and webm, appended recordings follow. A
+    segment that ends beyond the audio ends with it.
 
     Args:
         path: media file.
@@ -145,16 +138,15 @@ def open_audio(source: Path | str | BinaryIO) -> Iterator[tuple[int, Blocks]]:
     """
     if isinstance(source, Path | str):
         path = Path(source)
-        opened = open_container(path)
+        opened: AbstractContextManager[BinaryIO] = open_file(path)
     else:
         path = Path(name) if isinstance(name := getattr(source, "name", None), str) else _UNNAMED
-        opened = open_stream(source, path)
-    with opened as media:
-        track = SoundTrack(media)
+        opened = nullcontext(source)
+    with opened as file, open_sound_track(file, path) as track:
         yield track.rate, Blocks(_finite(track, path), lambda: track.notes)
 
 
-def _finite(track: SoundTrack, path: Path) -> Iterator[NDArray[np.float32]]:
+def _finite(track: SoundTrack | ChainedTrack, path: Path) -> Iterator[NDArray[np.float32]]:
     nothing = True
     for _, samples in track.blocks():
         if not np.isfinite(samples).all():
@@ -178,9 +170,9 @@ def _decode(
     path: Path, start_s: float, end_s: float | None, sample_rate: int, seeking: bool
 ) -> _Decoded | None:
     """Decode the segment with a margin; None if the seek didn't land before it."""
-    with open_container(path) as media:
-        track = SoundTrack(media)
+    with open_file(path) as file, open_sound_track(file, path) as track:
         rate = track.rate
+        seeking = seeking and track.can_seek
         # It starts on a sample that both rates share, so that cutting and resampling commute.
         step = rate // gcd(rate, sample_rate)
         first = max(0, int((start_s - CONTEXT_S) * rate) // step * step)

@@ -20,7 +20,9 @@ import av.frame
 import av.stream
 
 from liser.errors import InputError, MediaError
+from liser.media.endings import missing_end_note
 from liser.media.limits import MAX_PIXELS
+from liser.media.recordings import stamps_go_back
 from liser.media.riff import check_riff
 from liser.media.source import Reader, open_file
 
@@ -41,6 +43,10 @@ _COUNTED = frozenset(
     {"mp3", "aac", "loas", "ac3", "eac3", "dts", "dtshd", "truehd", "mlp", "amr", "amrnb", "amrwb"}
     | {"gsm", "g722", "g729", "sbc"}
 )
+
+# Streams of frames without a header of the file.
+_RAW = ("mp3", "ac3", "eac3")
+_PADDING = 4  # bytes by which frames of a constant bit rate differ
 
 # FFmpeg's demuxers for recordings in one file. Not here: those that open other files or addresses
 # (playlists, image patterns, session descriptions), text, and games.
@@ -68,6 +74,7 @@ class Media:
     """An opened media file, its name for messages, and notes on what is odd about it."""
 
     container: av.container.InputContainer
+    file: Reader
     path: Path
     notes: tuple[str, ...] = ()
 
@@ -91,16 +98,17 @@ def open_stream(file: BinaryIO, name: Path) -> Iterator[Media]:
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise MediaError("empty", f"{name} has no bytes")
-    note = check_riff(file, name, size)
-    file.seek(0)
-    head = file.read(12)
-    file.seek(0)
+    reader = Reader(file, name)
+    notes = (check_riff(reader, name, size), missing_end_note(reader, size))
+    reader.seek(0)
+    head = reader.read(12)
+    reader.seek(0)
     try:
-        container = av.open(Reader(file, name), "r", io_open=_refuse, **_OPTIONS)
+        container = av.open(reader, "r", io_open=_refuse, **_OPTIONS)
     except (av.error.FFmpegError, OSError) as error:
         raise _cannot_open(name, head, error) from None
     with container:
-        yield Media(container, name, () if note is None else (note,))
+        yield Media(container, reader, name, tuple(note for note in notes if note))
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Never:
@@ -147,6 +155,16 @@ def seek(container: av.container.InputContainer, stream: av.stream.Stream, stamp
         container.seek(0)
 
 
+def all_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
+    """Yield the packets of all tracks, but for tracks that appear midway, which PyAV can't name."""
+    while True:
+        try:
+            yield from container.demux()
+            return
+        except IndexError:  # the packet is read; the next one follows
+            continue
+
+
 def stamp_s(item: av.Packet | av.frame.Frame) -> float | None:
     """Return the time stamp in seconds, None without one."""
     base = item.time_base
@@ -175,20 +193,36 @@ def has_stamps(container: av.container.InputContainer) -> bool:
     return container.format.name not in _COUNTED
 
 
+def ends_in_a_frame(media: Media, packet_bytes: tuple[int, int], last: int) -> bool:
+    """Return whether the last packet of a raw stream is incomplete, so that the file was cut.
+
+    `packet_bytes` are the fewest and most bytes of the packets before; they tell at a constant bit
+    rate only.
+    """
+    fewest, most = packet_bytes
+    return media.container.format.name in _RAW and last < fewest and most - fewest <= _PADDING
+
+
 def counts_at_one_rate(container: av.container.InputContainer) -> bool:
     """Return whether FFmpeg fills in stamps between the file's own at the initial rate."""
     return container.format.name in ("mpegts", "mpeg")
 
 
-def can_be_sought(container: av.container.InputContainer, stream: av.audio.AudioStream) -> bool:
-    """Return whether frames after a seek have their true time stamps.
+def can_be_sought(media: Media, stream: av.audio.AudioStream) -> bool:
+    """Return whether frames after a seek have the time stamps that they have on the way there.
 
-    FFmpeg seeks coded audio in wav as if it were PCM, and rounds the stamps of raw DTS.
+    In wav, FFmpeg seeks coded audio as if it were PCM. It rounds the stamps of raw DTS and AC-3,
+    and miscounts in ogg for all but Vorbis and Opus. Where recordings were appended, several places
+    have the same stamp.
     """
-    name = container.format.name
+    name, codec = media.container.format.name, stream.codec_context.name
     if name in ("wav", "w64"):
-        return bool(stream.codec_context.name.startswith("pcm_"))
-    return name not in ("dts", "dtshd")
+        return bool(codec.startswith("pcm_"))
+    if name == "ogg":
+        return codec in ("vorbis", "opus", "libvorbis", "libopus")
+    if name in ("mpegts", "mpeg"):
+        return not stamps_go_back(media.file)
+    return name not in ("dts", "dtshd", "ac3", "eac3", "nut", "rm")
 
 
 def states_its_length(container: av.container.InputContainer) -> bool:

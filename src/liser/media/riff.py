@@ -5,9 +5,9 @@ FFmpeg doesn't, and takes a cut file for a shorter one.
 
 import os
 from pathlib import Path
-from typing import BinaryIO
 
 from liser.errors import MediaError
+from liser.media.source import Reader
 
 _SLACK = 4096  # writers differ in whether they count padding and trailing chunks
 _UNKNOWN = 0x7FFF_0000  # streaming writers, which don't know the length, write this or more
@@ -19,7 +19,7 @@ _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
-def check_riff(file: BinaryIO, name: Path, size: int) -> str | None:
+def check_riff(file: Reader, name: Path, size: int) -> str | None:
     """Return a note if audio may follow the end that a wav's header states.
 
     Raises:
@@ -37,7 +37,7 @@ def check_riff(file: BinaryIO, name: Path, size: int) -> str | None:
     return f"{left:,} bytes follow the end that the wav header states, and were not read"
 
 
-def _stated_size(head: bytes, file: BinaryIO) -> int:
+def _stated_size(head: bytes, file: Reader) -> int:
     """Return the size of the file in bytes by its header, 0 if the header doesn't say."""
     stated = 0
     if head[:4] == b"RIFF":
@@ -54,7 +54,7 @@ def _stated_size(head: bytes, file: BinaryIO) -> int:
     return stated if stated < _NO_SIZE else 0
 
 
-def _end_of_caf(file: BinaryIO) -> int:
+def _end_of_caf(file: Reader) -> int:
     """Return where the audio of a caf ends, 0 if its header doesn't say."""
     place = 8
     for _ in range(_MOST_CHUNKS):
@@ -67,7 +67,7 @@ def _end_of_caf(file: BinaryIO) -> int:
     return 0
 
 
-def _end_of_chunks(file: BinaryIO, size: int) -> int:
+def _end_of_chunks(file: Reader, size: int) -> int:
     """Return where the chunks of a wav end, or `size` if its audio lasts to the end of the file."""
     place = 12
     while place + _CHUNK <= size:
@@ -82,6 +82,6 @@ def _end_of_chunks(file: BinaryIO, size: int) -> int:
     return place
 
 
-def _read(file: BinaryIO, place: int, size: int) -> bytes:
+def _read(file: Reader, place: int, size: int) -> bytes:
     file.seek(place, os.SEEK_SET)
     return file.read(size)

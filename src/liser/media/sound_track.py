@@ -1,6 +1,7 @@
 """Decodes one audio track: mono samples at their places on the file's clock."""
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import TypeVar
 
 import av
@@ -14,10 +15,12 @@ from liser.errors import MediaError
 from liser.media.clock import Clock
 from liser.media.container import (
     Media,
+    all_packets,
     can_be_sought,
     check_length,
     counts_at_one_rate,
     default_track,
+    ends_in_a_frame,
     has_stamps,
     length_s,
     packet_end_s,
@@ -41,8 +44,8 @@ Mono = NDArray[np.float32]
 class SoundTrack:
     """The audio track that players choose; it is read once, from its beginning or from a time."""
 
-    def __init__(self, media: Media) -> None:
-        """Find the track.
+    def __init__(self, media: Media, rate: int | None = None) -> None:
+        """Find the track; audio of another rate than `rate` (Hz) is resampled to it.
 
         Raises:
             MediaError: "no sound", "not media", "truncated", "sample rate".
@@ -53,47 +56,67 @@ class SoundTrack:
         self.stream: av.AudioStream = default_track(tracks)
         if self.stream.codec_context is None:
             raise MediaError("not media", f"the audio of {path} has an unknown codec")
-        self.rate: int = self.stream.rate or _first_rate(media, self.stream)
-        """In Hz. Later frames of another rate are resampled to it."""
-        if not LOWEST_RATE <= self.rate <= HIGHEST_RATE:
-            detail = f"{path} has {self.rate} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE}"
+        own_rate: int = self.stream.rate or _first_rate(media, self.stream)
+        if not LOWEST_RATE <= own_rate <= HIGHEST_RATE:
+            detail = f"{path} has {own_rate} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE}"
             raise MediaError("sample rate", detail)
+        self.rate: int = rate or own_rate
+        """In Hz. Frames of another rate are resampled to it."""
+        self.channels: int = self.stream.channels
+        self.kind = own_rate, self.channels
         self.zero_s = zero_s(media.container, self.stream)
         """The time stamp of time 0 on the file's clock."""
         self._media = media
-        self._clock = self._new_clock(seeked=False)
+        self._clock = self._new_clock(self.zero_s, seeked=False)
         self._mixer = _Mixer(self.rate)
         self._reached_s = 0.0  # end of the last packet of any track, by its stamp
         self._is_damaged = False  # a packet could not be decoded
         self._broken_by = ""  # the error that ended the file early
-        self._undecoded_s = 0.0  # in total
-        self._hole_s = 0.0  # since the last decoded packet
+        self._packet_bytes, self._last_bytes = (1 << 31, 0), 0  # fewest and most before the last
+        self._is_cut = False  # within a frame
+        self._hole_s = 0.0  # that could not be decoded since the last frame
+        self._silenced_s = self._dropped_s = 0.0  # such holes in total
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was odd in the audio so far, in short sentences."""
         notes = [*self._media.notes, *self._clock.notes]
-        if self._undecoded_s:
-            missing_s = max(0.01, self._undecoded_s)
-            notes.append(f"{missing_s:.2f} s could not be decoded, and were filled with silence")
+        for hole_s, became in (
+            (self._silenced_s, "filled with silence"),
+            (self._dropped_s, "left out"),
+        ):
+            if hole_s:
+                notes.append(f"{max(0.01, hole_s):.2f} s could not be decoded, and were {became}")
+        if self._is_cut:
+            notes.append("the last frame is incomplete: the file may be cut off")
         return (*notes, *cancelled_note(self._mixer.cancelled_s))
 
-    def _new_clock(self, seeked: bool) -> Clock:
-        length = self._media.container.duration
-        ends_s = None if length is None else length / av.time_base
-        return Clock(self.zero_s, self.rate, seeked, ends_s)
+    @property
+    def can_seek(self) -> bool:
+        """Whether time stamps lead to the places at which a decoder from the beginning arrives."""
+        return can_be_sought(self._media, self.stream)
+
+    def duration_s(self) -> float:
+        """Return the end of the audio on the file's clock, by its header or its packets."""
+        stream, container = self.stream, self._media.container
+        if stream.duration is not None and stream.time_base is not None:
+            end = (stream.start_time or 0) + stream.duration
+            return float(end * stream.time_base) - self.zero_s
+        if container.duration is not None:
+            return float(container.duration / av.time_base)
+        ends_s = (packet_end_s(packet) for packet in container.demux(stream))
+        return max(ends_s, default=0.0) - self.zero_s
 
     def blocks(
         self, from_s: float | None = None, stop: int | None = None
     ) -> Iterator[tuple[int, Mono]]:
         """Yield (number of the first sample, mono samples), up to sample `stop` or the end.
 
-        `from_s` seeks to that time or before it, or starts at the beginning where FFmpeg seeks
-        wrong. Yields nothing if the file can't tell where the seek went.
+        `from_s` seeks to that time or before it. Yields nothing if the file can't tell where the
+        seek went.
         """
-        if from_s is not None and can_be_sought(self._media.container, self.stream):
-            seek(self._media.container, self.stream, from_s + self.zero_s)
-            self._clock = self._new_clock(seeked=True)
+        if from_s is not None:
+            self._seek(from_s)
         position: int | None = None
         for first, samples, rate in self._placed():
             if position is None:
@@ -108,37 +131,65 @@ class SoundTrack:
             yield position, mono
             position += len(mono)
 
+    def _seek(self, from_s: float) -> None:
+        """Go to a time or before it, on the clock that the first frames set."""
+        for _ in self._placed():
+            if not self._clock.is_settling:
+                break
+        zero_s, grid = self._clock.zero_s, self._clock.grid
+        seek(self._media.container, self.stream, from_s + zero_s)
+        self._clock = self._new_clock(zero_s, seeked=True)
+        self._clock.grid = grid
+        self._reached_s = self._hole_s = self._silenced_s = self._dropped_s = 0.0
+        self._is_damaged, self._broken_by = False, ""
+
+    def _new_clock(self, zero_s: float, seeked: bool) -> Clock:
+        length = self._media.container.duration
+        ends_s = None if length is None else length / av.time_base
+        base = self.stream.time_base
+        return Clock(zero_s, self.rate, seeked, ends_s, 0.0 if base is None else float(base))
+
     def _placed(self) -> Iterator[tuple[int, Floats, int]]:
         """Yield (number of the first sample, samples (n, channels), their rate), gaps filled.
 
-        Numbers count from 0, or after a seek from the first frame's own.
+        Numbers count from 0, or after a seek by the stamps of the frames there.
         """
         clock, channels, rate = self._clock, 0, 0
         stamped, before = has_stamps(self._media.container), None
-        for (frame, hole_s), following in _with_next(self._frames()):
+        frames = self._frames()
+        if clock.end is None:
+            head = list(islice(frames, clock.settles_after if stamped else 1))
+            if not clock.begin([(stamp_s(f), f.samples / f.sample_rate) for f, _ in head]):
+                return
+            frames = chain(head, frames)
+        for (frame, hole_s), following in _with_next(frames):
             samples, rate = _samples(frame), frame.sample_rate
             channels, length = samples.shape[1], len(samples) * self.rate / rate
             stamped &= rate == self.rate or not counts_at_one_rate(self._media.container)
-            stamp = stamp_s(frame) if stamped or clock.end is None else None
+            stamp = stamp_s(frame) if stamped else None
             # several frames of one block may share its stamp, as in RealMedia
             stamp, before = (None if stamp == before and clock.end else stamp), stamp
-            if stamp is None and clock.end is None:
-                return
             if stamp is None and hole_s:
                 stamp = clock.end_stamp_s + hole_s
-            first = clock.end
+            first = clock.end or 0
             next_s = stamp_s(following[0]) if stamped and following else None
             gap = clock.place(stamp, length, next_s=next_s, exact=hole_s > 0)
-            if first is None:
-                first = (clock.end or 0) - length
+            self._count_hole(hole_s, gap)
             for silence in _silence(gap * rate / self.rate, channels):
                 yield round(first), silence, rate
             yield round(first), samples[round(max(0, -gap) * rate / self.rate) :], rate
         self._check_end()
         if rate and self._hole_s:
             gap = clock.place(clock.end_stamp_s + self._hole_s, 0, exact=True)
+            self._count_hole(self._hole_s, gap)
             for silence in _silence(gap * rate / self.rate, channels):
                 yield round(clock.end or 0), silence, rate
+
+    def _count_hole(self, hole_s: float, gap: int) -> None:
+        if gap > 0:
+            self._silenced_s += hole_s
+        else:
+            self._dropped_s += hole_s
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, float]]:
         """Yield the decodable frames, each with the length of the hole before it."""
@@ -146,17 +197,18 @@ class SoundTrack:
         try:
             # Reads the packets of all tracks: if only the whole file states its length, the video
             # may reach its end.
-            for packet in self._media.container.demux():
+            for packet in all_packets(self._media.container):
                 self._reached_s = max(self._reached_s, packet_end_s(packet))
                 if packet.stream.index != self.stream.index:
                     continue
+                if packet.size:
+                    self._count_bytes(packet.size)
                 try:
                     frames = packet.decode()
                 except av.error.FFmpegError:
                     self._is_damaged = True
                     if begun:  # mp3 files often have junk before the first good frame
                         self._hole_s += length_s(packet)
-                        self._undecoded_s += length_s(packet)
                     continue
                 for frame in frames:
                     if isinstance(frame, av.AudioFrame) and frame.samples:
@@ -165,17 +217,24 @@ class SoundTrack:
         except (av.error.FFmpegError, OSError) as error:
             self._broken_by = str(error.strerror)
 
+    def _count_bytes(self, size: int) -> None:
+        fewest, most = self._packet_bytes
+        if self._last_bytes:
+            self._packet_bytes = min(fewest, self._last_bytes), max(most, self._last_bytes)
+        self._last_bytes = size
+
     def _check_end(self) -> None:
         """Compare the length of the track with the header."""
         media, clock = self._media, self._clock
         if clock.end is None:
             return  # nothing after a seek: reading from 0 shows whether that is the end
         if self._broken_by and not states_its_length(media.container):
-            until_s = clock.end_stamp_s - self.zero_s
+            until_s = clock.end / self.rate
             detail = f"{media.path} breaks off at {until_s:.2f} s ({self._broken_by})"
             raise MediaError("truncated", detail)
         if self._is_damaged and not clock.end:
             raise MediaError("not media", f"no audio of {media.path} can be decoded")
+        self._is_cut = ends_in_a_frame(media, self._packet_bytes, self._last_bytes)
         check_length(media, self.stream, clock.end_stamp_s + self._hole_s, self._reached_s)
 
 

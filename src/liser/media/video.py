@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from liser.errors import InputError, MediaError
 from liser.media.container import (
     Media,
+    all_packets,
     check_length,
     check_segment,
     default_track,
@@ -148,7 +149,7 @@ def _decode(
     broken = False
     try:
         # Reads the packets of all tracks: the audio may reach the stated end of the file.
-        for packet in media.container.demux():
+        for packet in all_packets(media.container):
             reached_s = max(reached_s, packet_end_s(packet))
             if packet.stream.index != stream.index:
                 continue

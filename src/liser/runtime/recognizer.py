@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from liser.bundle import Bundle, read_bundle
+from liser.bundle import Bundle, checked_path, read_bundle
 from liser.errors import InputError, LiserError, MediaError, NotFoundError
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction
@@ -49,10 +49,10 @@ def load(
 def bundle_folder(name: Path | str | None) -> Path:
     """Return a bundle's folder: the bundled model's for None, and for "default" unless that exists.
 
-    Raises `NotFoundError` if the package has no bundled model.
+    Raises `InputError` if `name` is no path, and `NotFoundError` without a bundled model.
     """
-    if name is not None and (str(name) != DEFAULT.name or Path(name).exists()):
-        return Path(name)
+    if name is not None and (str(name) != DEFAULT.name or Path(DEFAULT.name).exists()):
+        return checked_path(name)
     if not DEFAULT.is_dir():
         raise NotFoundError(
             "this installation of liser has no bundled model: give a bundle's folder, as "
@@ -79,6 +79,13 @@ class Recognizer:
         threads: int = 1,
         detector: Callable[[], Detector] | None = None,
     ) -> None:
+        if not isinstance(bundle, Bundle):
+            raise InputError(f"{_repr.repr(bundle)} is no Bundle: liser.load(folder) reads one")
+        if detector is not None and not callable(detector):
+            raise InputError(
+                f"detector = {_repr.repr(detector)} is no function: pass one that makes "
+                "detectors, such as liser.runtime.vad.all_sound_is_speech"
+            )
         self.bundle = bundle
         self._graph = Graph(bundle, threads)
         self._threads = threads
@@ -125,6 +132,8 @@ class Recognizer:
                 isn't finite (the message says where); or int32 samples hold 16-bit values.
         """
         began = time.perf_counter()
+        if isinstance(source, str) and not source:
+            raise InputError("the path of the recording is empty")
         if isinstance(source, os.PathLike):
             prediction = self._predict_file(Path(source), sample_rate)
         elif isinstance(source, str):
@@ -150,7 +159,7 @@ class Recognizer:
         isinstance(p, Prediction)]`` are those that worked.
 
         Raises:
-            InputError: `sources` is one recording, not several.
+            InputError: `sources` is one recording, or can't be iterated over.
         """
         one_array = hasattr(sources, "ndim") and sources.ndim < 2
         if isinstance(sources, str | bytes | os.PathLike) or hasattr(sources, "read") or one_array:
@@ -158,7 +167,12 @@ class Recognizer:
                 f"a batch is a list of recordings, and {_repr.repr(sources)} is one recording: "
                 "pass it to predict, or put it into a list"
             )
-        return [self._attempt(source, sample_rate) for source in sources]
+        try:
+            each = iter(sources)
+        except TypeError:
+            what = _repr.repr(sources)
+            raise InputError(f"a batch is a list of recordings, not {what}") from None
+        return [self._attempt(source, sample_rate) for source in each]
 
     def stream(self, sample_rate: int) -> Stream:
         """Open a stream: `feed` it sound in chunks of any size, then `flush` it.

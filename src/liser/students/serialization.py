@@ -11,6 +11,7 @@ from torch import Tensor
 
 from liser import __version__, storage
 from liser.errors import DamagedError, InputError, NotFoundError
+from liser.folders import found_instead
 
 
 def save_weights(
@@ -42,7 +43,9 @@ def load_weights(folder: Path, what: str, version: int) -> tuple[dict[str, Any],
     described, weights = folder / f"{what}.json", folder / f"{what}.safetensors"
     for path in (described, weights):
         if not path.exists():
-            raise NotFoundError(f"no {what} in {folder}: {path.name} is missing")
+            why = found_instead(folder, what) if path == described else None
+            why = why or f"{path.name} is missing"
+            raise NotFoundError(f"no {what} in {folder}: {why}")
     record = storage.read_record(described)
     if record.get("format") != version:
         raise InputError(

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from liser.bundle import RECORD
 from liser.config import Frontend
-from liser.errors import InputError, NotFoundError
+from liser.errors import InputError
 from liser.posteriors import softmax
 from liser.students.features import LogMelFeatures
 from liser.students.module import StudentModule
@@ -92,11 +91,6 @@ def load_student(folder: Path) -> Student:
         InputError: it is of another format, or describes no student of this liser.
         DamagedError: its files are not what was written.
     """
-    if (folder / RECORD).exists() and not (folder / "student.json").exists():
-        raise NotFoundError(
-            f"{folder} is a bundle, which can be run and evaluated: give the folder of the student "
-            "that it was exported from"
-        )
     record, state = load_weights(folder, "student", FORMAT)
     try:
         frontend = Frontend.read(record["frontend"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, LiserError
+from liser.targets.observe import observe
 from liser.targets.store import Outcome, StoredTargets, TargetStore
 from liser.targets.targets import Targets
 from liser.teachers.base import Target, Teacher
@@ -39,7 +40,8 @@ def teach(
     teacher's weights.
 
     - Clips with the same bytes are computed once.
-    - A missing or unreadable file is a skip that isn't stored, so that it can be put right.
+    - A missing or unreadable file is a skip that isn't stored, so that it can be put right. So is
+      a clip on which the teacher's code raises.
     - A damaged row is computed again, and the log counts them.
     - A `Precomputed` teacher is asked directly; nothing of it is stored.
 
@@ -55,6 +57,8 @@ def teach(
     Raises:
         InputError: no utterance gave a target (the message has the commonest reason), the corpus
             is empty, or the store is of another version.
+        LiserError: the teacher gives outcomes of a wrong shape, or fails on all clips
+            (`liser.targets.observe`).
         StorageError: a file of the store is damaged as a whole, or the store is full or
             read-only; the message names the file.
 
@@ -72,8 +76,7 @@ def teach(
 
 def _computed(corpus: Corpus, teacher: Teacher) -> dict[str, Outcome]:
     """Return each utterance's outcome by its id, all computed now."""
-    observed = teacher.observe(corpus.utterances)
-    return {u.id: _checked(teacher, u, outcome) for u, outcome in observed}
+    return {u.id: outcome for u, outcome in observe(teacher, corpus.utterances)}
 
 
 def _stored_or_computed(
@@ -95,7 +98,7 @@ def _stored_or_computed(
             if key is not None and key not in outcomes:
                 missing.setdefault(key, utterance)
         if missing:
-            outcomes |= _compute(teacher, missing, stored, len(outcomes), progress)
+            outcomes |= _compute(teacher, missing, stored, outcomes, progress)
     named = {i: _renamed(outcomes[key], i) for i, key in keys.items() if key in outcomes}
     return unreadable | named, len(missing), stored.damaged
 
@@ -125,20 +128,24 @@ def _compute(
     teacher: Teacher,
     missing: Mapping[str, Utterance],
     stored: StoredTargets,
-    done: int,
+    known: Mapping[str, Outcome],
     progress: bool | None,
 ) -> dict[str, Outcome]:
-    """Ask the teacher about the utterances, by key, and store each outcome at once."""
+    """Ask the teacher about the utterances, by key, and store each outcome at once.
+
+    `known` are the outcomes that the store has.
+    """
     outcomes: dict[str, Outcome] = {}
+    proven, done = any(isinstance(one, Target) for one in known.values()), len(known)
     key_of = {utterance.id: key for key, utterance in missing.items()}
     with show_progress(progress) as add_task:
         # the total counts what is stored too, so that a resumed bar starts where it stopped
         task = add_task(teacher.name, done + len(missing), done)
-        for utterance, outcome in teacher.observe(list(missing.values())):
+        for utterance, outcome in observe(teacher, list(missing.values()), proven):
             key = key_of[utterance.id]
-            outcomes[key] = _checked(teacher, utterance, outcome)
+            outcomes[key] = outcome
             if not (isinstance(outcome, Skip) and outcome.may_pass):
-                stored.write(key, outcomes[key])
+                stored.write(key, outcome)
             task.advance()
     return outcomes
 
@@ -147,25 +154,6 @@ def _renamed(outcome: Outcome, utterance_id: str) -> Outcome:
     """Name a skip after its utterance: the store knows bytes, not names."""
     if isinstance(outcome, Skip):
         return Skip(utterance_id, outcome.reason, outcome.detail)
-    return outcome
-
-
-def _checked(teacher: Teacher, utterance: Utterance, outcome: Outcome) -> Outcome:
-    """Check a target's shapes; NaN or infinity makes it a skip."""
-    if isinstance(outcome, Skip):
-        return outcome
-    classes = None if outcome.logits is None else len(outcome.logits)
-    expected = None if teacher.labels is None else len(teacher.labels)
-    if outcome.embedding.ndim != 1 or classes != expected:
-        raise LiserError(
-            f"teacher {teacher.name} gave {utterance.id} an embedding of shape "
-            f"{outcome.embedding.shape} and {classes} logits; its labels are {teacher.labels}"
-        )
-    values = [outcome.embedding, np.atleast_1d(np.float32(outcome.confidence))]
-    if outcome.logits is not None:
-        values.append(outcome.logits)
-    if not np.isfinite(np.concatenate(values)).all():
-        return Skip(utterance.id, "not finite", f"teacher {teacher.name} gave NaN or infinity")
     return outcome
 
 
