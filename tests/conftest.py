@@ -163,6 +163,87 @@ def voice() -> Callable[..., np.ndarray]:
     return make
 
 
+@pytest.fixture(scope="session")
+def write_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write an ONNX speech encoder: one convolution, whose filters are means over its field.
+
+    Filter k weighs the mean by k + 1. Outputs: `low` (batch, frames, 3), `high`, twice as much,
+    `slow`, every second frame of `low`, and `pooled` (batch, 3), the mean of `low` over frames.
+    """
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+
+    def write(
+        hop: int = 160,
+        field: int = 400,
+        padding: int = 0,
+        shape: tuple[int | str, ...] = ("batch", "samples"),
+        more_inputs: dict[str, tuple[int, tuple[int | str, ...]]] | None = None,
+        name: str = "model.onnx",
+    ) -> Path:
+        filters = np.repeat(np.array([1, 2, 3], np.float32) / field, field).reshape(3, 1, field)
+        constants = {
+            "filters": filters,
+            "two": np.array(2, np.float32),
+            "channel": np.array([1]),
+            "first": np.array([0]),
+            "last": np.array([10**9]),
+            "step": np.array([2]),
+        }
+        reshape = (
+            ("Unsqueeze", ["sound", "channel"]) if len(shape) == 2 else ("Identity", ["sound"])
+        )
+        nodes = [
+            helper.make_node(*reshape, ["x"]),
+            helper.make_node(
+                "Conv", ["x", "filters"], ["bands"], strides=[hop], pads=[padding] * 2
+            ),
+            helper.make_node("Transpose", ["bands"], ["low"], perm=[0, 2, 1]),
+            helper.make_node("Mul", ["low", "two"], ["high"]),
+            helper.make_node("Slice", ["low", "first", "last", "channel", "step"], ["slow"]),
+            helper.make_node("ReduceMean", ["low"], ["pooled"], axes=[1], keepdims=0),
+        ]
+        inputs = {"sound": (kinds.FLOAT, shape), **(more_inputs or {})}
+        # a further input gets into the graph as an output of its own
+        nodes += [
+            helper.make_node("Cast", [other], [f"{other}_seen"], to=kinds.FLOAT)
+            for other in more_inputs or {}
+        ]
+        wanted: dict[str, list[int | str]] = {
+            "low": ["batch", "frames", 3],
+            "high": ["batch", "frames", 3],
+            "slow": ["batch", "half", 3],
+            "pooled": ["batch", 3],
+            **{f"{k}_seen": list(size) for k, (_, size) in (more_inputs or {}).items()},
+        }
+        graph = helper.make_graph(
+            nodes,
+            "encoder",
+            [helper.make_tensor_value_info(k, kind, size) for k, (kind, size) in inputs.items()],
+            [helper.make_tensor_value_info(k, kinds.FLOAT, size) for k, size in wanted.items()],
+            [onnx.numpy_helper.from_array(value, k) for k, value in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        path = tmp_path_factory.mktemp("encoder") / name
+        onnx.save(model, path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_wav() -> Callable[..., Path]:
+    """Write a waveform in -1…1 as 16-bit mono."""
+
+    def write(path: Path, waveform: np.ndarray, rate: int = 16_000) -> Path:
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes((waveform * 32767).round().astype("<i2").tobytes())
+        return path
+
+    return write
+
+
 LABELS = ("neutral", "happy", "sad")
 
 

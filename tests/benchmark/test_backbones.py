@@ -22,6 +22,7 @@ from liser.benchmark import backbones as module
 from liser.benchmark.backbones import BackboneSource, backbones_of
 from liser.benchmark.protocol import benchmark, folds_of
 from liser.pretraining.segments import SegmentSource
+from liser.pretraining.whisper import Whisper
 from liser.text.progress import show_progress
 
 TRAINING = Training(
@@ -155,6 +156,28 @@ def test_a_backbones_folder_is_named_by_all_that_decides_it(
     assert made(source, tones, tmp_path / "runs", more) == first
 
 
+def test_further_encoders_are_learnt_from_and_decide_the_folder(
+    heir: str,
+    tones: Corpus,
+    source: BackboneSource,
+    write_encoder: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    model = write_encoder(name="toy.onnx")
+    specs = [[source.model, f"{model}:outputs={name}"] for name in ("low", "high")]
+    first, second = (BackboneSource.of(one, source.frames, source.also) for one in specs)
+    assert BackboneSource.of([source.model], source.frames, source.also) == source
+    alone = made(source, tones, tmp_path / "runs")
+    both = made(first, tones, tmp_path / "runs")
+    assert len({*alone, *both, *made(second, tones, tmp_path / "runs")}) == 9
+    (record, *others) = load_backbone(both[0]).provenance["further_encoders"]
+    assert others == []
+    assert (record["encoder"], record["clips"]) == ("toy", {"tones": 24, "others": 6})
+    toy = next(path for path in source.frames.iterdir() if path.name.startswith("frames-toy"))
+    assert len(list(toy.iterdir())) == 36 + 6
+    assert made(first, tones, tmp_path / "runs") == both
+
+
 @pytest.mark.parametrize("left", ["no record", "damaged weights"])
 def test_backbones_are_made_once_and_a_killed_one_goes_on(
     heir: str,
@@ -222,20 +245,20 @@ def test_frames_of_every_clip_are_computed_once_for_all_folds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     listened: list[int] = []
-    real = module.Whisper.frames
+    real = Whisper.frames
 
     def counted(self: Any, logmel: Any, frontend: Any) -> Any:
         listened.append(len(logmel))
         return real(self, logmel, frontend)
 
-    monkeypatch.setattr(module.Whisper, "frames", counted)
+    monkeypatch.setattr(Whisper, "frames", counted)
     monkeypatch.setattr(module, "PORTION", 5)
     portions: list[int] = []
     listen_to = module._precompute_portion
 
-    def in_portions(source: BackboneSource, sound: Any) -> int:
-        portions.append(len(sound))
-        return listen_to(source, sound)
+    def in_portions(encoders: Any, frames: Any, segments: Any) -> int:
+        portions.append(len(segments))
+        return listen_to(encoders, frames, segments)
 
     monkeypatch.setattr(module, "_precompute_portion", in_portions)
     made(source, tones, tmp_path / "runs")

@@ -184,6 +184,7 @@ def test_distilled_students_may_start_from_a_backbone(
         (("--encoder", whisper, "--also", "radio:talk"), "no corpus 'radio'"),
         (("--encoder", whisper, "--also", "folder:tiny.csv"), "test speakers must stay unheard"),
         (("--encoder", whisper, "--student", "tiny"), "transferred to a 'tiny' student"),
+        (("--encoder", whisper, "--encoder", whisper), "tiny-whisper is given twice"),
     ):
         ended = liser(*ask, *more)
         assert ended.status == 2, ended.err

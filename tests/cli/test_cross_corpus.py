@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("transformers")
+from liser.benchmark.backbones import BackboneSource
+from liser.errors import InputError
+
 RECIPE = """
 folds = 3
 valid_speakers = 1
@@ -92,6 +96,20 @@ def test_refusals(liser, recipe: Path) -> None:
         assert ended.status == 2, ended.err
         assert words in ended.err
     assert liser("cross-corpus", "none.toml").status == 2
+
+
+def test_all_encoders_are_passed_on(liser, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def spy(*_: object, backbone_source: object, **__: object) -> None:
+        given.append(backbone_source)
+        raise InputError("enough")
+
+    monkeypatch.setattr("liser.benchmark.cross_corpus.cross_corpus", spy)
+    specs = ("whisper", "moon.onnx:outputs=h3,h4")
+    ended = liser("cross-corpus", recipe, *(word for one in specs for word in ("--encoder", one)))
+    assert "enough" in ended.err
+    assert given == [BackboneSource("whisper", Path("targets"), further=specs[1:])]
 
 
 def test_the_projects_own_recipe_is_that_of_the_bundled_model() -> None:

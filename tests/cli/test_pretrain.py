@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,29 @@ def test_a_backbone_and_then_a_student(liser, ask: tuple[object, ...], recording
     assert other.status == 2, "without its backbone this is another student"
     weights = [Path(name, "student.safetensors").read_bytes() for name in ("student", "plain")]
     assert weights[0] != weights[1]
+
+
+def test_further_encoders_are_learnt_from(
+    liser, ask: tuple[object, ...], write_encoder: Callable[..., Path]
+) -> None:
+    model = write_encoder(name="toy.onnx")
+    two = ("--encoder", f"{model}:outputs=low")
+    record = json.loads(liser(*ask, *two, "--out", "backbone", "--json").out)
+    assert record["encoder"] == "tiny-whisper"
+    (further,) = record["further_encoders"]
+    assert (further["encoder"], further["clips"]) == ("toy", {"recordings": 24})
+    assert len(list(Path("targets").rglob("*.npy"))) == 48
+    people = liser(*ask, *two, "--out", "again")
+    assert people.status == 0
+    for words in ("tiny-whisper", "encoder 2", "toy", "frames of 24 clips of recordings"):
+        assert words in people.out
+    first = liser("pretrain", ask[1], *two, "--encoder", ask[3], *QUICK, "--out", "other")
+    assert first.status == 2
+    assert "the first encoder must be a Whisper model" in first.err
+    unknown = liser(*ask, "--encoder", f"{model}:outputs=h3", "--out", "other")
+    assert unknown.status == 2
+    assert "no output 'h3'" in unknown.err
+    assert "low (batch, frames, 3)" in unknown.err
 
 
 def test_people_read_what_was_inherited(liser, ask: tuple[object, ...], recordings: Path) -> None:

@@ -20,6 +20,8 @@ FRONTEND = Frontend(mels=16)
 class Counted:
     """In place of an encoder: gives frames of each clip, and counts."""
 
+    needs_audio, rate, first_s = False, 12.5, 0.03
+
     def __init__(self, fingerprint: str = "f" * 16) -> None:
         self.name, self.fingerprint, self.asked = "counted", fingerprint, 0
 

@@ -12,8 +12,10 @@ from liser.config import Frontend
 from liser.corpora.base import Corpus, StoredLogMel, Utterance
 
 pytest.importorskip("transformers")
-from liser.pretraining.segments import SegmentSource, segment_sources, segments_of
+from liser.media.audio import load_audio
+from liser.pretraining.segments import SegmentSource, _part, segment_sources, segments_of
 from liser.pretraining.whisper import WHISPER_FRONTEND
+from liser.targets.store import TargetStore
 
 FRONTEND = Frontend(hop_ms=46.44)
 
@@ -166,3 +168,54 @@ def test_files_that_cannot_be_read_leave_the_log_mels(
     )
     assert [s.id for s in second.features.skipped] == ["broken"]
     assert [one.has_audio for one in segments_of(second)] == [False]
+
+
+def test_encoders_of_sound_get_the_audio_from_the_same_moment_on(
+    spoken: Corpus, tmp_path: Path
+) -> None:
+    """Bursts lie where they lie in the student's log-mel, also in a part of a file."""
+    whole = write(tmp_path / "whole.wav", bursts(1.2, 2.6, duration_s=5.0))
+    part = replace(whole, id="part", start_s=1.0, end_s=4.0)
+    corpus = corpus_of(*spoken.utterances, part)
+    (source,) = segment_sources([corpus], FRONTEND, sounds_by=TargetStore(tmp_path / "store"))
+    for one in segments_of(source):
+        for first in (0, 12):
+            halves = replace(source, rows=np.array([one.row]))
+            sound = _part(halves, one.row, first, one.last)
+            assert sound is not None
+            waveform = load_audio(sound.path, 16_000, sound.start_s, sound.end_s)
+            own = replace(one, first=first)
+            loud_s = np.flatnonzero(np.abs(waveform) > 0.1) / 16_000
+            ours = middles(own.logmel, FRONTEND.hop_ms)
+            theirs = [t.mean() for t in np.split(loud_s, np.flatnonzero(np.diff(loud_s) > 0.1) + 1)]
+            np.testing.assert_allclose(ours - 0.023, theirs, atol=0.03)
+            assert len(waveform) / 16_000 == pytest.approx(len(own.logmel) * 0.04644, abs=0.06)
+
+
+def test_sounds_are_identified_by_bytes_and_times(spoken: Corpus, tmp_path: Path) -> None:
+    (first, second), store = spoken.utterances, TargetStore(tmp_path / "store")
+    assert first.audio is not None
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(first.audio.read_bytes())
+    part = replace(first, id="part", end_s=2.0)
+    other = replace(first, id="copy", audio=copy)
+    film = replace(first, id="film", audio=None, video=copy)
+    corpus = corpus_of(first, second, part, other, film)
+    (source,) = segment_sources([corpus], FRONTEND, sounds_by=store)
+    contents = [sound.content for sound in source.sounds if sound is not None]
+    assert len(contents) == 5
+    assert contents[0] == contents[3] == contents[4]
+    assert len(set(contents)) == 3
+    assert segment_sources([corpus], FRONTEND)[0].sounds == ()
+
+
+def test_a_clip_without_audio_has_no_sound(
+    spoken: Corpus, stored: Utterance, tmp_path: Path
+) -> None:
+    gone = replace(spoken.utterances[0], id="gone", audio=tmp_path / "gone.wav")
+    corpus = corpus_of(*spoken.utterances, gone)
+    store = TargetStore(tmp_path / "store")
+    source, other = segment_sources([corpus, corpus_of(stored)], FRONTEND, sounds_by=store)
+    assert [sound is None for sound in source.sounds] == [False, False, True]
+    assert [one.sound is None for one in segments_of(source)] == [False, False]
+    assert [one.sound for one in segments_of(other)] == [None]

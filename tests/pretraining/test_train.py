@@ -20,9 +20,10 @@ from liser.students.registry import build_student
 pytest.importorskip("transformers")
 from liser.pretraining import train as module
 from liser.pretraining.frame_store import FrameStore
+from liser.pretraining.frame_targets import FrameTargets
 from liser.pretraining.segments import SegmentSource, precompute_frames, segments_of
 from liser.pretraining.train import pretrain
-from liser.pretraining.whisper import Whisper
+from liser.pretraining.whisper import FIRST_S, FRAMES_A_SECOND, Whisper
 
 FRONTEND = Frontend(sample_rate=16_000, mels=40, window_ms=32, hop_ms=20, low_hz=50, high_hz=None)
 SETTINGS = Pretraining(
@@ -61,6 +62,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
     return FrameStore(tmp_path_factory.mktemp("frames"))
 
 
+def targets_of(frames: torch.Tensor, variance: float = 1.0) -> FrameTargets:
+    """Return a Whisper's frames of one segment."""
+    return FrameTargets([frames], variance, FRAMES_A_SECOND, FIRST_S)
+
+
 Make = Callable[..., Backbone]
 
 
@@ -78,8 +84,9 @@ def make(
     def run(settings: Pretraining = SETTINGS, sources: Any = None, **more: Any) -> Backbone:
         own = [SegmentSource(clips, np.arange(10), "made")] if sources is None else sources
         others = {"encoder": encoder, "frames": store, "student": heir, **more}
-        given = [others.pop(name) for name in ("encoder", "frames", "student")]
-        return pretrain(own, *given, settings, **others)
+        encoders = [others.pop("encoder"), *others.pop("further", ())]
+        given = [others.pop(name) for name in ("frames", "student")]
+        return pretrain(own, encoders, *given, settings, **others)
 
     return run
 
@@ -164,7 +171,7 @@ def test_a_checkpoint_of_another_run_is_refused(
     if what == "kind":  # a student's checkpoint, say
         save_checkpoint(checkpoint, {"step": 3})
         before = checkpoint.read_bytes()
-    with pytest.raises(InputError, match="was made with other settings, clips, another encoder"):
+    with pytest.raises(InputError, match="was made with other settings, clips, other encoders"):
         make(checkpoint=checkpoint, **change[what])
     assert checkpoint.read_bytes() == before
 
@@ -335,10 +342,10 @@ def test_frames_beyond_a_clips_end_are_no_target(heir: str) -> None:
         changed = torch.where(inside[:, :, None] > 0, target, beyond)
         settings = SETTINGS.model_copy(update={"components": 5})
         state = module._Pretraining(
-            module.build_for_transfer(heir, 40), [target[0]], 5.0, settings, 0
+            module.build_for_transfer(heir, 40), [targets_of(target[0], 5.0)], settings, 0
         )
-        losses.append(state._update(logmel, changed, inside))
-        losses.append(state._update(logmel, changed, inside))
+        losses.append(state._update(logmel, [(changed, inside)]))
+        losses.append(state._update(logmel, [(changed, inside)]))
     assert losses[:2] == losses[2:]
     assert losses[1] != losses[0]
 
@@ -350,22 +357,23 @@ def test_a_crop_and_its_target_are_of_the_same_time(
     times = torch.arange(40)[:, None] / 12.5 + 0.03
     logmel = (torch.arange(60)[:, None] * 0.02).expand(60, 40).half().numpy()
     one = module.Segment(LogMelFeatures(logmel[None], np.array([60]), FRONTEND, ()), 0, 0, 60)
-    state = module._Pretraining(module.build_for_transfer("heir", 40), [times], 1.0, SETTINGS, 0)
+    targets = [targets_of(times)]
+    state = module._Pretraining(module.build_for_transfer("heir", 40), targets, SETTINGS, 0)
     rng, starts = np.random.default_rng(0), set()
     for _ in range(20):
-        crop, target, inside = state._crop(one, 0, 30, FRONTEND, rng)
+        crop, ((target, inside),) = state._crop(one, 0, 30, FRONTEND, rng)
         assert crop.shape == (30, 40)
         assert inside.all()
         late = crop[:, :1] > 0.03  # the first frames lie before the middle of the first target
         torch.testing.assert_close(crop[:, :1][late], target[late], atol=2e-3, rtol=2e-3)
         starts.add(round(float(crop[0, 0]), 2))
     assert len(starts) > 5
-    crop, _, inside = state._crop(one, 0, 100, FRONTEND, rng)
+    crop, ((_, inside),) = state._crop(one, 0, 100, FRONTEND, rng)
     assert inside.tolist() == [1.0] * 60 + [0.0] * 40
     assert (crop[60:] == -1).all()
     low_rate = SETTINGS.model_copy(update={"oversampling": 3})
-    state = module._Pretraining(module.build_for_transfer("heir", 40), [times], 1.0, low_rate, 0)
-    crop, target, _ = state._crop(one, 0, 20, FRONTEND, rng)
+    state = module._Pretraining(module.build_for_transfer("heir", 40), targets, low_rate, 0)
+    crop, ((target, _),) = state._crop(one, 0, 20, FRONTEND, rng)
     torch.testing.assert_close(crop[:, 0], torch.arange(0, 60, 3) * 0.02, atol=2e-3, rtol=2e-3)
     torch.testing.assert_close(crop[1:, :1], target[1:], atol=2e-3, rtol=2e-3)
 

@@ -16,18 +16,21 @@ from liser.corpora.tables import same_name
 from liser.distillation.distill import check_backbone_interpolation
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
+from liser.pretraining.encoders import frame_encoders
+from liser.pretraining.frame_encoder import FrameEncoder
 from liser.pretraining.frame_store import FrameStore
 from liser.pretraining.segments import (
     Segment,
     SegmentSource,
+    lacks_frames,
     precompute_frames,
     segment_sources,
     segments_of,
 )
 from liser.pretraining.train import build_for_transfer, pretrain
-from liser.pretraining.whisper import Whisper
 from liser.students.backbone import is_complete, save_backbone
 from liser.students.features import LogMelFeatures
+from liser.targets.store import TargetStore
 from liser.text.progress import AddTask, show_progress
 from liser.workers import run_in_processes
 
@@ -40,15 +43,28 @@ PORTION = 40
 
 @dataclass(frozen=True, slots=True)
 class BackboneSource:
-    """The encoder that backbones are pretrained from, and further corpora to pretrain on.
+    """The encoders that backbones are pretrained from, and further corpora to pretrain on.
 
-    `model` is a Whisper model's hub id or folder, `frames` the folder that stores its frames.
-    The corpora in `also` share no speaker with the tested one; their labels are not used.
+    `model` is a Whisper model's hub id or folder, `frames` the folder that stores frames. The
+    corpora in `also` share no speaker with the tested one; their labels are not used. `further`
+    are specs of encoders whose frames are learnt as well (`liser.pretraining.encoders`).
     """
 
     model: str
     frames: Path
     also: tuple[Corpus, ...] = ()
+    further: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, encoders: Sequence[str], frames: Path, also: Sequence[Corpus] = ()
+    ) -> "BackboneSource":
+        """Return the source with these encoders, the Whisper model first."""
+        return cls(encoders[0], frames, tuple(also), tuple(encoders[1:]))
+
+    def encoders(self) -> list[FrameEncoder]:
+        """Make the encoders; raises as `liser.pretraining.encoders.frame_encoders`."""
+        return frame_encoders([self.model, *self.further])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,8 @@ class Backbones:
                 return add_task(f"log-mels of {corpus.name}", len(corpus.utterances)).advance
 
             corpora = [self.corpus, *source.also]
-            own, *others = segment_sources(corpora, frontend, report, self.clips)
+            sounds_by = TargetStore(source.frames) if source.further else None
+            own, *others = segment_sources(corpora, frontend, report, self.clips, sounds_by)
             needed = replace(own, rows=np.unique(np.concatenate(rows)))
             _precompute(source, [needed, *others], jobs, add_task)
             task = add_task("backbones", len(self.folders), len(self.folders) - len(todo))
@@ -112,8 +129,9 @@ def backbones_of(
     """Name each fold's backbone in `folder` by all that decides it; pretrain nothing yet.
 
     Raises:
-        InputError: the student can't take transferred weights, `backbone_interpolation` is set
-            without a source, or a further corpus has a speaker of the tested one.
+        InputError: the student can't take transferred weights, an encoder can't be used,
+            `backbone_interpolation` is set without a source, or a further corpus has a speaker of
+            the tested one.
     """
     settings = protocol.distillation
     check_backbone_interpolation(settings, source is not None)
@@ -123,7 +141,7 @@ def backbones_of(
     build_for_transfer(settings.student, settings.frontend.mels)
     shared = [
         VERSION,
-        Whisper(source.model).fingerprint,
+        *(encoder.fingerprint for encoder in source.encoders()),
         settings.student,
         settings.frontend.model_dump(),
         protocol.pretraining.model_dump(),
@@ -165,21 +183,27 @@ def _by_source(corpus: Corpus, own: SegmentSource, rows: NDArray[np.int64]) -> l
 def _precompute(
     source: BackboneSource, sources: Sequence[SegmentSource], jobs: int, add_task: AddTask
 ) -> None:
-    """Compute the encoder's frames of all segments once, before processes share them."""
-    encoder, frames = Whisper(source.model), FrameStore(source.frames)
+    """Compute the encoders' frames of all segments once, before processes share them."""
+    encoders, frames = source.encoders(), FrameStore(source.frames)
     segments = [segment for one in sources for segment in segments_of(one)]
     missing = [
-        segment for segment in segments if not frames.contains(encoder, *segment.encoder_input)
+        segment
+        for segment in segments
+        if any(lacks_frames(segment, encoder, frames) for encoder in encoders)
     ]
-    task = add_task(f"frames of {encoder.name}", len(segments), len(segments) - len(missing))
+    names = ", ".join(encoder.name for encoder in encoders)
+    task = add_task(f"frames of {names}", len(segments), len(segments) - len(missing))
     portions = [missing[i : i + PORTION] for i in range(0, len(missing), PORTION)]
-    work = (partial(_precompute_portion, source, portion) for portion in portions)
+    work = (partial(_precompute_portion, encoders, frames, portion) for portion in portions)
     for count in run_in_processes(work, jobs):
         task.advance(count)
 
 
-def _precompute_portion(source: BackboneSource, segments: Sequence[Segment]) -> int:
-    precompute_frames(segments, Whisper(source.model), FrameStore(source.frames))
+def _precompute_portion(
+    encoders: Sequence[FrameEncoder], frames: FrameStore, segments: Sequence[Segment]
+) -> int:
+    for encoder in encoders:
+        precompute_frames(segments, encoder, frames)
     return len(segments)
 
 
@@ -194,7 +218,7 @@ def _make(
             return 1
         backbone = pretrain(
             segments,
-            Whisper(source.model),
+            source.encoders(),
             FrameStore(source.frames),
             protocol.distillation.student,
             protocol.pretraining,

@@ -97,7 +97,7 @@ def benchmark_command(
 
     if not speech_teacher or not face_teacher:
         raise InputError("a benchmark needs teachers: give --speech-teacher and --face-teacher")
-    if also and encoder is None:
+    if also and not encoder:
         raise InputError("--also names corpora to pretrain on: give --encoder as well")
     protocol = _protocol(context.params)
     folder = runs or Path("runs") / f"benchmark-{corpus}"
@@ -105,7 +105,7 @@ def benchmark_command(
     _check_outputs(context, record, report)
     loaded = open_corpus(data, corpus, labels)
     targets = ask_teachers(loaded, store, speech_teacher, face_teacher)
-    source = None if encoder is None else _backbone_source(encoder, store, also or ())
+    source = None if not encoder else _backbone_source(encoder, store, also or ())
     results = _results(context, loaded, targets, protocol, source, folder)
     _write(results, data, record, report, as_json)
 
@@ -193,10 +193,10 @@ def _write(
     console.print(f"Record: {record}{pages}", highlight=False, markup=False)
 
 
-def _backbone_source(encoder: str, store: Path, also: Sequence[str]) -> BackboneSource:
+def _backbone_source(encoders: Sequence[str], store: Path, also: Sequence[str]) -> BackboneSource:
     from liser.benchmark.backbones import BackboneSource
 
-    return BackboneSource(encoder, store, tuple(map(_unlabelled, also)))
+    return BackboneSource.of(encoders, store, list(map(_unlabelled, also)))
 
 
 def _unlabelled(text: str) -> Corpus:

@@ -12,13 +12,12 @@ _REGISTRIES = {
     "specs": ("liser.teachers.expression", "SPECS"),
     "speech_teachers": ("liser.teachers.registry", "SPEECH_TEACHERS"),
     "face_teachers": ("liser.teachers.registry", "FACE_TEACHERS"),
+    "onnx_encoder": ("liser.teachers.registry", "ONNX_FORM"),
 }
 
 
 def filled(text: str) -> str:
-    """Replace marks such as ``{corpora}`` by the names in their dictionary.
-
-    Teachers are named by the form in which users ask for them.
+    """Replace each mark by the names of its dictionary, the forms of its teachers, or a form.
 
     >>> filled("One of {detectors}.")
     'One of yunet, lbp.'
@@ -27,6 +26,8 @@ def filled(text: str) -> str:
     def names(mark: re.Match[str]) -> str:
         module, name = _REGISTRIES[mark[1]]
         registry = getattr(import_module(module), name)
+        if isinstance(registry, str):
+            return registry
         if name.endswith("TEACHERS"):
             return "; ".join(kind.form for kind in registry.values())
         return ", ".join(registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,12 +96,12 @@ def _check_outputs(
     )
 
 
-def _backbone_source(encoder: str | None, store: Path) -> BackboneSource | None:
-    if encoder is None:
+def _backbone_source(encoders: Sequence[str] | None, store: Path) -> BackboneSource | None:
+    if not encoders:
         return None
     from liser.benchmark.backbones import BackboneSource
 
-    return BackboneSource(encoder, store)
+    return BackboneSource.of(encoders, store)
 
 
 def _experiment(

@@ -44,10 +44,12 @@ SettingsFile = Annotated[
 ]
 Updates = Annotated[int | None, typer.Option(help="Number of weight updates in training.")]
 Encoder = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="MODEL",
-        help="A Whisper model whose first layers a `base` student starts from: hub id or folder.",
+        help="A Whisper model whose first layers a `base` student starts from: hub id or folder. "
+        "Given again: further encoders whose frames the student learns to predict, Whisper models "
+        "or {onnx_encoder}.",
     ),
 ]
 StudentSize = Annotated[str | None, typer.Option(help="Architecture of the student: {students}.")]

@@ -27,7 +27,12 @@ def pretrain_command(
         list[Path], typer.Argument(metavar="DATA…", help="Corpora: folders or manifests.")
     ],
     encoder: Annotated[
-        str, typer.Option(metavar="MODEL", help="A Whisper model: hub id or local folder.")
+        list[str],
+        typer.Option(
+            metavar="MODEL",
+            help="A Whisper model: hub id or local folder. Given again: further encoders whose "
+            "frames are learnt, Whisper models or {onnx_encoder}.",
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the backbone.")],
     kind: Kind = None,
@@ -40,6 +45,7 @@ def pretrain_command(
 ) -> None:
     """Transfer the first layers of a Whisper encoder into a backbone; no label is used.
 
+    The backbone then learns to predict the frames of that encoder and of any further ones.
     `liser distill --backbone DIR` starts from it. A stopped run resumes when the command is given
     again. The settings file holds the settings of `pretraining`, and a table `frontend`.
 
@@ -73,49 +79,56 @@ def _refuse_finished(out: Path) -> None:
 
 def _make(
     corpora: Sequence[Corpus],
-    encoder: str,
+    specs: Sequence[str],
     store: Path,
     architecture: str,
     recipe: PretrainingRecipe,
     seed: int,
     out: Path,
 ) -> tuple[Backbone, list[Skip]]:
-    """Extract the encoder's frames and train the backbone; also return the skipped clips.
+    """Extract the encoders' frames and train the backbone; also return the skipped clips.
 
     Raises `StorageError` if another process is at work in `out`.
     """
     from liser import storage
+    from liser.pretraining.encoders import frame_encoders
     from liser.pretraining.frame_store import FrameStore
     from liser.pretraining.segments import precompute_frames, segment_sources, segments_of
     from liser.pretraining.train import build_for_transfer, pretrain
-    from liser.pretraining.whisper import Whisper
+    from liser.targets.store import TargetStore
     from liser.text.progress import show_progress
 
     settings, frontend = recipe.pretraining, recipe.frontend
     build_for_transfer(architecture, frontend.mels)  # a student without such layers is refused
-    whisper, frames = Whisper(encoder), FrameStore(store)
+    encoders, frames = frame_encoders(specs), FrameStore(store)
+    names = " and ".join(encoder.name for encoder in encoders)
+    sounds_by = TargetStore(store) if any(one.needs_audio for one in encoders) else None
     clips = sum(len(corpus.utterances) for corpus in corpora)
     storage.make_folder(out)
     with storage.held(out, wait=False), show_progress() as add_task:
         _refuse_finished(out)  # another process may have finished it meanwhile
         extracting = add_task("extracting features", clips)
         sources = segment_sources(
-            corpora, settings.encoder_frontend(frontend), lambda _: extracting.advance
+            corpora,
+            settings.encoder_frontend(frontend),
+            lambda _: extracting.advance,
+            sounds_by=sounds_by,
         )
         segments = [segment for source in sources for segment in segments_of(source)]
-        encoding = add_task(f"frames of {whisper.name}", len(segments))
-        precompute_frames(segments, whisper, frames, encoding.advance)
+        for encoder in encoders:
+            encoding = add_task(f"frames of {encoder.name}", len(segments))
+            precompute_frames(segments, encoder, frames, encoding.advance)
         training = add_task("training the backbone", None)
         backbone = pretrain(
             sources,
-            whisper,
+            encoders,
             frames,
             architecture,
             settings,
             seed=seed,
             checkpoint=out / "checkpoint.pt",
             progress=lambda done, total, explained: training.update(
-                done, total, f"training, {explained:.0%} of {whisper.name} explained"
+                done, total, f"training, {explained:.0%} of {names} explained"
             ),
         )
     return backbone, [skip for source in sources for skip in source.features.skipped]
@@ -138,12 +151,25 @@ def _print(record: dict[str, Any], skipped: Sequence[Skip], as_json: bool) -> No
                 f"{record['explained']:.0%} of its frames of augmented clips",
                 "trained on": clips + (f"; {too_short} are too short" if too_short else ""),
                 "encoder's input": _inputs(record["clips"], record["of_sound"]),
+                **_further(record),
                 "saved to": record["backbone"],
             }
         )
     )
     if skipped:
         show(skips_table(record["skipped"]))
+
+
+def _further(record: Mapping[str, Any]) -> dict[str, str]:
+    """Tell of each further encoder how much of its frames is explained, and of which clips."""
+    explained = record.get("explained_by_encoder", {})
+    facts = {}
+    for number, one in enumerate(record.get("further_encoders", []), 2):
+        share = explained[number - 1]
+        known = "none of its clips in the last round" if share is None else f"{share:.0%}"
+        clips = ", ".join(f"{n} clips of {name}" for name, n in one["clips"].items())
+        facts[f"encoder {number}"] = f"{one['encoder']}; {known} explained; frames of {clips}"
+    return facts
 
 
 def _inputs(clips: Mapping[str, int], of_sound: Mapping[str, int]) -> str:

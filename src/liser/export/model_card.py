@@ -146,6 +146,10 @@ def _materials(provenance: _Provenance) -> list[str]:
         )
         encoder = _field(backbone, "encoder")
         lines.append(f"Backbone: weight transfer from {encoder}, pretrained on {clips}")
+        lines += [
+            f"Backbone: further encoder {_field(one, 'encoder')}"
+            for one in backbone.get("further_encoders", [])
+        ]
     lines += [
         f"Fine-tuned on: {_field(one, 'corpus')}, {_field(one, 'clips')} clips"
         for one in provenance.get("finetuned", [])

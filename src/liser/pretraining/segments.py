@@ -6,6 +6,8 @@ students are for, decides: if one of its clips has no audio, all clips of all co
 log-mels. Otherwise the encoder would represent some clips better than others, and students would
 learn that difference in place of emotion. If all its clips have audio, each clip of the further
 corpora comes as well as it can.
+
+An encoder that takes audio alone, as ONNX models do, gives no frames of clips without it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,10 +22,18 @@ from torch import Tensor
 from liser.config import Frontend
 from liser.corpora.base import Corpus, Utterance
 from liser.errors import InputError
+from liser.pretraining.frame_encoder import (
+    LONGEST_S,
+    EncoderInput,
+    FrameEncoder,
+    FrameInput,
+    Sound,
+)
 from liser.pretraining.frame_store import FrameStore
-from liser.pretraining.whisper import LONGEST_S, WHISPER_FRONTEND, EncoderInput, Whisper
+from liser.pretraining.whisper import WHISPER_FRONTEND
 from liser.students.augment import SILENCE
 from liser.students.features import LogMelFeatures, extract_features, with_uniform_input
+from liser.targets.store import TargetStore
 
 SHORTEST_FRAMES = 16
 """Frames; a shorter clip is left out."""
@@ -34,13 +44,15 @@ class SegmentSource:
     """Clips of a corpus called `name`: those in `rows` may be cut into segments.
 
     `features` are the student's. `audio_features` are the same clips through the encoder's own
-    front end, with 0 frames where a clip has no audio; None if none has any.
+    front end, with 0 frames where a clip has no audio; None if none has any. `sounds` are the
+    clips' audio for encoders that need it, None where a clip has none; empty if none is wanted.
     """
 
     features: LogMelFeatures
     rows: NDArray[np.int64]
     name: str
     audio_features: LogMelFeatures | None = None
+    sounds: tuple[Sound | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,7 @@ class Segment:
     first: int
     last: int
     audio_features: LogMelFeatures | None = None
+    sound: Sound | None = None
 
     @property
     def logmel(self) -> Tensor:
@@ -75,6 +88,12 @@ class Segment:
         length = round(min((self.last - self.first) * hop_s, LONGEST_S) / own_s)
         return _frames(audio, self.row, first, first + length), audio.frontend
 
+    def input_of(self, encoder: FrameEncoder) -> FrameInput | None:
+        """Return what an encoder gets of this segment; None if it needs audio and there is none."""
+        if not encoder.needs_audio:
+            return self.encoder_input
+        return None if self.sound is None else (self.sound,)
+
 
 def _frames(features: LogMelFeatures, row: int, first: int, last: int) -> Tensor:
     """Return frames of a clip (last - first, mels), silence beyond its ends."""
@@ -94,12 +113,14 @@ def segment_sources(
     frontend: Frontend,
     progress: Callable[[Corpus], Callable[[], None]] = lambda corpus: lambda: None,
     first_features: LogMelFeatures | None = None,
+    sounds_by: TargetStore | None = None,
 ) -> list[SegmentSource]:
     """Extract the features of some corpora, the student's and, where allowed, the encoder's.
 
     The encoder's are allowed if each clip of the first corpus has audio. `progress` is called with
     each corpus and returns what to call after each utterance. `first_features` are the student's
     features of the first corpus, if they are known already; they are used if `frontend` is theirs.
+    `sounds_by` hashes the media for encoders that need audio (None: there is no such encoder).
     Raises as `liser.students.features.extract_features`.
     """
     sources = []
@@ -116,8 +137,25 @@ def segment_sources(
             features = extract_features(utterances, frontend, progress(corpus))
         audio = extract_audio_features(utterances) if with_audio else None
         rows = np.flatnonzero(features.usable)
-        sources.append(SegmentSource(features, rows, corpus.name, audio))
+        sounds = () if sounds_by is None else _sounds(utterances, corpus.name, sounds_by)
+        sources.append(SegmentSource(features, rows, corpus.name, audio, sounds))
     return sources
+
+
+def _sounds(
+    utterances: Sequence[Utterance], corpus_name: str, store: TargetStore
+) -> tuple[Sound | None, ...]:
+    """Return each utterance's audio, identified by the store's key; None without any."""
+    sounds: list[Sound | None] = []
+    with store.keys(corpus_name, "speech") as key_of:
+        for utterance in utterances:
+            path = utterance.audio or utterance.video
+            key = None if path is None else key_of(replace(utterance, audio=path))
+            if path is None or not isinstance(key, str):
+                sounds.append(None)
+            else:
+                sounds.append(Sound(path, utterance.start_s, utterance.end_s, key))
+    return tuple(sounds)
 
 
 def extract_audio_features(utterances: Sequence[Utterance]) -> LogMelFeatures | None:
@@ -146,10 +184,23 @@ def segments_of(source: SegmentSource) -> list[Segment]:
         if frames < SHORTEST_FRAMES:
             continue
         ends = np.linspace(0, frames, -(-frames // longest) + 1).round().astype(int).tolist()
-        segments += [
-            Segment(source.features, row, a, b, source.audio_features) for a, b in pairwise(ends)
-        ]
+        for first, last in pairwise(ends):
+            sound = _part(source, row, first, last)
+            segments.append(
+                Segment(source.features, row, first, last, source.audio_features, sound)
+            )
     return segments
+
+
+def _part(source: SegmentSource, row: int, first: int, last: int) -> Sound | None:
+    """Return the audio of frames of a clip, from the moment of the first on; None without any."""
+    sound = source.sounds[row] if source.sounds else None
+    if sound is None:
+        return None
+    hop_s = source.features.frontend.hop_s
+    start_s = sound.start_s + _start_s(source.features, row) + first * hop_s
+    end_s = start_s + min((last - first) * hop_s, LONGEST_S)
+    return replace(sound, start_s=start_s, end_s=min(end_s, sound.end_s or end_s))
 
 
 def frontend_of(sources: Sequence[SegmentSource]) -> Frontend:
@@ -162,15 +213,22 @@ def frontend_of(sources: Sequence[SegmentSource]) -> Frontend:
 
 def precompute_frames(
     segments: Sequence[Segment],
-    encoder: Whisper,
+    encoder: FrameEncoder,
     frames: FrameStore,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
     """Store the encoder's frames of each segment that has none yet.
 
-    `advance` is called after each. Raises `StorageError` as `FrameStore`.
+    Segments without the encoder's input are passed over. `advance` is called after each. Raises
+    `StorageError` as `FrameStore`.
     """
     for segment in segments:
-        if not frames.contains(encoder, *segment.encoder_input):
-            frames.get(encoder, *segment.encoder_input)
+        if lacks_frames(segment, encoder, frames):
+            frames.get(encoder, *(segment.input_of(encoder) or ()))
         advance()
+
+
+def lacks_frames(segment: Segment, encoder: FrameEncoder, frames: FrameStore) -> bool:
+    """Tell whether an encoder has a segment's input, but its frames aren't stored."""
+    given = segment.input_of(encoder)
+    return given is not None and not frames.contains(encoder, *given)

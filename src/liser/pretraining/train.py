@@ -2,8 +2,8 @@
 
 The encoder's stem and first layers are transferred first, as far as the student has room for them
 (`liser.pretraining.weight_transfer`). Then the student is trained to predict, frame by frame, the
-encoder's layers 2 and 3 (as in DistilHuBERT, Chang et al. 2022, arXiv 2110.01900). The result is a
-`Backbone`, from which any number of students start.
+encoder's layers 2 and 3 (as in DistilHuBERT, Chang et al. 2022, arXiv 2110.01900), and the frames
+of any further encoders. The result is a `Backbone`, from which any number of students start.
 """
 
 import copy
@@ -22,10 +22,13 @@ from torch.nn import functional
 from liser.config import Frontend, Pretraining
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
+from liser.pretraining.encoders import transferred
+from liser.pretraining.frame_encoder import FrameEncoder
 from liser.pretraining.frame_store import FrameStore
+from liser.pretraining.frame_targets import FrameTargets, frame_targets
 from liser.pretraining.segments import Segment, SegmentSource, frontend_of, segments_of
 from liser.pretraining.weight_transfer import transfer_weights
-from liser.pretraining.whisper import Whisper, frames_at
+from liser.pretraining.whisper import Whisper
 from liser.students.augment import perturb
 from liser.students.backbone import Backbone, transferred_weights
 from liser.students.checkpoint import load_checkpoint, save_checkpoint
@@ -53,10 +56,13 @@ SMOOTHED_MS = 70.0
 WEIGHT_TRANSFER_FRAMES = 40_000
 """Frames that layers are fitted to, at most; they take about 4 GB of memory."""
 
+_Masked = tuple[Tensor, Tensor]
+"""Targets (…, frames, dim), and which frames have one (…, frames), 1 or 0."""
+
 
 def pretrain(
     sources: Sequence[SegmentSource],
-    encoder: Whisper,
+    encoders: Sequence[FrameEncoder],
     frames: FrameStore,
     student: str = "base",
     settings: Pretraining | None = None,
@@ -65,20 +71,26 @@ def pretrain(
     checkpoint: Path | None = None,
     progress: ProgressCallback = lambda done, total, explained: None,
 ) -> Backbone:
-    """Make a backbone for students called `student` from an encoder and unlabelled clips.
+    """Make a backbone for students called `student` from encoders and unlabelled clips.
 
-    `frames` stores the encoder's frames; `liser.pretraining.segments.precompute_frames` fills it
+    The first encoder is a `Whisper`, whose weights are transferred. The student learns to predict
+    the frames of all; the loss is the mean of the shares of variance that it misses. A clip without
+    audio is no target of an encoder that needs it.
+
+    `frames` stores the encoders' frames; `liser.pretraining.segments.precompute_frames` fills it
     beforehand. A killed run goes on from `checkpoint`. `progress` gets rounds done, rounds in all,
     and the share of the frames' variance that the student explained in the last round. With
     `settings.oversampling` the clips come at that multiple of the student's frame rate
     (`Pretraining.encoder_frontend`), and the student gets every such frame of them.
 
     Raises:
-        InputError: fewer than two segments, clips of several front ends, a student without layers
-            to transfer, training that diverges, or a checkpoint of another run.
+        InputError: fewer than two segments, clips of several front ends, no Whisper or one encoder
+            twice, an encoder that needs audio and gets none, a student without layers to transfer,
+            training that diverges, or a checkpoint of another run.
         StorageError: the checkpoint or the frames can't be stored, or are damaged.
     """
     settings = settings or Pretraining()
+    whisper = transferred(encoders)
     frontend = frontend_of(sources)
     by_source = [segments_of(source) for source in sources]
     segments = list(chain(*by_source))
@@ -86,12 +98,12 @@ def pretrain(
         raise InputError(f"{len(segments)} clips to pretrain on: at least 2 are needed")
     own_frontend = frontend.model_copy(update={"hop_ms": frontend.hop_ms * settings.oversampling})
     module = build_for_transfer(student, frontend.mels, seed)
-    recipe = _recipe(segments, encoder, frames, student, settings, seed)
+    recipe = _recipe(segments, encoders, frames, student, settings, seed)
     begun = _load_begun(checkpoint, recipe)
     if begun is None:
-        _transfer(module, encoder, segments, own_frontend, settings, seed)
-    targets, variance = _frame_targets(segments, encoder, frames, settings.components)
-    state = _Pretraining(module, targets, variance, settings, seed)
+        _transfer(module, whisper, segments, own_frontend, settings, seed)
+    targets = [frame_targets(segments, one, frames, settings.components) for one in encoders]
+    state = _Pretraining(module, targets, settings, seed)
     if begun is not None:
         state.restore(begun)
     rounds = math.ceil(settings.updates / ROUND)
@@ -100,12 +112,8 @@ def pretrain(
         if checkpoint is not None:
             save_checkpoint(checkpoint, {"recipe": recipe, **state.snapshot()})
         progress(math.ceil(state.step / ROUND), rounds, state.explained)
-    made_from: dict[str, Any] = {
-        "encoder": encoder.name,
-        "encoder_fingerprint": encoder.fingerprint,
-    }
-    made_from |= _counts(sources, by_source) | {"settings": settings.model_dump(), "seed": seed}
-    provenance = made_from | {"explained": round(state.explained, 3)}
+    made_from = _encoders(encoders, sources, by_source) | _counts(sources, by_source)
+    provenance = made_from | state.provenance
     return Backbone(transferred_weights(state.average.cpu()), student, own_frontend, provenance)
 
 
@@ -136,17 +144,22 @@ def _transfer(
 
 def _recipe(
     segments: Sequence[Segment],
-    encoder: Whisper,
+    encoders: Sequence[FrameEncoder],
     frames: FrameStore,
     student: str,
     settings: Pretraining,
     seed: int,
 ) -> str:
     """Hash all that decides a run, the clips' content too."""
-    own = [frames.path(encoder, one.logmel, one.features.frontend) for one in segments]
-    theirs = [frames.path(encoder, *one.encoder_input) for one in segments]
+    own = [frames.path(encoders[0], one.logmel, one.features.frontend) for one in segments]
+    theirs = [
+        frames.path(encoder, *given)
+        for encoder in encoders
+        for one in segments
+        if (given := one.input_of(encoder)) is not None
+    ]
     names = [f"{path.parent.name}/{path.name}" for path in (*own, *theirs)]
-    return fingerprint("pretraining-3", student, settings.model_dump(), seed, names)
+    return fingerprint("pretraining-4", student, settings.model_dump(), seed, names)
 
 
 def _load_begun(checkpoint: Path | None, recipe: str) -> dict[str, Any] | None:
@@ -156,7 +169,7 @@ def _load_begun(checkpoint: Path | None, recipe: str) -> dict[str, Any] | None:
     snapshot = load_checkpoint(checkpoint)
     if snapshot.get("recipe") != recipe:
         raise InputError(
-            f"{checkpoint} was made with other settings, clips, another encoder or seed; "
+            f"{checkpoint} was made with other settings, clips, other encoders or seed; "
             "give them again, or delete the folder to start afresh"
         )
     return snapshot
@@ -192,33 +205,52 @@ def _counts(
     }
 
 
-class _Pretraining:
-    """All that changes while pretraining: the student, its projection, the average, the optimiser.
+def _encoders(
+    encoders: Sequence[FrameEncoder],
+    sources: Sequence[SegmentSource],
+    by_source: Sequence[Sequence[Segment]],
+) -> dict[str, Any]:
+    """Name the encoders, and count by corpus the clips of which each further one has frames."""
+    records = []
+    for encoder in encoders[1:]:
+        clips = Counter[str]()
+        for source, segments in zip(sources, by_source, strict=True):
+            given = {one.row for one in segments if one.input_of(encoder) is not None}
+            clips[source.name] += len(given)
+        record = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
+        records.append({**record, "clips": dict(clips)})
+    first = {"encoder": encoders[0].name, "encoder_fingerprint": encoders[0].fingerprint}
+    return first | ({"further_encoders": records} if records else {})
 
-    `targets` are the encoder's frames, by segment, in their principal components; `variance` is
-    theirs. `explained` is the share of it that the last round's predictions explained.
+
+class _Pretraining:
+    """All that changes while pretraining: the student, its projections, average and optimiser.
+
+    `targets` are those of each encoder. `explained_by` are the shares of their variance that the
+    last round's predictions explained, and `explained` is the mean of these.
     """
 
     def __init__(
         self,
         student: Transformer,
-        targets: list[Tensor],
-        variance: float,
+        targets: Sequence[FrameTargets],
         settings: Pretraining,
         seed: int,
     ) -> None:
         self.settings, self.seed, self.device = settings, seed, pick_device(settings.device)
-        self.targets, self.variance = targets, variance
+        self.targets = targets
         self.student = student.to(self.device)
-        project = nn.Linear(2 * student.lift.out_features, targets[0].shape[1])
-        self.project = project.to(self.device)
+        width = 2 * student.lift.out_features
+        self.projections = nn.ModuleList(nn.Linear(width, one.dim) for one in targets)
+        self.projections.to(self.device)
         self.average = copy.deepcopy(self.student)
         groups: list[dict[str, Any]] = [
             {"params": list(student.parameters()), "rate": settings.learning_rate},
-            {"params": list(self.project.parameters()), "rate": 3 * settings.learning_rate},
+            {"params": list(self.projections.parameters()), "rate": 3 * settings.learning_rate},
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-2, fused=True)
         self.step, self.explained = 0, 0.0
+        self.explained_by = [0.0] * len(targets)
 
     def train_round(self, segments: Sequence[Segment], frontend: Frontend, count: int) -> None:
         """Make `count` updates; all randomness of a round is seeded by (seed, step)."""
@@ -228,16 +260,18 @@ class _Pretraining:
         own_hop = frontend.hop_ms * self.settings.oversampling
         length = round(self.settings.crop_s * 1000 / own_hop)
         width = 2 * int(SMOOTHED_MS / 2 / own_hop) + 1
-        losses = 0.0
+        missed: list[list[float]] = []
         for _ in range(count):
             picked = order.choice(len(segments), size, replace=False)
             crops = [self._crop(segments[i], int(i), length, frontend, order) for i in picked]
-            logmel, target, inside = (torch.stack(part) for part in zip(*crops, strict=True))
-            losses += self._update(perturb(logmel, rng, own_hop), target, inside, width)
+            logmels, targets = zip(*crops, strict=True)
+            logmel = perturb(torch.stack(logmels), rng, own_hop)
+            missed.append(self._update(logmel, _stacked(targets), width))
             decay = warmed_up_decay(AVERAGE_DECAY, self.step - 1)
             update_average(self.average, self.student, decay)
         check_weights(self.average, self.step, self.settings)
-        self.explained = 1.0 - losses / count
+        self.explained_by = [1.0 - _mean(shares) for shares in zip(*missed, strict=True)]
+        self.explained = _mean(self.explained_by)
 
     def _crop(
         self,
@@ -246,51 +280,95 @@ class _Pretraining:
         length: int,
         frontend: Frontend,
         rng: np.random.Generator,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a crop of a segment, its targets, and which of the frames are inside (1 or 0)."""
+    ) -> tuple[Tensor, list[_Masked]]:
+        """Return a crop of a segment, and each encoder's targets of it.
+
+        The mask is 1 for frames inside the segment, and 0 for all where there is no target.
+        """
         logmel = segment.logmel[:: self.settings.oversampling]
         start = int(rng.integers(0, max(1, len(logmel) - length + 1)))
         at = torch.arange(start, start + length)
         seconds = at * (self.settings.oversampling * frontend.hop_s)
-        target = frames_at(self.targets[number].float(), seconds)
+        inside = (at < len(logmel)).float()
+        targets = []
+        for one in self.targets:
+            target, given = one.at(number, seconds)
+            targets.append((target, inside if given else torch.zeros_like(inside)))
         crop = functional.pad(logmel[start : start + length], (0, 0, 0, length), value=-1.0)
-        return crop[:length], target, (at < len(logmel)).float()
+        return crop[:length], targets
 
-    def _update(self, logmel: Tensor, target: Tensor, inside: Tensor, width: int = 1) -> float:
-        """Make one step down the squared error, as a share of the encoder's variance; return it.
+    def _update(self, logmel: Tensor, targets: Sequence[_Masked], width: int = 1) -> list[float]:
+        """Make one step down the squared error, as a share of each encoder's variance; return them.
 
-        The student's stream is averaged over `width` frames first, an odd number.
+        The loss is the mean over the encoders that have a target in the batch; the share of others
+        is NaN. The student's stream is averaged over `width` frames first, an odd number.
         """
-        logmel, target, inside = (part.to(self.device) for part in (logmel, target, inside))
+        logmel = logmel.to(self.device)
         set_learning_rates(self.optimizer, self.step, self.settings.updates)
         enabled = self.settings.precision == "bfloat16"
         with torch.autocast(self.device, torch.bfloat16, enabled=enabled):
             first, last = self.student.states(logmel)[1:]
             streams = torch.cat([norm(first), norm(last)], -1).float()
-            prediction = self.project(_smoothed(streams, width))
-        error = (prediction.float() - target).square().sum(-1)
-        loss = (error * inside).sum() / inside.sum() / self.variance
-        value = float(loss.item())
-        check_loss(value, self.step + 1, self.settings)
+            smoothed = _smoothed(streams, width)
+            predictions = [project(smoothed) for project in self.projections]
+        shares = []
+        for own, prediction, (target, inside) in zip(
+            self.targets, predictions, targets, strict=True
+        ):
+            target, inside = target.to(self.device), inside.to(self.device)
+            error = (prediction.float() - target).square().sum(-1)
+            shares.append((error * inside).sum() / inside.sum() / own.variance)
+        present = [
+            share for share, (_, inside) in zip(shares, targets, strict=True) if inside.any()
+        ]
+        loss = torch.stack(present).mean()
+        check_loss(float(loss.item()), self.step + 1, self.settings)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        return value
+        return [float(share.item()) for share in shares]
 
-    _MODULES = ("student", "average", "project", "optimizer")
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The settings, the seed, and the shares of variance explained, as plain JSON."""
+        record: dict[str, Any] = {"settings": self.settings.model_dump(), "seed": self.seed}
+        record["explained"] = round(self.explained, 3)
+        if len(self.targets) > 1:
+            record["explained_by_encoder"] = [
+                None if math.isnan(one) else round(one, 3) for one in self.explained_by
+            ]
+        return record
+
+    _MODULES = ("student", "average", "projections", "optimizer")
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that `restore` needs."""
         modules = {name: getattr(self, name).state_dict() for name in self._MODULES}
-        return {"step": self.step, "explained": self.explained, **modules}
+        explained = {"explained": self.explained, "explained_by": self.explained_by}
+        return {"step": self.step, **explained, **modules}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go on from a snapshot."""
         self.step, self.explained = snapshot["step"], snapshot["explained"]
+        self.explained_by = snapshot["explained_by"]
         for name in self._MODULES:
             getattr(self, name).load_state_dict(snapshot[name])
+
+
+def _stacked(crops: Sequence[Sequence[_Masked]]) -> list[_Masked]:
+    """Stack the targets of crops, encoder by encoder."""
+    return [
+        (torch.stack([target for target, _ in one]), torch.stack([mask for _, mask in one]))
+        for one in zip(*crops, strict=True)
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of the values that aren't NaN; NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _smoothed(x: Tensor, width: int) -> Tensor:
@@ -298,25 +376,3 @@ def _smoothed(x: Tensor, width: int) -> Tensor:
     around, padding = (width, 1), (width // 2, 0)
     means = functional.avg_pool2d(x[:, None], around, 1, padding, count_include_pad=False)
     return means[:, 0]
-
-
-def _frame_targets(
-    segments: Sequence[Segment], encoder: Whisper, frames: FrameStore, count: int
-) -> tuple[list[Tensor], float]:
-    """Return the encoder's frames in their first `count` principal components, and their variance.
-
-    Dimensions are scaled first. A sample of the segments decides the components.
-    """
-
-    def frames_of(number: int) -> Tensor:
-        return torch.from_numpy(frames.get(encoder, *segments[number].encoder_input))
-
-    every = -(-len(segments) // 2000)
-    sample = torch.cat([frames_of(i) for i in range(0, len(segments), every)]).float()
-    mean, spread = sample.mean(0), sample.std(0) + 1e-3
-    sample = (sample - mean) / spread
-    _, vectors = torch.linalg.eigh(sample.T @ sample)
-    widest = vectors.flip(1)[:, :count] / spread[:, None]
-    targets = [((frames_of(i).float() - mean) @ widest).half() for i in range(len(segments))]
-    total = sum(target.float().square().sum().item() for target in targets)
-    return targets, total / sum(map(len, targets))

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from liser.config import Frontend
 from liser.errors import InputError
-from liser.pretraining.whisper import EncoderInput, LayerActivations, StemActivations, Whisper
+from liser.pretraining.frame_encoder import EncoderInput
+from liser.pretraining.whisper import LayerActivations, StemActivations, Whisper
 from liser.students.transformer import HEAD_WIDTH, Layer, Transformer, norm, positions
 
 RIDGE = 1e-3

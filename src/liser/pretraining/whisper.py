@@ -19,14 +19,15 @@ from torch.nn import functional
 from liser.config import Frontend
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
+from liser.pretraining.frame_encoder import LONGEST_S
 from liser.students.frontend import SCALE, band_edges
 from liser.teachers.speech import HuggingFaceSpeech
 
 LAYERS = (2, 3)  # where a linear probe finds most of emotion
 RATE = 100  # frames a second that enter the encoder; half of that come out
 FRAMES_A_SECOND = 12.5  # of what `Whisper.frames` returns: means of four
+FIRST_S = 0.03  # the middle of the first four, which are 20 ms apart
 BANDS, TOP_HZ, SAMPLE_RATE = 80, 8000.0, 16_000
-LONGEST_S = 30.0
 
 WHISPER_FRONTEND = Frontend(
     sample_rate=SAMPLE_RATE,
@@ -39,9 +40,6 @@ WHISPER_FRONTEND = Frontend(
     floor_db=-60.0,
 )
 """The encoder's own front end, as settings of a student's; only digital silence is trimmed."""
-
-EncoderInput = tuple[Tensor, Frontend]
-"""A log-mel (frames, mels), and its front end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +99,8 @@ class Whisper:
     It runs on `device`, by default on a GPU if there is one; results are always on the CPU. Raises
     as `HuggingFaceSpeech`, and `InputError` if the model is no Whisper with 80 mel bands.
     """
+
+    needs_audio, rate, first_s = False, FRAMES_A_SECOND, FIRST_S
 
     def __init__(self, model: str, device: str | None = None) -> None:
         self._speech = HuggingFaceSpeech(model, LAYERS, device=device)
@@ -214,12 +214,14 @@ def _bands(frontend: Frontend) -> Tensor:
     return torch.tensor(np.array(weights), dtype=torch.float32)
 
 
-def frames_at(frames: Tensor, seconds: Tensor) -> Tensor:
-    """Return frames of `Whisper.frames` (n, dim), interpolated at times in seconds.
+def frames_at(
+    frames: Tensor, seconds: Tensor, rate: float = FRAMES_A_SECOND, first_s: float = FIRST_S
+) -> Tensor:
+    """Return an encoder's frames (n, dim), interpolated at times in seconds.
 
-    A frame is the mean of four states 20 ms apart; the middle of the first one is at 30 ms.
+    There are `rate` frames a second; the middle of the first is at `first_s`.
     """
-    return interpolate(frames, (seconds - 0.03) * FRAMES_A_SECOND)
+    return interpolate(frames, (seconds - first_s) * rate)
 
 
 def interpolate(x: Tensor, places: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from liser.corpora.tables import TABLE_SUFFIXES
 from liser.errors import InputError
@@ -19,6 +19,7 @@ from liser.teachers.spec import read_options, split_options
 
 if TYPE_CHECKING:
     from liser.media.detectors import FaceDetector
+    from liser.teachers.onnx_encoder import OnnxEncoder
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -53,6 +54,12 @@ def _speech_encoder(model: str, **options: tuple[int, ...] | str) -> Teacher:
     from liser.teachers.speech import HuggingFaceSpeech
 
     return HuggingFaceSpeech(model, **options)  # type: ignore[arg-type]
+
+
+def _onnx_speech(path: str, **options: Any) -> Teacher:
+    from liser.teachers.onnx_speech import OnnxSpeech
+
+    return OnnxSpeech(path, **options)
 
 
 def _table(modality: Modality, posteriors: bool = False) -> Callable[..., Teacher]:
@@ -99,8 +106,12 @@ def _is_table(_: str, path: Path) -> bool:
     return path.suffix.lower() in TABLE_SUFFIXES
 
 
+def _is_onnx(_: str, path: Path) -> bool:
+    return path.suffix.lower() == ".onnx"
+
+
 def _is_expression_net(name: str, path: Path) -> bool:
-    return path.suffix.lower() == ".onnx" or name == "face-api-expression"
+    return _is_onnx(name, path) or name == "face-api-expression"
 
 
 def _is_model(name: str, path: Path) -> bool:
@@ -116,6 +127,11 @@ def _is_openface_output(_: str, path: Path) -> bool:
 
 _TABLE_FORM = "TABLE, a .parquet or .csv file of embeddings, or TABLE:COLUMN=VALUE for some rows"
 _VOTES_FORM = "votes:TABLE or votes:TABLE:COLUMN=VALUE, of emotion posteriors or counts"
+ONNX_FORM = (
+    "the .onnx file of a speech encoder, with the names of outputs, such as "
+    "encoder.onnx:outputs=h3,h4"
+)
+"""How to ask for an ONNX speech encoder."""
 
 SPEECH_TEACHERS: dict[str, TeacherKind] = {
     "opensmile": TeacherKind("opensmile or opensmile:FEATURE_SET", _opensmile, named=None),
@@ -127,6 +143,12 @@ SPEECH_TEACHERS: dict[str, TeacherKind] = {
         _speech_encoder,
         options=("layers", "revision"),
         is_meant=_is_model,
+    ),
+    "onnx": TeacherKind(
+        ONNX_FORM,
+        _onnx_speech,
+        options=("outputs", "input", "features", "normalise", "sample_rate", "longest_s"),
+        is_meant=_is_onnx,
     ),
 }
 FACE_TEACHERS: dict[str, TeacherKind] = {
@@ -160,6 +182,7 @@ def speech_teacher(spec: str) -> Teacher:
     - ``opensmile`` or ``opensmile:eGeMAPSv02`` (`OpenSmileSpeech`)
     - a hub id, or a local folder with a ``config.json``, with the options ``layers`` and
       ``revision`` (`HuggingFaceSpeech`)
+    - an ``.onnx`` file, with the options of `OnnxEncoder` (`OnnxSpeech`)
     - a ``.parquet`` or ``.csv`` of embeddings, or ``votes:`` and a table of class posteriors or
       counts; ``:COLUMN=VALUE`` behind it picks rows (`TableTeacher`)
 
@@ -182,6 +205,23 @@ def face_teacher(spec: str) -> Teacher:
     Raises as `speech_teacher`.
     """
     return _make(spec, "face")
+
+
+def onnx_encoder(spec: str) -> OnnxEncoder | None:
+    """Return the encoder of the spec of an ONNX speech encoder; None for any other spec.
+
+    Raises `InputError` for an option, and as `OnnxEncoder`.
+    """
+    text, options = split_options(spec)
+    kind, _, name = text.partition(":")
+    if kind != "onnx":
+        name = text
+        if not _is_onnx(name, Path(name)):
+            return None
+    from liser.teachers.onnx_encoder import OnnxEncoder
+
+    taken = SPEECH_TEACHERS["onnx"].options
+    return OnnxEncoder(name, **read_options(options, taken, f"the encoder {text!r}"))
 
 
 def teachers(speech: Sequence[str], face: Sequence[str]) -> list[Teacher]:

@@ -1,7 +1,8 @@
 """The grammar of a teacher's spec: ``NAME[:KEY=VALUE[,KEY=VALUE…]]``.
 
-``openai/whisper-base:layers=2,3``, ``face-api.onnx:spec=face-api,detector=yunet:nets/mine.onnx``
-and ``votes:votes.parquet:modality=face`` are specs. Names and values may hold colons. The options
+``openai/whisper-base:layers=2,3``, ``encoder.onnx:outputs=h3,h4,normalise=yes``,
+``face-api.onnx:spec=face-api,detector=yunet:nets/mine.onnx`` and
+``votes:votes.parquet:modality=face`` are specs. Names and values may hold colons. The options
 start at the first colon before a ``KEY=``, and the next option at a comma before one.
 """
 
@@ -20,11 +21,25 @@ def _integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _yes_or_no(text: str) -> bool:
+    return {"yes": True, "no": False}[text.strip().lower()]
+
+
 OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "layers": (_integers, "layers=2,3"),
     "revision": (str, "revision=COMMIT"),
     "detector": (str, "detector=NAME or detector=yunet:FILE"),
     "spec": (str, "spec=NAME or spec=FILE.json"),
+    "outputs": (_names, "outputs=NAME,NAME"),
+    "input": (str, "input=NAME"),
+    "features": (str, "features=waveform or features=whisper"),
+    "normalise": (_yes_or_no, "normalise=yes"),
+    "sample_rate": (int, "sample_rate=16000"),
+    "longest_s": (float, "longest_s=30"),
 }
 """The options of teachers: how each value is read, and an example."""
 
@@ -64,7 +79,7 @@ def read_options(text: str, taken: Collection[str], teacher: str) -> dict[str, A
         read, form = OPTIONS[key]
         try:
             found[key] = read(value) if value else None
-        except ValueError:
+        except (ValueError, KeyError):
             found[key] = None
         if found[key] is None:
             raise InputError(f"{teacher}: {option!r} can't be read; give it like {form}")
