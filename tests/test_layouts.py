@@ -76,6 +76,7 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
         "shipped": ["shipped", "bundled", "robustness", "compression"],
         "speed": ["speed", "speed_brief", "runtime"],
         "cross_corpus": ["cross_corpus"],
+        "speech_search": ["speech_search"],
         "explore_harden": ["degradation_augmentation"],
     }
     for name, parts in shown.items():

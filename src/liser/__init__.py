@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from liser.runtime import Prediction, Recognizer
@@ -20,6 +20,7 @@ def load(
     *,
     threads: int = 1,
     detector: Callable[[], Detector] | None = None,
+    labels: Iterable[str] | None = None,
 ) -> Recognizer:
     """Load a model that recognises emotions: ``liser.load().predict("talk.mp4")``.
 
@@ -29,15 +30,17 @@ def load(
         threads: how many threads the model may use at once, 1 to 256.
         detector: makes a voice activity detector for each recording; None for Silero VAD,
             `liser.runtime.vad.all_sound_is_speech` to take all sound for speech.
+        labels: the possible emotions, two or more, as `Recognizer.with_labels` takes them; None for
+            all that the model knows.
 
     Raises:
         NotFoundError: there is no such bundle, or the package has no bundled model.
-        InputError: an argument is none of the above, the bundle is damaged or of a newer liser, or
-            its graph doesn't fit it.
+        InputError: an argument is none of the above, the bundle is damaged or of a newer liser,
+            its graph doesn't fit it, or it hasn't these labels.
     """
     from liser.runtime import load as load_recognizer
 
-    return load_recognizer(folder, threads=threads, detector=detector)
+    return load_recognizer(folder, threads=threads, detector=detector, labels=labels)
 
 
 def __getattr__(name: str) -> Any:

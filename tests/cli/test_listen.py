@@ -88,6 +88,12 @@ def test_its_predictions_are_those_of_predict(liser, tune: Path) -> None:
         assert live[name] == recorded["recordings"][0][name]
 
 
+def test_only_possible_emotions_are_shown(liser, tune: Path) -> None:
+    shown = json.loads(listen(liser, "--file", tune, "--labels", "sad,happy", "--json").out)
+    assert list(shown["probabilities"]) == ["happy", "sad"]
+    assert sum(shown["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+
+
 def test_predictions_are_printed_when_time_is_up_or_the_microphone_gone(
     liser, tune: Path, microphones: Microphones
 ) -> None:

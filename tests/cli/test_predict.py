@@ -133,6 +133,29 @@ def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path, bands: 
         assert list(found["probabilities"].values()) == pytest.approx(expected, abs=1e-4)
 
 
+def test_only_possible_emotions_are_in_tables_json_and_csv(liser, voices: Path) -> None:
+    clip = voices / "speaker0" / "sad-0.wav"
+    (every,) = json.loads(predict(liser, clip, "--json").out)["recordings"]
+    ended = predict(liser, clip, "--labels", "Sadness, joy", "--json", "--csv", "two.csv")
+    record = json.loads(ended.out)
+    assert ended.status == 0 and record["labels"] == ["happy", "sad"]
+    (found,) = record["recordings"]
+    happy, sad = (every["probabilities"][name] for name in ("happy", "sad"))
+    assert found["probabilities"] == pytest.approx(
+        {"happy": happy / (happy + sad), "sad": sad / (happy + sad)}, abs=1e-5
+    )
+    columns = Path("two.csv").read_text("utf-8-sig").splitlines()[0].split(",")
+    assert [name for name in columns if name.startswith("p_")] == ["p_happy", "p_sad"]
+    assert "neutral" not in predict(liser, clip, "--labels", "happy,sad").out
+
+
+@pytest.mark.parametrize("labels", ["", "sad", "sad,bored", "sad,Sadness", ",", "sad\nhappy"])
+def test_labels_that_cannot_be_meant_are_refused(liser, voices: Path, labels: str) -> None:
+    ended = predict(liser, voices, "--labels", labels)
+    what = "possible" if labels else "--labels is empty"
+    assert ended.status == 2 and what in ended.err and ended.out == ""
+
+
 def test_silence_is_no_speech_unless_all_sound_is_asked_for(liser, voices: Path) -> None:
     with wave.open("quiet.wav", "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))

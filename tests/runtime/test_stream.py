@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from liser.bundle import WINDOW_S
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, Stream
+from liser.runtime.audio_buffer import AudioBuffer
 from liser.runtime.speaker_adaptation import SpeakerAdapter
-from liser.runtime.stream import AudioBuffer
 from liser.runtime.vad import all_sound_is_speech
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liser.runtime.silero import silero
 from liser.runtime.vad import (
     FRAME,
     FRAME_S,
@@ -14,7 +15,7 @@ from liser.runtime.vad import (
     SHORTEST_S,
     SpeechSegmenter,
     all_sound_is_speech,
-    silero,
+    probabilities,
 )
 
 
@@ -98,31 +99,6 @@ def test_a_segment_is_known_early_and_begins_in_what_is_needed(
         assert now_s - segmenter.needed_from_s <= 1.5 * window_s + 1.0
 
 
-def test_silero_detects_speech_at_any_level_and_none_in_noise(speech: np.ndarray) -> None:
-    make, rng = silero(), np.random.default_rng(0)
-    noise = rng.normal(size=len(speech))
-
-    def speech_s(sound: np.ndarray) -> float:
-        detector, segmenter, found = make(), SpeechSegmenter(6.0), []
-        for start in range(0, len(sound) - FRAME + 1, FRAME):
-            found += segmenter.feed(detector(sound[start : start + FRAME].astype(np.float32)))
-        return sum(b - a for a, b in found + segmenter.end(len(sound) / 16_000))
-
-    for gain in (1.0, 0.1, 0.01):
-        assert speech_s(speech * gain) == pytest.approx(3.0, abs=0.5)
-        assert speech_s(noise * gain * 0.05) == 0.0
-
-
-def test_each_recording_has_a_detector_of_its_own(speech: np.ndarray) -> None:
-    make = silero()
-    frames = [speech[start : start + FRAME] for start in range(0, 32_000, FRAME)]
-    alone, beside, other = make(), make(), make()
-    probabilities = [alone(frame) for frame in frames if len(frame) == FRAME]
-    for frame, expected in zip(frames, probabilities, strict=False):
-        other(frame[::-1].copy())
-        assert beside(frame) == expected
-
-
 def test_all_sound_can_be_taken_for_speech() -> None:
     assert all_sound_is_speech()(np.zeros(FRAME, np.float32)) == 1.0
 
@@ -135,9 +111,10 @@ def test_acted_clips_are_detected_whispered_or_shouted(shared: Path) -> None:
     make, found_s = silero(), []
     for file in files:
         sound = load_audio(file, 16_000)
-        detector, segmenter, found = make(), SpeechSegmenter(6.0), []
-        for start in range(0, len(sound) - FRAME + 1, FRAME):
-            found += segmenter.feed(detector(sound[start : start + FRAME]))
+        segmenter, found = SpeechSegmenter(6.0), []
+        frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
+        for probability in probabilities(make(), frames):
+            found += segmenter.feed(probability)
         found += segmenter.end(len(sound) / 16_000)
         found_s.append([end_s - start_s for start_s, end_s in found])
     assert sum(not lengths for lengths in found_s) <= 0.05 * len(files)

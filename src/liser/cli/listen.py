@@ -16,6 +16,7 @@ from liser.cli.predict import (
     AllSound,
     BundleFolder,
     OneSpeaker,
+    PossibleEmotions,
     open_recognizer,
     segments_table,
 )
@@ -54,6 +55,7 @@ def listen_command(
     ] = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
+    labels: PossibleEmotions = None,
     as_json: Json = False,
 ) -> None:
     """Listen to the microphone and show the emotion while somebody speaks.
@@ -65,7 +67,7 @@ def listen_command(
     """
     from liser.cli.output import console, print_json
 
-    recognizer = open_recognizer(bundle, 1, all_sound, one_speaker)
+    recognizer = open_recognizer(bundle, 1, all_sound, one_speaker, labels)
     on_screen = console.is_terminal
     with _source(file, device) as (rate, source):
         stream = recognizer.stream(rate)

@@ -35,6 +35,14 @@ OneSpeaker = Annotated[
         help="One speaker talks in all files, in mixed emotions: adapt to the voice.",
     ),
 ]
+PossibleEmotions = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="EMOTIONS",
+        help="The possible emotions, with commas: neutral,happy,sad. [default: all]",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +70,7 @@ def predict_command(
     ] = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
+    labels: PossibleEmotions = None,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the model.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -86,7 +95,7 @@ def predict_command(
     )
     if plot is not None:
         check_plot(plot, len(found))
-    recognizer = open_recognizer(bundle, threads, all_sound, one_speaker)
+    recognizer = open_recognizer(bundle, threads, all_sound, one_speaker, labels)
     predictions, stopped = _predict_all(recognizer, found, skipped)
     try:
         _write(csv, plot, predictions, recognizer.labels)
@@ -106,13 +115,25 @@ def predict_command(
 
 
 def open_recognizer(
-    bundle: Path | None, threads: int, all_sound: bool, one_speaker: bool
+    bundle: Path | None, threads: int, all_sound: bool, one_speaker: bool, labels: str | None
 ) -> Recognizer:
-    """Load a bundle, with the detector and the adaptation that the flags ask for."""
+    """Load a bundle, with the detector, adaptation and possible emotions that the flags ask for.
+
+    `labels` has commas between them; a name that holds a comma stands in double quotes.
+    """
+    from csv import reader
+
     from liser.runtime import load
     from liser.runtime.vad import all_sound_is_speech
 
-    recognizer = load(bundle, threads=threads, detector=all_sound_is_speech if all_sound else None)
+    recognizer = load(
+        bundle,
+        threads=threads,
+        detector=all_sound_is_speech if all_sound else None,
+        labels=None
+        if labels is None
+        else next(reader(labels.splitlines(), skipinitialspace=True), []),
+    )
     return recognizer.for_one_speaker() if one_speaker else recognizer
 
 

@@ -13,16 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from liser.bundle import Bundle, checked_path, read_bundle
 from liser.errors import InputError, LiserError, MediaError, NotFoundError
 from liser.runtime.graph import Graph
+from liser.runtime.possible_emotions import possible_emotions
 from liser.runtime.prediction import Prediction
 from liser.runtime.samples import checked_rate, refuse_small_integers
+from liser.runtime.silero import silero
+from liser.runtime.slow_search import SlowSearch
 from liser.runtime.speaker_adaptation import SpeakerAdapter
+from liser.runtime.speech_search import SpeechSearch
 from liser.runtime.stream import Stream
-from liser.runtime.vad import Detector, silero
+from liser.runtime.vad import Detector
 
 DEFAULT = Path(__file__).parents[1] / "models" / "default"
 """The folder of the bundled model."""
@@ -33,6 +38,9 @@ Source = os.PathLike[str] | str | BinaryIO | NDArray[Any]
 _repr = reprlib.Repr()
 _repr.maxother = 80
 
+_JOINED_S = 4.0
+"""Seconds of a file that the detector gets at once."""
+
 _IN_MEMORY = 1 << 24  # bytes of a pipe in memory; the rest goes to disk
 
 
@@ -41,9 +49,11 @@ def load(
     *,
     threads: int = 1,
     detector: Callable[[], Detector] | None = None,
+    labels: Iterable[str] | None = None,
 ) -> "Recognizer":
     """Load a bundle, or the bundled model; see `liser.load` and `Recognizer`."""
-    return Recognizer(read_bundle(bundle_folder(folder)), threads, detector)
+    recognizer = Recognizer(read_bundle(bundle_folder(folder)), threads, detector)
+    return recognizer if labels is None else recognizer.with_labels(labels)
 
 
 def bundle_folder(name: Path | str | None) -> Path:
@@ -65,12 +75,13 @@ class Recognizer:
     """Recognises emotions in recordings of any length and in streams.
 
     Several threads may share one. `detector` makes a new voice activity detector for each
-    recording. The default is Silero VAD; `liser.runtime.vad.all_sound_is_speech` takes all sound
+    recording. The default is Silero VAD, with a second search
+    (`liser.runtime.slow_search`); `liser.runtime.vad.all_sound_is_speech` takes all sound
     for speech.
 
-    A recogniser pickles as the path of its bundle, with its detector, threads and, if it is
-    `for_one_speaker`, its speaker statistics. The other process must have the same bundle at that
-    path. The two share nothing afterwards.
+    A recogniser pickles as the path of its bundle, with its detector, threads, possible emotions
+    and, if it is `for_one_speaker`, its speaker statistics. The other process must have the same
+    bundle at that path. The two share nothing afterwards.
     """
 
     def __init__(
@@ -92,16 +103,35 @@ class Recognizer:
         self._own_detector = detector
         self._detector = silero() if detector is None else detector
         self._adapter: SpeakerAdapter | None = None
+        self._labels = bundle.labels
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The emotions that it tells apart."""
-        return self.bundle.labels
+        """The emotions that it tells apart: the bundle's, or the possible ones (`with_labels`)."""
+        return self._labels
 
     @property
     def one_speaker(self) -> bool:
         """Whether it takes all speech for one speaker's."""
         return self._adapter is not None
+
+    def with_labels(self, labels: Iterable[str]) -> "Recognizer":
+        """Return a recogniser of the same model for recordings with only these emotions.
+
+        Its probabilities are the model's, given that the emotion is one of them, and the model's
+        threshold applies to those (`liser.runtime.possible_emotions`). Speaker statistics, if any,
+        are shared with this recogniser.
+
+        Args:
+            labels: two of the bundle's labels or more, in any order; synonyms such as "anger" will
+                do. They need not be among this recogniser's own `labels`.
+
+        Raises:
+            InputError: fewer than two labels, one that the bundle doesn't have, or one twice.
+        """
+        other = copy(self)
+        other._labels = possible_emotions(labels, self.bundle.labels)
+        return other
 
     def for_one_speaker(self) -> "Recognizer":
         """Return a recogniser of the same model that adapts to one speaker, without labels.
@@ -115,7 +145,13 @@ class Recognizer:
         other._adapter = SpeakerAdapter(self.bundle.mean_log_posterior)
         return other
 
-    def predict(self, source: Source, sample_rate: int | None = None) -> Prediction:
+    def predict(
+        self,
+        source: Source,
+        sample_rate: int | None = None,
+        *,
+        labels: Iterable[str] | None = None,
+    ) -> Prediction:
         """Predict the emotion of a recording of any length; memory doesn't grow with it.
 
         Args:
@@ -124,13 +160,17 @@ class Recognizer:
                 (channels, samples) of floats in -1…1 or of integers, which are scaled by their
                 type.
             sample_rate: of an array, 8,000 to 192,000 Hz; leave it out for files.
+            labels: the possible emotions, as `with_labels` takes them; None for the recogniser's.
 
         Raises:
             MediaError: the file is missing, isn't media, has no audio, is cut off, or fails while
                 it is read.
             InputError: the source, its shape or its sample rate is none of the above; a sample
-                isn't finite (the message says where); or int32 samples hold 16-bit values.
+                isn't finite (the message says where); int32 samples hold 16-bit values; or
+                `with_labels` refuses the labels.
         """
+        if labels is not None:
+            return self.with_labels(labels).predict(source, sample_rate)
         began = time.perf_counter()
         if isinstance(source, str) and not source:
             raise InputError("the path of the recording is empty")
@@ -150,7 +190,11 @@ class Recognizer:
         return replace(prediction, elapsed_s=time.perf_counter() - began)
 
     def predict_batch(
-        self, sources: Iterable[Source], sample_rate: int | None = None
+        self,
+        sources: Iterable[Source],
+        sample_rate: int | None = None,
+        *,
+        labels: Iterable[str] | None = None,
     ) -> list[Prediction | Exception]:
         """Predict several recordings, one after another; return the predictions in their order.
 
@@ -158,8 +202,11 @@ class Recognizer:
         `predict` raised. Ctrl-C and `MemoryError` end the batch. ``[p for p in predictions if
         isinstance(p, Prediction)]`` are those that worked.
 
+        `labels` are the possible emotions of all recordings, as `with_labels` takes them.
+
         Raises:
-            InputError: `sources` is one recording, or can't be iterated over.
+            InputError: `sources` is one recording, or can't be iterated over; or `with_labels`
+                refuses the labels.
         """
         one_array = hasattr(sources, "ndim") and sources.ndim < 2
         if isinstance(sources, str | bytes | os.PathLike) or hasattr(sources, "read") or one_array:
@@ -167,24 +214,32 @@ class Recognizer:
                 f"a batch is a list of recordings, and {_repr.repr(sources)} is one recording: "
                 "pass it to predict, or put it into a list"
             )
+        recognizer = self if labels is None else self.with_labels(labels)
         try:
             each = iter(sources)
         except TypeError:
             what = _repr.repr(sources)
             raise InputError(f"a batch is a list of recordings, not {what}") from None
-        return [self._attempt(source, sample_rate) for source in each]
+        return [recognizer._attempt(source, sample_rate) for source in each]
 
-    def stream(self, sample_rate: int) -> Stream:
+    def stream(self, sample_rate: int, *, labels: Iterable[str] | None = None) -> Stream:
         """Open a stream: `feed` it sound in chunks of any size, then `flush` it.
 
-        Raises `InputError` if the sample rate, in Hz, is out of range.
+        `labels` are its possible emotions, as `with_labels` takes them.
+
+        Raises `InputError` if the sample rate, in Hz, is out of range, or for the labels.
         """
-        return Stream(self.bundle, self._graph, self._detector(), sample_rate, self._adapter)
+        if labels is not None:
+            return self.with_labels(labels).stream(sample_rate)
+        window_s, make = self.bundle.window_s, self._detector
+        slow_search = SlowSearch(make, window_s) if self._own_detector is None else None
+        search = SpeechSearch(make(), window_s, slow_search)
+        return Stream(self.bundle, self._graph, search, sample_rate, self._adapter, self._labels)
 
     def __repr__(self) -> str:
         bundle = self.bundle
         return (
-            f"<Recognizer {bundle.name}: {', '.join(bundle.labels)}; {bundle.sample_rate} Hz, "
+            f"<Recognizer {bundle.name}: {', '.join(self.labels)}; {bundle.sample_rate} Hz, "
             f"{bundle.parameters:,} parameters, {bundle.precision}>"
         )
 
@@ -209,7 +264,7 @@ class Recognizer:
         folder = self.bundle.folder.absolute()
         bundle = replace(self.bundle, folder=folder)
         own = None if folder == DEFAULT.absolute() else folder
-        settings = (self._threads, self._own_detector, self._adapter)
+        settings = (self._threads, self._own_detector, self._adapter, self._labels)
         return (_restored, (type(self), own, bundle, *settings))
 
     def _attempt(self, source: Source, sample_rate: int | None) -> Prediction | Exception:
@@ -229,9 +284,24 @@ class Recognizer:
 
         with _seekable(source) as file, open_audio(file) as (rate, blocks):
             stream = self.stream(rate)
-            for block in blocks:
+            for block in _joined(blocks, rate):
                 stream.feed(block.clip(-1.0, 1.0))
             return replace(stream.flush(), notes=blocks.notes)
+
+
+def _joined(
+    blocks: Iterable[NDArray[np.float32]], sample_rate: int
+) -> Iterator[NDArray[np.float32]]:
+    """Join decoded blocks (samples,) to some of `_JOINED_S` or more: a call costs less a frame."""
+    waiting, samples = list[NDArray[np.float32]](), 0
+    for block in blocks:
+        waiting.append(block)
+        samples += len(block)
+        if samples >= _JOINED_S * sample_rate:
+            yield np.concatenate(waiting)
+            waiting, samples = [], 0
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def _restored(
@@ -241,6 +311,7 @@ def _restored(
     threads: int,
     detector: Callable[[], Detector] | None,
     adapter: SpeakerAdapter | None,
+    labels: tuple[str, ...],
 ) -> Recognizer:
     """Load a pickled recogniser; `folder` is None for the bundled model, wherever it lies."""
     found = read_bundle(DEFAULT if folder is None else folder)
@@ -249,7 +320,7 @@ def _restored(
             f"the bundle {found.folder} has changed since this recogniser was pickled: load it anew"
         )
     recognizer = kind(found, threads, detector)
-    recognizer._adapter = adapter
+    recognizer._adapter, recognizer._labels = adapter, labels
     return recognizer
 
 

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from liser.bundle import Bundle
 from liser.errors import InputError
 from liser.posteriors import softmax
+from liser.runtime.audio_buffer import AudioBuffer
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction, Segment, label_or_uncertain
 from liser.runtime.samples import Mixer, Resampler, checked_rate
 from liser.runtime.speaker_adaptation import SpeakerAdapter
-from liser.runtime.vad import FRAME, FRAME_RATE, Detector, SpeechSegmenter, SpeechSpan
+from liser.runtime.speech_search import SpeechSearch
+from liser.runtime.vad import FRAME, FRAME_RATE, SpeechSpan
 
 MIN_SEGMENT_S = 0.3
 """`Stream.partial` gives nothing for speech that is shorter."""
@@ -28,24 +30,27 @@ class Stream:
     """Predicts one recording while it is made; `Recognizer.stream` opens one.
 
     The sizes of the chunks don't change the prediction. Memory grows with the number of finished
-    segments only. An `adapter` makes the predictions speaker-adapted.
+    segments only. An `adapter` makes the predictions speaker-adapted. `labels` are the possible
+    emotions, in the bundle's order; None for all of the bundle's.
     """
 
     def __init__(
         self,
         bundle: Bundle,
         graph: Graph,
-        detector: Detector,
+        search: SpeechSearch,
         sample_rate: int,
         adapter: SpeakerAdapter | None = None,
+        labels: tuple[str, ...] | None = None,
     ) -> None:
         self.sample_rate = checked_rate(sample_rate)
         self.segments: list[Segment] = []
-        self._bundle, self._graph, self._detector, self._adapter = bundle, graph, detector, adapter
+        self._bundle, self._graph, self._search, self._adapter = bundle, graph, search, adapter
+        self._labels = bundle.labels if labels is None else labels
+        self._columns = [bundle.labels.index(label) for label in self._labels]
         self._mixer = Mixer(self.sample_rate)
         self._to_detector_rate = Resampler(self.sample_rate, FRAME_RATE)
         self._to_model_rate = Resampler(self.sample_rate, bundle.sample_rate)
-        self._segmenter = SpeechSegmenter(bundle.window_s)
         self._frame = np.zeros(0, np.float32)  # samples that don't fill a frame yet
         self._buffer = AudioBuffer(bundle.sample_rate)
         self._weighted = np.zeros(len(bundle.labels))  # sum of durations times log-posteriors
@@ -84,7 +89,7 @@ class Stream:
             missing = -(len(self._frame) + len(frames)) % FRAME
             frames = np.pad(frames, (0, missing))
             self._process(frames, self._to_model_rate(rest, last=True))
-            self._predict(self._segmenter.end(self.duration_s))
+            self._predict(self._search.end(self.duration_s))
         self._elapsed_s += time.perf_counter() - began
         return self._prediction()
 
@@ -93,7 +98,7 @@ class Stream:
 
         Only its last window counts. Later predictions don't change.
         """
-        span = None if self._flushed else self._segmenter.open
+        span = None if self._flushed else self._search.open
         if span is None or span[1] - span[0] < MIN_SEGMENT_S:
             return None
         window = (max(span[0], span[1] - self._bundle.window_s), span[1])
@@ -117,11 +122,9 @@ class Stream:
         self._buffer.append(at_model_rate)
         samples = np.concatenate([self._frame, at_detector_rate])
         used = len(samples) // FRAME * FRAME
-        for start in range(0, used, FRAME):
-            probability = self._detector(samples[start : start + FRAME])
-            self._predict(self._segmenter.feed(probability))
+        self._predict(self._search.feed(samples[:used].reshape(-1, FRAME)))
         self._frame = samples[used:].copy()
-        self._buffer.forget(self._segmenter.needed_from_s)
+        self._buffer.forget(self._search.needed_from_s)
 
     def _predict(self, spans: Iterable[SpeechSpan]) -> None:
         for span in spans:
@@ -142,8 +145,12 @@ class Stream:
         )
 
     def _probabilities(self, log_posterior: NDArray[np.float64]) -> dict[str, float]:
-        """Return the probability of each label; they sum to 1."""
-        return dict(zip(self._bundle.labels, softmax(log_posterior).tolist(), strict=True))
+        """Return the probability of each possible emotion, of log-posteriors over all labels.
+
+        They sum to 1 (`liser.runtime.possible_emotions`).
+        """
+        possible = softmax(log_posterior[self._columns])
+        return dict(zip(self._labels, possible.tolist(), strict=True))
 
     def _prediction(self) -> Prediction:
         speech_s = sum(segment.end_s - segment.start_s for segment in self.segments)
@@ -159,36 +166,3 @@ class Stream:
             elapsed_s=self._elapsed_s,
             notes=self._mixer.notes,
         )
-
-
-class AudioBuffer:
-    """The latest samples of a stream, from as far back as they may be needed."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self._rate = sample_rate
-        self._first = 0  # number of the first stored sample
-        self._blocks: list[NDArray[np.float32]] = []
-
-    def append(self, block: NDArray[np.float32]) -> None:
-        """Add samples (samples,) at the end."""
-        if len(block):
-            self._blocks.append(block)
-
-    def forget(self, before_s: float) -> None:
-        """Drop the blocks before a time, and the first block's start if that is most of it."""
-        before, done = int(before_s * self._rate), 0
-        for block in self._blocks:
-            if self._first + len(block) > before:
-                break
-            self._first, done = self._first + len(block), done + 1
-        del self._blocks[:done]
-        if self._blocks and 2 * (before - self._first) > len(self._blocks[0]):
-            self._blocks[0] = self._blocks[0][before - self._first :].copy()
-            self._first = before
-
-    def cut(self, start_s: float, end_s: float) -> NDArray[np.float32]:
-        """Return the samples (samples,) between two times."""
-        if len(self._blocks) != 1:
-            self._blocks = [np.concatenate([np.zeros(0, np.float32), *self._blocks])]
-        first, last = round(start_s * self._rate), round(end_s * self._rate)
-        return self._blocks[0][max(0, first - self._first) : last - self._first]

