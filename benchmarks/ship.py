@@ -38,8 +38,8 @@ from liser.config import CrossCorpusRecipe
 from liser.corpora.base import Corpus
 from liser.evaluation.evaluate import evaluate
 from liser.evaluation.robustness import robustness
-from liser.export.model_card import card
 from liser.media.degrade import DEGRADATIONS
+from liser.model_card import card
 from liser.report.write import write_results
 from liser.runtime import Recognizer
 from liser.runtime.recognizer import DEFAULT

@@ -91,3 +91,20 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
 def test_an_unknown_layout_is_refused(layouts: ModuleType) -> None:
     with pytest.raises(InputError, match="no layout is called 'size'; there are"):
         layouts.markdown({}, "size")
+
+
+def test_adapted_rows_are_means_over_draws(layouts: ModuleType) -> None:
+    row = {"corpus": "toy", "emotions": 3, "speakers": "other", "clips_per_emotion": 5}
+    rows = [
+        {**row, "uar_before": 0.2, "uar_possible": 0.3, "uar_after": after, **ends}
+        for after, ends in (
+            (0.5, {"uar_after_low": 0.4, "uar_after_high": 0.6}),
+            (0.6, {"uar_after_low": 0.5, "uar_after_high": 0.8}),
+        )
+    ]
+    *_, line = layouts.markdown({"rows": rows}, "adapted").strip().splitlines()
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == [
+        *("toy, 3 emotions", "other speakers", "5"),
+        *("0.200", "0.300", "0.550 (0.450–0.700)"),
+    ]

@@ -2,7 +2,8 @@
 
 - `model.onnx` maps a mono ``waveform`` float32 (batch, samples) of any gain to ``logits``
   (batch, classes) and an ``embedding`` (batch, dim). The log-mel front end is inside. Posteriors
-  are ``softmax(logits / temperature)``.
+  are ``softmax(logits / temperature)``. It may have ``features`` (batch, features), too: what
+  `liser.Recognizer.adapt` fits a new answer to, in place of the embedding.
 - `model.json` holds the fields of `Bundle`, and checksums of these and of the graph.
 - `README.md` is the model card.
 """

@@ -85,8 +85,9 @@ def test_a_student_becomes_smaller_and_predicts_the_same(
     saved = load_student(pruned)
     assert saved.parameters == rows["pruned"]["parameters"]
     sound = np.random.default_rng(0).normal(size=(2, 9000)).astype(np.float32)
-    logits, embedding = session(bundle.graph.read_bytes()).run(None, {"waveform": sound})
+    logits, embedding, features = session(bundle.graph.read_bytes()).run(None, {"waveform": sound})
     assert (logits.shape, embedding.shape) == ((2, 3), (2, 12))
+    assert features.ndim == 2 and np.isfinite(features).all()
 
 
 def test_without_any_step_the_student_is_unchanged(

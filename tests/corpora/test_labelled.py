@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from liser.corpora.base import Corpus, Utterance
-from liser.corpora.labelled import keep_labels, label_from
+from liser.corpora.labelled import keep_labels, label_from, labelled_clips
 from liser.errors import InputError, NotFoundError
 
 
@@ -96,3 +96,31 @@ def test_an_id_is_surer_than_a_file_of_that_name(tmp_path: Path) -> None:
     few = table(tmp_path, "id,label", "a,sad", "x/a,happy")
     found = label_from(Corpus("test", (), "given", clips), few)
     assert [u.label for u in found.utterances] == ["sad", "happy"]
+
+
+def tree(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_folders_give_labels_and_speakers(tmp_path: Path) -> None:
+    found = labelled_clips(tree(tmp_path, "ann/Anger/1.wav", "bob/bored/1.wav", "sad/2.wav"))
+    assert found.labels == ("angry", "bored", "sad")
+    assert [(u.label, u.speaker_id) for u in found.utterances] == [
+        ("angry", "ann"),
+        ("bored", "bob"),
+        ("sad", None),
+    ]
+    assert found.synonyms == (("anger", "angry"),)
+
+
+def test_a_corpus_that_names_its_labels_needs_no_folders(tmp_path: Path) -> None:
+    found = labelled_clips(tree(tmp_path, "x/03-01-05-01-01-01-07.wav"))
+    assert [(u.label, u.speaker_id) for u in found.utterances] == [("angry", "07")]
+
+
+def test_without_a_label_there_is_nothing_to_adapt_to(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no labelled clip"):
+        labelled_clips(tree(tmp_path, "1.wav", "2.wav"))

@@ -15,10 +15,12 @@ from liser.config import Frontend
 from liser.errors import InputError
 from liser.export import onnx as stage
 from liser.export.onnx import TOLERANCE, export_student, folded, graph_of, parity
+from liser.posteriors import softmax
 from liser.students.frontend import LogMel
 from liser.students.registry import build_student
 from liser.students.student import Student
 from liser.students.transformer import Transformer
+from liser.students.views import Views
 
 LABELS = ("neutral", "happy", "sad")
 
@@ -88,7 +90,7 @@ def test_the_graph_is_one_valid_file_with_the_contract_s_names(bundle: Bundle) -
     model = onnx.load(bundle.graph)
     onnx.checker.check_model(model)
     assert [i.name for i in model.graph.input] == ["waveform"]
-    assert [o.name for o in model.graph.output] == ["logits", "embedding"]
+    assert [o.name for o in model.graph.output] == ["logits", "embedding", "features"]
     for dimension in model.graph.input[0].type.tensor_type.shape.dim:
         assert dimension.dim_param, "batch and samples are free"
     assert {file.name for file in bundle.folder.iterdir()} == {
@@ -106,13 +108,52 @@ def test_the_graph_is_small_and_names_no_files(bundle: Bundle) -> None:
     assert not any(node.op_type in ("BatchNormalization", "Dropout") for node in model.graph.node)
     made = {name for node in model.graph.node for name in node.output if name}
     read = {name for node in model.graph.node for name in node.input}
-    assert made - read == {"logits"}, "embedding is read on the way to the logits"
+    assert made - read <= {"logits", "features"}, "embedding is read on the way to the logits"
+
+
+def test_without_a_fitted_probe_the_features_are_the_embedding(bundle: Bundle) -> None:
+    session = onnxruntime.InferenceSession(bundle.graph)
+    waveform = np.random.default_rng(0).normal(0, 0.1, (2, 20_000)).astype(np.float32)
+    _, embedding, features = session.run(None, {"waveform": waveform})
+    np.testing.assert_array_equal(features, embedding)
+
+
+def test_a_probe_s_logits_over_views_are_linear_in_the_features(
+    student: Student,
+) -> None:
+    views = Views((0.9,), (0.05,))
+    own = replace(student, module=copy.deepcopy(student.module), views=views)
+    with torch.no_grad():
+        own.module.readout.weight.normal_(0, 0.1)
+        for parameter in own.module.head.parameters():
+            parameter.zero_()
+    graph = graph_of(own)
+    session = onnxruntime.InferenceSession(graph)
+    waveform = np.random.default_rng(0).normal(0, 0.1, (2, 20_000)).astype(np.float32)
+    logits, _, features = session.run(None, {"waveform": waveform})
+    weight, bias = (p.numpy() for p in (own.module.readout.weight, own.module.readout.bias))
+    linear = softmax(features @ weight.T + bias)
+    np.testing.assert_allclose(linear, softmax(logits), rtol=1e-3, atol=1e-6)
+    assert_nothing_is_computed_twice(graph)
+
+
+def test_features_cost_no_second_pass(bundle: Bundle) -> None:
+    assert_nothing_is_computed_twice(bundle.graph.read_bytes())
+
+
+def assert_nothing_is_computed_twice(graph: bytes) -> None:
+    nodes = onnx.load_from_string(graph).graph.node
+    layers = [n for n in nodes if n.op_type in ("Conv", "MatMul", "Gemm", "Softmax", "Relu")]
+    computed = [(node.op_type, *node.input, str(node.attribute)) for node in layers]
+    assert len(set(computed)) == len(computed)
 
 
 def test_a_nan_difference_is_refused_wherever_it_is(
     student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"logits": gap, "embedding": 0.0} for gap in (1e-6, float("nan"), 1e-6)]
+    rows = [
+        {"logits": gap, "embedding": 0.0, "features": 0.0} for gap in (1e-6, float("nan"), 1e-6)
+    ]
     monkeypatch.setattr(stage, "graph_of", lambda student: b"")
     monkeypatch.setattr(stage, "parity", lambda student, graph: {"differences": rows})
     with pytest.raises(InputError, match="by nan"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import liser
 from liser.bundle import UNCERTAIN, read_bundle
-from liser.export.model_card import card
+from liser.model_card import card
 from liser.runtime import DEFAULT
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")

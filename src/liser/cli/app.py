@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from liser import __version__
 from liser.cli import (
+    adapt,
     benchmark,
     compress,
     corpus,
@@ -43,7 +44,7 @@ _EXTRAS = {
 """Packages of extras, and the extra that installs each."""
 
 PANELS = {
-    "Use a model": (predict, listen),
+    "Use a model": (predict, listen, adapt),
     "Make a student": (teach, pretrain, distill, finetune, compress, export),
     "Measure": (evaluate, benchmark, cross_corpus, demo),
     "Look at data": (corpus, faces),

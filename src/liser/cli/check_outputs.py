@@ -77,6 +77,11 @@ def check_outputs(
             raise InputError(f"{what} is also the file of {other}: give each its own")
 
 
+def check_folder(flag: str, folder: Path) -> None:
+    """Refuse an output folder that can't be made or written to; raises `InputError`."""
+    _check_place(folder / "file", f"{flag} {folder}")
+
+
 def _check_stdout(what: str, flag: str | None, context: typer.Context) -> None:
     if flag is None:
         raise InputError(f"{what}: this can't go to standard output; give a file")

@@ -30,7 +30,7 @@ def open_corpus(path: Path, kind: str | None, labels: Path | None = None) -> Cor
     if kind is None:
         console.print(f"kind: {chosen} (guessed from the file names; --kind overrides it)")
     corpus = load_corpus(chosen, path)
-    _print_synonyms(corpus)
+    print_synonyms(corpus)
     return with_labels(corpus, labels)
 
 
@@ -41,11 +41,11 @@ def with_labels(corpus: Corpus, table: Path | None) -> Corpus:
     if table is None:
         return corpus
     corpus = label_from(corpus, table)
-    _print_synonyms(corpus)
+    print_synonyms(corpus)
     return corpus
 
 
-def _print_synonyms(corpus: Corpus) -> None:
+def print_synonyms(corpus: Corpus) -> None:
     """Print which labels are read as another emotion's name."""
     from liser.cli.output import console
 

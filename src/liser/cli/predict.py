@@ -255,6 +255,7 @@ def _tables(
     left_out: Sequence[Skip],
 ) -> Iterator[RenderableType]:
     from liser.cli.corpora import left_out_note
+    from liser.cli.tables import skipped_table
     from liser.text.escaping import markup
 
     if predictions:
@@ -268,7 +269,7 @@ def _tables(
         for note in answer.notes:
             yield f"{_shown(name)}: {markup(note)}"
     if skipped:
-        yield _skipped_table(skipped)
+        yield skipped_table(skipped)
     if left_out:
         yield left_out_note(left_out)
 
@@ -296,21 +297,6 @@ def _shown(name: str) -> str:
     from liser.text.escaping import markup
 
     return "standard input" if name == STDIN else markup(name)
-
-
-def _skipped_table(skipped: Sequence[Skip]) -> Table:
-    """Name every skipped file and why it was skipped."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    from liser.text.escaping import markup
-
-    table = Table(title=f"skipped {len(skipped)}", box=SIMPLE)
-    for column in ("file", "reason", "detail"):
-        table.add_column(column, overflow="fold")
-    for skip in skipped:
-        table.add_row(markup(skip.id), markup(skip.reason), markup(skip.detail))
-    return table
 
 
 def segments_table(prediction: Prediction) -> Table:

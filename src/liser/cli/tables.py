@@ -37,6 +37,19 @@ def count_skips(skipped: Sequence[Skip]) -> list[dict[str, Any]]:
     ]
 
 
+def skipped_table(skipped: Sequence[Skip]) -> Table:
+    """Name every skipped file and why it was skipped."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(title=f"skipped {len(skipped)}", box=SIMPLE)
+    for column in ("file", "reason", "detail"):
+        table.add_column(column, overflow="fold")
+    for skip in skipped:
+        table.add_row(markup(skip.id), markup(skip.reason), markup(skip.detail))
+    return table
+
+
 def skips_table(
     records: Sequence[dict[str, Any]], title: str = "skipped", what: str = "reason"
 ) -> Table:

@@ -69,7 +69,8 @@ def classifier_part(model: ModelProto, logmel: str, frontend: Frontend) -> Graph
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
     stored = {tensor.name for tensor in model.graph.initializer}
-    waiting, needed, inputs = list(OUTPUTS), set[str](), set[str]()
+    waiting = [one.name for one in model.graph.output]
+    needed, inputs = set[str](), set[str]()
     while waiting:
         name = waiting.pop()
         if name in needed or name in ("", logmel) or name in stored:

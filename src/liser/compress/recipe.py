@@ -27,10 +27,10 @@ from liser.corpora.tables import same_name
 from liser.errors import InputError
 from liser.evaluation.evaluate import seen_speakers
 from liser.evaluation.models import evaluable_model
-from liser.export.model_card import card
 from liser.export.onnx import export_student
 from liser.fingerprint import fingerprint
 from liser.folders import BUNDLE, STUDENT
+from liser.model_card import card
 from liser.students.features import LogMelFeatures, extract_features
 from liser.students.student import Student, save_student
 

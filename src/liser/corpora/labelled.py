@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -103,3 +103,47 @@ def _labels_by_name(table: Path, labels: Sequence[str]) -> dict[str, str]:
 
 def _both(labels: Iterable[str]) -> str:
     return " and ".join(repr(canonical(label)) for label in labels)
+
+
+def labelled_clips(path: Path) -> Corpus:
+    """Read labelled clips: a manifest, a corpus that names its labels, or folders named by label.
+
+    In a folder without a manifest whose files' names don't give labels, the name of a file's own
+    folder is its label, and the folder above that, if it lies within `path`, its speaker
+    (``ann/angry/1.wav``). Files in `path` itself become skips.
+
+    Raises `NotFoundError` and `InputError` as the loaders in `liser.corpora.registry`, and
+    `InputError` if no clip has a label.
+    """
+    from liser.corpora.registry import guess_corpus, load_corpus
+
+    corpus = load_corpus(guess_corpus(path), path)
+    if path.is_dir() and not corpus.labels:
+        corpus = _labelled_by_folder(corpus)
+    if not any(u.label for u in corpus.utterances):
+        raise InputError(
+            f"{path} has no labelled clip: give a table with the columns path and label, or a "
+            "folder whose folders are named by label"
+        )
+    return corpus
+
+
+def _labelled_by_folder(corpus: Corpus) -> Corpus:
+    """Return the corpus with folders' names as labels and speakers."""
+    utterances, names, skipped = [], [], list(corpus.skipped)
+    for utterance in corpus.utterances:
+        *above, name, _ = ["", *PurePosixPath(utterance.id).parts]
+        if not name:
+            skipped.append(Skip(utterance.id, "no label", "it lies in no folder named by a label"))
+            continue
+        names.append(name)
+        speaker = above[-1] if above else ""
+        utterances.append(replace(utterance, label=canonical(name), speaker_id=speaker or None))
+    labels = tuple(sorted({str(u.label) for u in utterances}))
+    return replace(
+        corpus,
+        labels=labels,
+        utterances=tuple(utterances),
+        skipped=tuple(skipped),
+        synonyms=renamed(names),
+    )

@@ -107,7 +107,11 @@ def seen_speakers(
     Speakers are compared by name: case doesn't matter, nor ``.0`` after a number, nor the prefix
     that names got where corpora were joined.
     """
-    trainings = [student.provenance, *student.provenance.get("finetuned", [])]
+    after = ("finetuned", "adapted")
+    trainings = [
+        student.provenance,
+        *(t for kind in after for t in student.provenance.get(kind, [])),
+    ]
     known = {name for training in trainings for name in training.get("speakers", [])}
     known |= set(trained_on.speakers) if trained_on is not None else set()
     names = {same_name(form) for name in known for form in (name, bare(name))}

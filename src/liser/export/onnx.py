@@ -17,8 +17,8 @@ from torch import nn
 
 from liser.bundle import Bundle, write_bundle
 from liser.errors import InputError, MissingExtraError
-from liser.export.model_card import calibrated_threshold, card
-from liser.export.waveform import FromWaveform
+from liser.export.waveform import ClipFeatures, FromWaveform
+from liser.model_card import calibrated_threshold, card
 from liser.students.frontend import LogMel
 from liser.students.student import Student
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 20
+OUTPUTS = ("logits", "embedding", "features")
+"""Of the graph; `liser.bundle` says what they are."""
 TOLERANCE = 1e-4
 """The largest allowed difference between the graph's outputs and the student's."""
 DURATIONS_S = (0.1, 0.5, 1.0, 3.0, 10.0, 30.0)
@@ -86,7 +88,7 @@ def export_student(
 
 
 def graph_of(student: Student) -> bytes:
-    """Return an ONNX file that maps ``waveform`` (batch, samples) to ``logits`` and ``embedding``.
+    """Return an ONNX file that maps ``waveform`` (batch, samples) to `OUTPUTS`.
 
     It takes any batch size and any number of samples from 1 up.
 
@@ -96,10 +98,11 @@ def graph_of(student: Student) -> bytes:
     try:
         import onnx  # noqa: F401
         import onnxscript.optimizer
+        from onnx_ir.passes import common as passes
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
-    module = folded(copy.deepcopy(student.inference_module).cpu().eval())
-    exported = FromWaveform(module, student.frontend).eval()
+    module, features = _folded_copies(student)
+    exported = FromWaveform(module, features, student.frontend).eval()
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet():
         program = torch.onnx.export(
@@ -107,7 +110,7 @@ def graph_of(student: Student) -> bytes:
             (torch.randn(2, 3 * student.frontend.sample_rate),),
             dynamo=True,
             input_names=["waveform"],
-            output_names=["logits", "embedding"],
+            output_names=list(OUTPUTS),
             dynamic_shapes={"waveform": free},
             opset_version=OPSET,
             optimize=False,  # done below, with a limit on what is folded
@@ -115,7 +118,19 @@ def graph_of(student: Student) -> bytes:
         )
         assert program is not None  # `dynamo=True` always returns one
         onnxscript.optimizer.optimize(program.model, output_size_limit=FOLDED)
+        # the features are computed on the way to the logits: once is enough
+        passes.DeduplicateInitializersPass(size_limit=1 << 31)(program.model)
+        passes.CommonSubexpressionEliminationPass()(program.model)
+        onnxscript.optimizer.optimize(program.model, output_size_limit=FOLDED)
     return bytes(_stripped(program.model_proto).SerializeToString())
+
+
+def _folded_copies(student: Student) -> tuple[nn.Module, nn.Module]:
+    """Return the student's network and its features, ready for export; they share weights."""
+    pair = (student.inference_module, ClipFeatures(student.module, student.views))
+    network, features = copy.deepcopy(pair)
+    folded(nn.ModuleList([network, features]))
+    return network.cpu().eval(), features.cpu().eval()
 
 
 def folded(module: nn.Module) -> nn.Module:
@@ -150,12 +165,13 @@ def parity(
 ) -> dict[str, Any]:
     """Compare a graph with the student, which uses `torch.stft`, on synthetic sounds.
 
-    Returns the largest absolute differences of logits and embedding by duration and batch size,
-    and the versions of torch and ONNX Runtime.
+    Returns the largest absolute differences of each output by duration and batch size, and the
+    versions of torch and ONNX Runtime.
     """
     import onnxruntime
 
     module = student.inference_module.cpu().eval()
+    features = ClipFeatures(student.module, student.views).cpu().eval()
     frontend = LogMel(student.frontend)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     differences = []
@@ -163,21 +179,21 @@ def parity(
         for batch in batches:
             waveform = _sounds(batch, round(duration_s * student.frontend.sample_rate))
             with torch.inference_mode():
-                ours = module(frontend(torch.from_numpy(waveform)))
-            theirs = session.run(["logits", "embedding"], {"waveform": waveform})
-            gaps = [
-                float(np.abs(own.numpy() - other).max())
-                for own, other in zip(ours, theirs, strict=True)
-            ]
-            sizes = {"duration_s": duration_s, "batch": batch}
-            differences.append({**sizes, "logits": gaps[0], "embedding": gaps[1]})
+                logmel = frontend(torch.from_numpy(waveform))
+                ours = (*module(logmel), features(logmel))
+            theirs = session.run(list(OUTPUTS), {"waveform": waveform})
+            gaps = {
+                name: float(np.abs(own.numpy() - other).max())
+                for name, own, other in zip(OUTPUTS, ours, theirs, strict=True)
+            }
+            differences.append({"duration_s": duration_s, "batch": batch, **gaps})
     versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
     return {"tolerance": TOLERANCE, "opset": OPSET, **versions, "differences": differences}
 
 
 def _check_parity(compared: dict[str, Any]) -> None:
     """Raise `InputError` if a difference exceeds `TOLERANCE` or isn't a number."""
-    gaps = [one[name] for one in compared["differences"] for name in ("logits", "embedding")]
+    gaps = [one[name] for one in compared["differences"] for name in OUTPUTS]
     worst = float(np.max(gaps))  # unlike `max`, this passes NaN on
     if not worst <= TOLERANCE:
         raise InputError(

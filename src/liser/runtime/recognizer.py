@@ -3,11 +3,8 @@
 import os
 import pickle
 import reprlib
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy, deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +13,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from liser.bundle import Bundle, checked_path, read_bundle
-from liser.errors import InputError, LiserError, MediaError, NotFoundError
-from liser.runtime.graph import Graph
+from liser.bundle import Bundle, checked_path, read_bundle, write_bundle
+from liser.errors import InputError, NotFoundError
+from liser.model_card import card
+from liser.runtime.graph import Graph, Recorder
 from liser.runtime.possible_emotions import possible_emotions
 from liser.runtime.prediction import Prediction
 from liser.runtime.samples import checked_rate, refuse_small_integers
 from liser.runtime.silero import silero
 from liser.runtime.slow_search import SlowSearch
+from liser.runtime.sources import check_array, naming, seekable
 from liser.runtime.speaker_adaptation import SpeakerAdapter
 from liser.runtime.speech_search import SpeechSearch
 from liser.runtime.stream import Stream
@@ -40,8 +39,6 @@ _repr.maxother = 80
 
 _JOINED_S = 4.0
 """Seconds of a file that the detector gets at once."""
-
-_IN_MEMORY = 1 << 24  # bytes of a pipe in memory; the rest goes to disk
 
 
 def load(
@@ -77,7 +74,7 @@ class Recognizer:
     Several threads may share one. `detector` makes a new voice activity detector for each
     recording. The default is Silero VAD, with a second search
     (`liser.runtime.slow_search`); `liser.runtime.vad.all_sound_is_speech` takes all sound
-    for speech.
+    for speech. `graph` is the bundle's graph, if it is loaded already.
 
     A recogniser pickles as the path of its bundle, with its detector, threads, possible emotions
     and, if it is `for_one_speaker`, its speaker statistics. The other process must have the same
@@ -89,6 +86,7 @@ class Recognizer:
         bundle: Bundle,
         threads: int = 1,
         detector: Callable[[], Detector] | None = None,
+        graph: Graph | None = None,
     ) -> None:
         if not isinstance(bundle, Bundle):
             raise InputError(f"{_repr.repr(bundle)} is no Bundle: liser.load(folder) reads one")
@@ -98,7 +96,7 @@ class Recognizer:
                 "detectors, such as liser.runtime.vad.all_sound_is_speech"
             )
         self.bundle = bundle
-        self._graph = Graph(bundle, threads)
+        self._graph = Graph(bundle, threads) if graph is None else graph
         self._threads = threads
         self._own_detector = detector
         self._detector = silero() if detector is None else detector
@@ -179,10 +177,10 @@ class Recognizer:
         elif isinstance(source, str):
             prediction = self._predict_file(source, sample_rate)
         elif hasattr(source, "read"):
-            with _naming(source):
+            with naming(source):
                 prediction = self._predict_file(source, sample_rate)
         else:
-            _check_array(source)
+            check_array(source)
             stream = self.stream(checked_rate(sample_rate))
             refuse_small_integers(source)
             stream.feed(source)
@@ -236,6 +234,67 @@ class Recognizer:
         search = SpeechSearch(make(), window_s, slow_search)
         return Stream(self.bundle, self._graph, search, sample_rate, self._adapter, self._labels)
 
+    def adapt(
+        self,
+        sources: Iterable[Source],
+        labels: Iterable[str],
+        *,
+        speakers: Iterable[str | None] | None = None,
+        sample_rate: int | None = None,
+        advance: Callable[[], None] = lambda: None,
+    ) -> "Recognizer":
+        """Return a recogniser of your own emotions, from a few labelled recordings of each.
+
+        Its answer is fitted anew to the features that the model computes anyway, and shrunk towards
+        the model's own for labels that the model knows (`liser.adaptation.fit`). It takes seconds.
+        `save` writes it as a bundle. What it was made of, which recordings were skipped and how
+        those left out of the fit are predicted is in ``bundle.provenance["adapted"][-1]``.
+
+        Args:
+            sources: recordings, as `predict` takes them.
+            labels: the label of each, two different ones at least; any names will do. They become
+                the labels of the new recogniser. Synonyms become the canonical name, as in
+                `liser.labels`.
+            speakers: the speaker of each, None where unknown. Known speakers are left out as a
+                whole where scores, temperature and threshold are found.
+            sample_rate: of arrays, in Hz.
+            advance: called after each recording.
+
+        Raises:
+            InputError: there is not one label a recording, all have the same label, or a label has
+                no usable recording.
+        """
+        from liser.runtime.adapt import adapt_to_sources
+
+        names = None if speakers is None else list(speakers)
+        return adapt_to_sources(self, list(sources), list(labels), names, sample_rate, advance)
+
+    def save(self, folder: Path | str) -> Bundle:
+        """Write the model as a bundle, and return it.
+
+        Raises `InputError` if the folder holds other files than a bundle's, and `StorageError` if
+        it can't be written.
+        """
+        place = checked_path(folder)
+        return write_bundle(self.bundle, self._graph.model(), place, card(self.bundle))
+
+    def observe(
+        self, source: Source, sample_rate: int | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the log-posteriors (classes,) and the features (dim,) of a recording.
+
+        They are means over its segments of speech, weighted by duration. The features are the
+        graph's output ``features``, or ``embedding`` where it has no such output; `adapt` fits to
+        them. Arguments and errors are those of `predict`.
+
+        Raises `MediaError` "no speech", too.
+        """
+        recorder = Recorder(self._graph)
+        other = copy(self)
+        other._graph, other._adapter = recorder, None
+        other.predict(source, sample_rate)
+        return recorder.means()
+
     def __repr__(self) -> str:
         bundle = self.bundle
         return (
@@ -261,6 +320,11 @@ class Recognizer:
                 f"this recogniser can't be pickled, because its detector can't ({error}): use a "
                 "module-level function as detector, or load the recogniser in each process"
             ) from error
+        if not self._graph.saved:
+            raise InputError(
+                "this recogniser was adapted and not saved, and can't be pickled: save it, and "
+                "load it with liser.load(folder)"
+            )
         folder = self.bundle.folder.absolute()
         bundle = replace(self.bundle, folder=folder)
         own = None if folder == DEFAULT.absolute() else folder
@@ -282,7 +346,7 @@ class Recognizer:
             )
         from liser.media.audio import open_audio
 
-        with _seekable(source) as file, open_audio(file) as (rate, blocks):
+        with seekable(source) as file, open_audio(file) as (rate, blocks):
             stream = self.stream(rate)
             for block in _joined(blocks, rate):
                 stream.feed(block.clip(-1.0, 1.0))
@@ -322,57 +386,3 @@ def _restored(
     recognizer = kind(found, threads, detector)
     recognizer._adapter, recognizer._labels = adapter, labels
     return recognizer
-
-
-@contextmanager
-def _naming(source: Any) -> Iterator[None]:
-    """Turn any error of a file object's own code into a `MediaError` that names the object."""
-    try:
-        yield
-    except (LiserError, MemoryError):
-        raise
-    except Exception as error:
-        detail = f"can't read {_repr.repr(source)}: {type(error).__name__}: {error}"
-        raise MediaError("unreadable", detail) from error
-
-
-def _check_array(source: Any) -> None:
-    """Raise `InputError` for anything that can't be samples."""
-    if isinstance(source, bytes | bytearray):
-        raise InputError(
-            f"{len(source)} bytes are no path, open file or array: pass io.BytesIO(…) for a file's "
-            "bytes, or np.frombuffer(…) for samples"
-        )
-    if not isinstance(source, Sequence) and not hasattr(source, "__array__"):
-        raise InputError(f"{_repr.repr(source)} is no path, open file or array of samples")
-
-
-@contextmanager
-def _seekable(source: Any) -> Iterator[Any]:
-    """Give a file that can be sought, which many formats need; a pipe is copied first."""
-    from liser.media.source import is_pipe, open_pipe
-
-    if not isinstance(source, Path | str):
-        with _copied_if_needed(source) as file:
-            yield file
-    elif is_pipe(Path(source)):
-        with open_pipe(Path(source)) as pipe, _copied_if_needed(pipe) as file:
-            yield file
-    else:
-        yield source
-
-
-@contextmanager
-def _copied_if_needed(source: Any) -> Iterator[Any]:
-    """Give an open file, or a copy of one that can't be sought."""
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
-        try:
-            seekable = source.seekable()  # devices are seekable, and have no size
-            if not seekable:
-                shutil.copyfileobj(source, copy)
-            is_bytes = isinstance(source.read(0), bytes)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise MediaError("unreadable", f"can't read {source!r}: {error}") from None
-        if not is_bytes:
-            raise MediaError("unreadable", f"{source!r} gives text: open it for reading bytes")
-        yield source if seekable else copy

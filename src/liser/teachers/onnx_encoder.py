@@ -17,7 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from liser.errors import InputError, MediaError, MissingExtraError, NotFoundError
 from liser.fingerprint import fingerprint
-from liser.runtime.external_data import has_external_data
+from liser.onnx_file.external_data import has_external_data
 
 FEATURES = {
     "waveform": "the waveform in -1…1: (batch, samples) or (batch, 1, samples)",

@@ -10,8 +10,8 @@ import pytest
 
 from liser.bundle import Bundle
 from liser.errors import InputError
+from liser.onnx_file.external_data import has_external_data
 from liser.runtime import DEFAULT
-from liser.runtime.external_data import has_external_data
 from liser.runtime.graph import Graph
 
 onnx = pytest.importorskip("onnx")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from liser.bundle import Bundle
-from liser.export.model_card import calibrated_threshold, card
+from liser.model_card import calibrated_threshold, card
 
 
 def card_of(provenance: dict[str, Any], threshold: float = 0.0) -> str:

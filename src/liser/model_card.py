@@ -87,14 +87,17 @@ def _views(provenance: _Provenance) -> dict[str, str]:
 
 
 def _last_result(provenance: _Provenance) -> _Provenance:
-    trainings = [provenance, *provenance.get("finetuned", [])]
+    trainings = [provenance, *provenance.get("finetuned", []), *provenance.get("adapted", [])]
     return trainings[-1].get("result") or {}
 
 
 def _abstention(bundle: Bundle) -> str:
     """Say when the label is "uncertain", and where the threshold comes from."""
     result = _last_result(bundle.provenance)
-    if calibrated_threshold(bundle.provenance) != bundle.threshold:
+    adapted = bundle.provenance.get("adapted")
+    if adapted and result.get("threshold") is None and bundle.threshold > 0:
+        how = "The threshold is that of the model which was adapted."
+    elif calibrated_threshold(bundle.provenance) != bundle.threshold:
         how = (
             "The threshold was set by hand."
             if bundle.threshold > 0
@@ -103,7 +106,8 @@ def _abstention(bundle: Bundle) -> str:
     else:
         coverage, accuracy = result.get("coverage"), result.get("answered_wa")
         known = coverage is not None and accuracy is not None
-        how = "On the validation speakers, who set the threshold, " + (
+        who = "clips left out of the fit, which" if adapted else "validation speakers, who"
+        how = f"On the {who} set the threshold, " + (
             f"it labels {coverage:.0%} of the clips, {accuracy:.0%} of them correctly."
             if known
             else f"the share of labelled clips is {NOT_STATED}."
@@ -126,6 +130,7 @@ def _label_kind(provenance: _Provenance) -> str:
     kinds = {
         "intended": "the emotion that the speaker meant to show",
         "perceived": "the emotion that others perceived",
+        "given": "as whoever labelled the clips gave them",
     }
     return kinds.get(str(provenance.get("label_kind")), NOT_STATED)
 
@@ -154,11 +159,24 @@ def _materials(provenance: _Provenance) -> list[str]:
         f"Fine-tuned on: {_field(one, 'corpus')}, {_field(one, 'clips')} clips"
         for one in provenance.get("finetuned", [])
     ]
-    return lines
+    return [*lines, *map(_adaptation, provenance.get("adapted", []))]
+
+
+def _adaptation(record: _Provenance) -> str:
+    """Return what a model was adapted to: clips, labels, speakers, and the model before."""
+    counts = ", ".join(f"{markdown(label)} {n}" for label, n in record.get("labels", {}).items())
+    parent = record.get("parent", {})
+    speakers = len(record.get("speakers", []))
+    return (
+        f"Adapted to: {_field(record, 'corpus')}, {_field(record, 'clips')} clips ({counts}), "
+        f"{f'{speakers} speakers' if speakers else 'speakers not stated'}, from "
+        f"{_field(parent, 'name')} (SHA-256 of its graph {str(parent.get('sha256', ''))[:16]})"
+    )
 
 
 def _terms(provenance: _Provenance) -> list[str]:
     corpora = [*str(provenance.get("corpus", "")).split("+"), *_backbone_corpora(provenance)]
+    corpora += [str(one.get("corpus", "")) for one in provenance.get("adapted", [])]
     known = [TERMS[name] for name in dict.fromkeys(corpora) if name in TERMS]
     unknown = [
         f"{markdown(name)}: terms {NOT_STATED}"
@@ -179,7 +197,7 @@ def _backbone_corpora(provenance: _Provenance) -> list[str]:
 
 
 def _results(provenance: _Provenance) -> str:
-    rows = provenance.get("results") or []
+    rows = [*(provenance.get("results") or []), *_left_out(provenance)]
     if not rows:
         return "Not measured, or not stated."
     lines = ["| tested on | UAR | 95 % interval |", "|---|---|---|"]
@@ -188,6 +206,16 @@ def _results(provenance: _Provenance) -> str:
         interval = f"{low:.3f}–{high:.3f}" if low is not None and high is not None else NOT_STATED
         lines.append(f"| {markdown(str(row['what']))} | {row['uar']:.3f} | {interval} |")
     return "\n".join(lines)
+
+
+def _left_out(provenance: _Provenance) -> list[dict[str, Any]]:
+    """Return how an adapted model predicts clips that were left out of the fit."""
+    adapted = provenance.get("adapted") or [{}]
+    scores = adapted[-1].get("left_out")
+    if not scores:
+        return []
+    what = "speakers" if scores["by_speaker"] else "clips, of speakers that took part,"
+    return [{"what": f"its own clips: {what} left out of the fit in turn", "uar": scores["uar"]}]
 
 
 def _table(rows: Mapping[str, str]) -> str:
