@@ -188,7 +188,7 @@ def test_a_clip_counts_the_same_in_however_many_views_it_was_drawn(
         clips = ClipFeatures(rows, tuple(x[own] for own in views), views)
         # features are scaled by their deviation over views: without a penalty that changes nothing
         settings = SETTINGS.model_copy(update={"readout": 1e-6})
-        _fit_probe(module, clips, targets, rows, settings)
+        _fit_probe(module.readout, clips, targets, rows, settings)
         posteriors.append(module.readout(torch.from_numpy(x)).softmax(-1).detach().numpy())
     np.testing.assert_allclose(*posteriors, atol=2e-3)
 
@@ -298,7 +298,7 @@ def test_features_in_drawn_views_are_part_of_those_in_all_views(
     assert np.bincount(places).tolist() == [2, 2, 3, 2, 2, 2]
     logs = module.readout(x).log_softmax(-1).detach().numpy()
     means = [logs[places == place].mean(0) for place in range(len(few))]
-    np.testing.assert_allclose(some.log_posteriors(module, few), means, atol=1e-5)
+    np.testing.assert_allclose(some.log_posteriors(module.readout, few), means, atol=1e-5)
 
 
 def test_a_view_may_be_drawn_for_one_clip_or_none(heir: str, features: LogMelFeatures) -> None:

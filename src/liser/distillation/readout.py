@@ -75,15 +75,19 @@ class ClipFeatures:
             clips.append(own)
         return torch.from_numpy(np.concatenate(features)), np.concatenate(clips)
 
+    def has_any(self, rows: NDArray[np.int64]) -> bool:
+        """Tell whether some of these clips have features."""
+        return bool(np.isin(rows, self.rows).any())
+
     def has(self, rows: NDArray[np.int64]) -> bool:
         """Tell whether all of these clips have features."""
         return bool(np.isin(rows, self.rows).all())
 
     @torch.inference_mode()
-    def log_posteriors(self, module: StudentModule, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the probe's log-posteriors (rows, classes), the mean over drawn views."""
+    def log_posteriors(self, probe: LinearProbe, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return a probe's log-posteriors (rows, classes), the mean over drawn views."""
         features, clips = self.of(rows)
-        log_posteriors = module.readout(features).log_softmax(-1).numpy()
+        log_posteriors = probe(features).log_softmax(-1).numpy()
         total = np.zeros((len(rows), log_posteriors.shape[1]), np.float32)
         np.add.at(total, clips, log_posteriors)
         return np.asarray(total / np.bincount(clips, minlength=len(rows))[:, None], np.float32)
