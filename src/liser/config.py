@@ -341,12 +341,7 @@ class SourceSettings(Settings):
     """The corpus's name in the record; needed if two would have the same."""
     speech_teacher: tuple[str, ...] = ()
     face_teacher: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _has_a_teacher(self) -> Self:
-        if not self.speech_teacher and not self.face_teacher:
-            raise ValueError("no teacher to learn from: give speech_teacher, face_teacher or both")
-        return self
+    """Without any teacher, students learn from this corpus's labels alone, and from a backbone."""
 
 
 class CrossCorpusRecipe(CrossCorpus):
@@ -355,3 +350,8 @@ class CrossCorpusRecipe(CrossCorpus):
     source: Annotated[tuple[SourceSettings, ...], Field(min_length=2)]
     compression: Compression = Compression()
     """Compression of the bundled model, which learns from all corpora (benchmarks/ship.py)."""
+    window_s: Annotated[float, Field(gt=0.0, le=30.0)] = 3.0
+    """Longest speech segment of the bundled model's predictions, in seconds."""
+    licence: str = ""
+    terms: tuple[str, ...] = ()
+    """Of the bundled model, for its card: a sentence on each teacher and further source."""
