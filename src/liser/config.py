@@ -216,8 +216,10 @@ class Distillation(Settings):
     heads: Heads = Heads()
     loss: Loss = Loss()
     training: Training = Training()
-    balanced: bool = True
-    """Correct the posterior for the training clips' class shares, to a uniform prior."""
+    logit_adjustment: Literal["after", "loss", "none"] = "after"
+    """Where the training clips' class shares are taken out, so that no emotion is favoured: of the
+    logits `after` training, or in the `loss` (Menon et al. 2021, arXiv 2007.07314, eq. 9 and 10).
+    `loss` is for joined corpora: an emotion that one corpus lacks is then no sign of another."""
     readout: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
     """Penalty of the linear probe that replaces the student's head after training; 0: no probe,
     the head stays."""
@@ -339,12 +341,7 @@ class SourceSettings(Settings):
     """The corpus's name in the record; needed if two would have the same."""
     speech_teacher: tuple[str, ...] = ()
     face_teacher: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _has_a_teacher(self) -> Self:
-        if not self.speech_teacher and not self.face_teacher:
-            raise ValueError("no teacher to learn from: give speech_teacher, face_teacher or both")
-        return self
+    """Without any teacher, students learn from this corpus's labels alone, and from a backbone."""
 
 
 class CrossCorpusRecipe(CrossCorpus):
@@ -353,3 +350,8 @@ class CrossCorpusRecipe(CrossCorpus):
     source: Annotated[tuple[SourceSettings, ...], Field(min_length=2)]
     compression: Compression = Compression()
     """Compression of the bundled model, which learns from all corpora (benchmarks/ship.py)."""
+    window_s: Annotated[float, Field(gt=0.0, le=30.0)] = 3.0
+    """Longest speech segment of the bundled model's predictions, in seconds."""
+    licence: str = ""
+    terms: tuple[str, ...] = ()
+    """Of the bundled model, for its card: a sentence on each teacher and further source."""

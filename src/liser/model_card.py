@@ -12,6 +12,8 @@ from liser.text.escaping import markdown
 TERMS: dict[str, str] = {
     "ravdess": "RAVDESS, CC BY-NC-SA 4.0 (Livingstone & Russo 2018): no commercial use",
     "cremad": "CREMA-D, ODbL 1.0 (Cao et al. 2014)",
+    "nemo": "nEMO, CC BY-NC-SA 4.0 (Christop 2024): no commercial use",
+    "ased": "ASED, no licence stated (Retta et al. 2022): research",
     "synthetic": "synthetic speech made by liser: no terms",
 }
 """Terms of the corpora that liser knows by name."""

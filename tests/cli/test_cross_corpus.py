@@ -86,7 +86,6 @@ def test_refusals(liser, recipe: Path) -> None:
         (good.replace('name = "one"', 'nam = "one"'), "source.0.nam"),
         (good.replace('name = "two"', 'name = "one"'), "two corpora are called 'one'"),
         (good.replace('"tiny"', '"huge"'), "huge"),
-        (good.replace('speech_teacher = ["other.csv"]', ""), "no teacher to learn from"),
         (good[: good.rindex("[[source]]")], "source"),
         (good.replace("two.csv", "gone.csv"), "gone.csv"),
         (good.replace("folds = 3", "folds = 7"), "6 speakers in 7 folds"),

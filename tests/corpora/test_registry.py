@@ -53,5 +53,5 @@ def test_options_reach_the_loader_and_others_are_refused(tmp_path: Path) -> None
         load_corpus("iemocap", tmp_path)
 
 
-def test_the_four_corpora_are_there() -> None:
-    assert set(CORPORA) == {"ravdess", "cremad", "folder", "synthetic"}
+def test_the_corpora_are_there() -> None:
+    assert set(CORPORA) == {"ravdess", "cremad", "nemo", "ased", "folder", "synthetic"}

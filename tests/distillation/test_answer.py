@@ -1,4 +1,4 @@
-"""The answer: a probe on whole clips, calibrated, balanced, and fitted to whom it may know."""
+"""The answer: a probe on whole clips, calibrated, adjusted for class shares, fitted once more."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,7 +108,8 @@ def test_the_probe_answers_and_the_rest_of_the_student_is_as_trained(
     nano: str, data: TrainingData
 ) -> None:
     plain, probed = (
-        make(data, readout=penalty, balanced=False).student.module for penalty in (0.0, 0.1)
+        make(data, readout=penalty, logit_adjustment="none").student.module
+        for penalty in (0.0, 0.1)
     )
     assert not plain.readout.weight.any()
     assert not any(p.any() for p in probed.head.parameters())
@@ -158,7 +159,7 @@ def test_too_few_validation_clips_leave_the_temperature_alone(
 
 def test_the_probe_is_fitted_to_the_views_that_it_answers_in(nano: str, data: TrainingData) -> None:
     """Its mean posterior over all views of all clips is then the mean target."""
-    student = make(data, shifts=(-0.05, 0.05), balanced=False).student
+    student = make(data, shifts=(-0.05, 0.05), logit_adjustment="none").student
     assert student.views == Views((1.0,), (-0.05, 0.05))
     rows = data.split.train
     logits = data.features.apply(
@@ -187,7 +188,7 @@ def test_a_clip_counts_the_same_in_however_many_views_it_was_drawn(
         clips = ClipFeatures(rows, tuple(x[own] for own in views), views)
         # features are scaled by their deviation over views: without a penalty that changes nothing
         settings = SETTINGS.model_copy(update={"readout": 1e-6})
-        _fit_probe(module, clips, targets, rows, settings)
+        _fit_probe(module.readout, clips, targets, rows, settings)
         posteriors.append(module.readout(torch.from_numpy(x)).softmax(-1).detach().numpy())
     np.testing.assert_allclose(*posteriors, atol=2e-3)
 
@@ -202,7 +203,11 @@ def test_backbone_interpolation_comes_before_the_probe(
     backbone = Backbone(weights, heir, SETTINGS.frontend, {})
     trained, between = (
         make(
-            data, backbone=backbone, student=heir, backbone_interpolation=share, balanced=False
+            data,
+            backbone=backbone,
+            student=heir,
+            backbone_interpolation=share,
+            logit_adjustment="none",
         ).student.module
         for share in (0.0, 0.4)
     )
@@ -293,7 +298,7 @@ def test_features_in_drawn_views_are_part_of_those_in_all_views(
     assert np.bincount(places).tolist() == [2, 2, 3, 2, 2, 2]
     logs = module.readout(x).log_softmax(-1).detach().numpy()
     means = [logs[places == place].mean(0) for place in range(len(few))]
-    np.testing.assert_allclose(some.log_posteriors(module, few), means, atol=1e-5)
+    np.testing.assert_allclose(some.log_posteriors(module.readout, few), means, atol=1e-5)
 
 
 def test_a_view_may_be_drawn_for_one_clip_or_none(heir: str, features: LogMelFeatures) -> None:
@@ -324,20 +329,22 @@ def test_a_probe_of_drawn_views_is_another_and_calibrated_in_all_views(
     assert not np.allclose(logits[0], logits[2], atol=1e-3)
 
 
-def test_a_balanced_student_answers_as_if_all_emotions_were_equally_frequent(
+def test_an_adjusted_student_answers_as_if_all_emotions_were_equally_frequent(
     nano: str, data: TrainingData
 ) -> None:
     labels = data.labels
     labels[np.flatnonzero(labels == 0)[3:]] = -1  # only a few of the first emotion are labelled
     rows = data.split.train[:5]
-    plain, balanced = (logits_of(make(data, balanced=b), data, rows) for b in (False, True))
+    plain, adjusted = (
+        logits_of(make(data, logit_adjustment=how), data, rows) for how in ("none", "after")
+    )
     prior = np.bincount(labels[labels >= 0]) / (labels >= 0).sum()
     smoothed = 0.9 * prior + 0.1 / len(prior)
     expected = np.tile(np.log(smoothed * len(prior)), (5, 1))
-    np.testing.assert_allclose(plain - balanced, expected, atol=1e-4)
+    np.testing.assert_allclose(plain - adjusted, expected, atol=1e-4)
 
 
-def test_joined_corpora_are_balanced_each_by_itself(
+def test_joined_corpora_are_adjusted_each_by_itself(
     nano: str, tones: Corpus, data: TrainingData
 ) -> None:
     """An emotion that one corpus alone has isn't rare there, so its logit stays."""
@@ -347,7 +354,9 @@ def test_joined_corpora_are_balanced_each_by_itself(
     split = split_rows(tones, data.features.usable & ~only, 0, seed=0)
     data = replace(data, split=split, sources=sources)
     rows = split.train[:5]
-    plain, balanced = (logits_of(make(data, balanced=b), data, rows) for b in (False, True))
+    plain, adjusted = (
+        logits_of(make(data, logit_adjustment=how), data, rows) for how in ("none", "after")
+    )
     shifts, known = np.zeros(3), np.zeros(3)
     for source in ("few", "many"):
         own = labels[split.train][sources[split.train] == source]
@@ -357,8 +366,29 @@ def test_joined_corpora_are_balanced_each_by_itself(
         known += present
     assert known.tolist() == [1, 2, 2]
     expected = np.tile(shifts / known, (5, 1))
-    np.testing.assert_allclose(plain - balanced, expected, atol=1e-4)
+    np.testing.assert_allclose(plain - adjusted, expected, atol=1e-4)
     assert abs(expected[0, 0]) < 0.2
+
+
+def test_an_adjusted_loss_keeps_an_emotion_from_being_a_sign_of_its_corpus(
+    nano: str, tones: Corpus, data: TrainingData
+) -> None:
+    """Only one corpus has the first emotion; clips of the other are as likely to be it as before.
+
+    Two corpora of the very same clips differ in nothing but that. With the shares in the loss, the
+    probe's odds of the other two emotions are those of the clips, and stay.
+    """
+    sources = np.where(np.arange(len(data.labels)) % 2 == 0, "with", "without")
+    labels = data.labels.copy()
+    labels[(sources == "without") & (labels == 0)] = -1
+    data = replace(data, labels=labels, sources=sources)
+    rows = data.split.train
+    after, loss = (
+        softmax(logits_of(make(data, logit_adjustment=how), data, rows)) for how in ("none", "loss")
+    )
+    first, rest = loss[:, 0].mean(), loss[:, 1:].mean(0)
+    assert first > after[:, 0].mean() + 0.02
+    assert abs(rest[0] - rest[1]) < 0.1
 
 
 def test_clips_of_a_small_source_weigh_more_in_the_probe(nano: str, data: TrainingData) -> None:
@@ -367,7 +397,7 @@ def test_clips_of_a_small_source_weigh_more_in_the_probe(nano: str, data: Traini
     labels = data.labels.copy()
     labels[:12] = 0
     data = replace(data, labels=labels, sources=sources)
-    made = make(data, balanced=False)
+    made = make(data, logit_adjustment="none")
     evened = np.concatenate([np.tile(np.arange(12), 3), np.arange(12, len(labels))])
     mean = softmax(logits_of(made, data, evened)).mean(0)
     np.testing.assert_allclose(mean, mean_target(data, evened), atol=1e-3)

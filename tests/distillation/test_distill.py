@@ -240,7 +240,7 @@ def test_clips_that_cannot_be_read_teach_nothing_through_their_teachers_either(
 def test_the_threshold_is_that_of_all_labelled_validation_clips(
     nano: str, tones: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liser.distillation.distill.CLIPS_A_CLASS", 4)
+    monkeypatch.setattr("liser.distillation.calibration.CLIPS_A_CLASS", 4)
     wrong = [
         replace(u, label="low" if u.label == "mid" and i % 2 else u.label)
         for i, u in enumerate(tones.utterances)
@@ -260,7 +260,7 @@ def test_the_threshold_is_that_of_all_labelled_validation_clips(
     assert made["threshold"] == pytest.approx(threshold)
     assert made["coverage"] == pytest.approx(kept.coverage)
     assert made["answered_wa"] == pytest.approx(kept.accuracy)
-    monkeypatch.setattr("liser.distillation.distill.CLIPS_A_CLASS", len(rows))
+    monkeypatch.setattr("liser.distillation.calibration.CLIPS_A_CLASS", len(rows))
     few_clips = distill(corpus, (), tmp_path / "b", supervised).provenance["result"]
     assert few_clips["threshold"] is None and "coverage" not in few_clips
 

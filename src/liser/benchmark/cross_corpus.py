@@ -42,7 +42,7 @@ from liser.targets.targets import Targets, join_targets
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A corpus with its teachers' targets."""
+    """A corpus with its teachers' targets; without any, students learn from its labels alone."""
 
     corpus: Corpus
     targets: tuple[Targets, ...]
@@ -236,7 +236,7 @@ def leave_out(
         fold = _divided(source.corpus, settings)[index]
         corpus = source.corpus.only({*fold.train, *fold.valid})
         ids = {u.id for u in corpus.utterances}
-        rows = np.array([name in ids for name in source.targets[0].ids])
+        rows = np.array([u.id in ids for u in source.corpus.utterances])
         rest.append(Source(corpus, tuple(t.only(rows) for t in source.targets)))
         test.append(source.corpus.only(set(fold.test)))
     return tuple(rest), tuple(test)
@@ -248,8 +248,6 @@ def joined(sources: Sequence[Source]) -> Corpus:
     check_corpora(corpora)
     for source in sources:
         check_targets(source.corpus, source.targets)
-        if not source.targets:
-            raise InputError(f"{source.corpus.name} has no teacher to learn from: name one")
     return join([replace(c, utterances=tuple(with_uniform_input(c.utterances))) for c in corpora])
 
 

@@ -219,4 +219,4 @@ def settings_of(plan: CrossCorpusRecipe) -> CrossCorpus:
     """Return a recipe's settings without its corpora."""
     from liser.config import CrossCorpus
 
-    return CrossCorpus.read(plan.model_dump(exclude={"source", "compression"}))
+    return CrossCorpus.read(plan.model_dump(include=set(CrossCorpus.model_fields)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from liser.corpora import cremad, folder, ravdess, synthetic
+from liser.corpora import ased, cremad, folder, nemo, ravdess, synthetic
 from liser.corpora.base import Corpus
 from liser.corpora.files import exists, find_media, is_folder
 from liser.corpora.tables import TABLE_SUFFIXES
@@ -39,6 +39,8 @@ CORPORA = {
         is_name=cremad.is_name,
         protocol={"folds": 5, "valid_speakers": 6},
     ),
+    "nemo": CorpusKind(nemo.load, "nEMO", is_name=nemo.is_name),
+    "ased": CorpusKind(ased.load, "ASED", is_name=ased.is_name),
     "folder": CorpusKind(
         folder.load, "folder", tables=tuple(f"manifest{suffix}" for suffix in TABLE_SUFFIXES)
     ),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from liser.config import Distillation
+from liser.distillation.calibration import HeldOut, calibrated
 from liser.distillation.data import TrainingData, oversample_sources
 from liser.distillation.losses import smooth
 from liser.distillation.readout import ClipFeatures, fit_linear_probe
@@ -16,6 +17,7 @@ from liser.distillation.training_targets import TrainingTargets
 from liser.posteriors import log_posteriors, softmax
 from liser.students.backbone import Backbone
 from liser.students.features import LogMelFeatures
+from liser.students.linear_probe import LinearProbe
 from liser.students.module import StudentModule
 from liser.students.optimization import seed_of
 from liser.students.student import Student
@@ -30,10 +32,12 @@ class FittedStudent:
     """A finished `student`, and the `validation_student` that scores are taken of.
 
     The latter's readout never saw validation speakers; the former's is fitted to them as well.
+    `held_out` are the predictions that calibrated both.
     """
 
     student: Student
     validation_student: Student
+    held_out: HeldOut
 
 
 def fit_answer(
@@ -47,28 +51,56 @@ def fit_answer(
     """Turn a trained network, which is changed in place, into a calibrated student.
 
     In this order: interpolation towards the backbone, the linear probe on the training rows, the
-    prior, the temperature on the validation rows, the probe once more on the rows of both, and the
-    mean log-posterior.
+    temperature on held-out rows (`liser.distillation.calibration`), the probe once more on the
+    rows of both, and the mean log-posterior.
     """
     split = data.split
     if backbone is not None and settings.backbone_interpolation:
         backbone.interpolate(module, settings.backbone_interpolation)
     clips = _clip_features(module, data, targets, settings, seed)
-    _fit_readout(module, clips, data, targets, split.train, settings)
+    _fit_readout(module.readout, clips, data, targets, split.train, settings)
+    if clips is not None and clips.has_any(split.train):
+        _silence_head(module)
     views, prior = Views(settings.tempi, settings.shifts), (0.0,) * len(data.label_names)
     validation_student = Student(
         module, settings.student, data.label_names, settings.frontend, 1.0, {}, prior, views
     )
-    answers_by_probe = clips is not None and bool(np.isin(split.train, clips.rows).any())
-    validation_student = with_temperature(
-        validation_student, data.features, targets, split.valid, clips if answers_by_probe else None
-    )
+    held_out = _held_out(validation_student, clips, data, targets, settings)
+    validation_student = calibrated(validation_student, held_out, targets, data.sources)
     student = validation_student
     if clips is not None and len(split.valid):
         student = replace(student, module=copy.deepcopy(module))
-        _fit_readout(student.module, clips, data, targets, split.both, settings)
+        _fit_readout(student.module.readout, clips, data, targets, split.both, settings)
     student = with_mean_log_posterior(student, data.features, split.train, seed, clips)
-    return FittedStudent(student, validation_student)
+    return FittedStudent(student, validation_student, held_out)
+
+
+def _held_out(
+    student: Student,
+    clips: ClipFeatures | None,
+    data: TrainingData,
+    targets: TrainingTargets,
+    settings: Distillation,
+) -> HeldOut:
+    """Predict the validation clips and, of several sources, each one's clips without that source.
+
+    The latter by a probe alone: the rest of the student has seen the source.
+    """
+    answers_by_probe = clips is not None and clips.has_any(data.split.train)
+    rows = data.split.valid[targets.has_posterior(data.split.valid)]
+    logits = _logits(student, data.features, rows, clips if answers_by_probe else None)
+    held_out = HeldOut(rows, logits, np.zeros(len(rows), np.bool_))
+    sources = np.unique(data.sources[data.split.train])
+    if clips is None or not answers_by_probe or len(sources) < 2:
+        return held_out
+    for source in sources:
+        probe = copy.deepcopy(student.module.readout)
+        others = data.split.train[data.sources[data.split.train] != source]
+        _fit_readout(probe, clips, data, targets, others, settings)
+        own = clips.rows[data.sources[clips.rows] == source]
+        left_out = np.ones(len(own), np.bool_)
+        held_out = held_out.joined(HeldOut(own, clips.log_posteriors(probe, own), left_out))
+    return held_out
 
 
 def _clip_features(
@@ -96,31 +128,28 @@ def _clip_features(
 
 
 def _fit_readout(
-    module: StudentModule,
+    probe: LinearProbe,
     clips: ClipFeatures | None,
     data: TrainingData,
     targets: TrainingTargets,
     rows: NDArray[np.int64],
     settings: Distillation,
 ) -> None:
-    """Fit the probe to the targets of `rows`, if there are features, and balance the classes."""
+    """Fit the probe to the targets of `rows`, if there are features, and adjust the logits."""
     if clips is not None:
-        _fit_probe(module, clips, targets, oversample_sources(rows, data.sources), settings)
-    if settings.balanced:
-        _balance(module, targets, rows, settings.training.label_smoothing, data.sources)
+        _fit_probe(probe, clips, targets, oversample_sources(rows, data.sources), settings)
+    if settings.logit_adjustment == "after":
+        _adjust_logits(probe, targets, rows, settings.training.label_smoothing, data.sources)
 
 
 def _fit_probe(
-    module: StudentModule,
+    probe: LinearProbe,
     clips: ClipFeatures,
     targets: TrainingTargets,
     rows: NDArray[np.int64],
     settings: Distillation,
 ) -> None:
-    """Fit the probe to the targets of whole clips, and silence the head that was trained.
-
-    A row may occur several times. Fine-tuning trains the silenced head again.
-    """
+    """Fit the probe to the targets of whole clips; a row may occur several times."""
     rows = rows[np.isin(rows, clips.rows)]
     if len(rows) == 0:
         return
@@ -130,14 +159,19 @@ def _fit_probe(
     weight = targets.posterior_weight[rows] * torch.from_numpy(times)
     # a clip counts the same in however many views it was drawn
     weight = weight[places] * torch.from_numpy(len(clips.features) / np.bincount(places))[places]
-    fit_linear_probe(module.readout, features, target[places], weight, settings.readout)
+    prior = None if targets.log_prior is None else targets.log_prior[rows][places]
+    fit_linear_probe(probe, features, target[places], weight, settings.readout, prior)
+
+
+def _silence_head(module: StudentModule) -> None:
+    """Zero the head that was trained, since the probe answers; fine-tuning trains it again."""
     for parameter in module.head.parameters():
         nn.init.zeros_(parameter)
 
 
 @torch.no_grad()
-def _balance(
-    module: StudentModule,
+def _adjust_logits(
+    probe: LinearProbe,
     targets: TrainingTargets,
     rows: NDArray[np.int64],
     label_smoothing: float,
@@ -162,7 +196,7 @@ def _balance(
         shifts.append(torch.where(present, torch.log(smoothed * present.sum()), 0.0))
         known.append(present)
     shift = torch.stack(shifts).sum(0) / torch.stack(known).sum(0).clamp_min(1)
-    module.readout.bias.sub_(shift)
+    probe.bias.sub_(shift)
 
 
 def with_temperature(
@@ -170,18 +204,21 @@ def with_temperature(
     features: LogMelFeatures,
     targets: TrainingTargets,
     valid: NDArray[np.int64],
-    clips: ClipFeatures | None = None,
 ) -> Student:
-    """Fit the temperature on validation clips, to labels or the teachers' posteriors.
+    """Fit the temperature on validation clips; see `liser.distillation.calibration.calibrated`."""
+    held_out = predict_held_out(student, features, targets, valid)
+    return calibrated(student, held_out, targets, np.full(len(targets.truth), ""))
 
-    With fewer than two clips a class it stays as it is. `clips` spare a probe's features from being
-    computed again.
-    """
+
+def predict_held_out(
+    student: Student,
+    features: LogMelFeatures,
+    targets: TrainingTargets,
+    valid: NDArray[np.int64],
+) -> HeldOut:
+    """Predict those validation clips that have a label or a teacher's posterior."""
     rows = valid[targets.has_posterior(valid)]
-    if len(rows) < 2 * len(student.labels):
-        return student
-    logits = _logits(student, features, rows, clips)
-    return student.calibrated(logits, targets.truth.numpy()[rows].astype(np.float64))
+    return HeldOut(rows, _logits(student, features, rows, None), np.zeros(len(rows), np.bool_))
 
 
 def with_mean_log_posterior(
@@ -208,6 +245,8 @@ def _logits(
     rows: NDArray[np.int64],
     clips: ClipFeatures | None,
 ) -> NDArray[np.float32]:
+    if len(rows) == 0:
+        return np.zeros((0, len(student.labels)), np.float32)
     if clips is not None and clips.has(rows):
-        return clips.log_posteriors(student.module, rows)
+        return clips.log_posteriors(student.module.readout, rows)
     return features.predict(student.inference_module, rows)[0]

@@ -19,13 +19,15 @@ from liser.students.features import LogMelFeatures
 class Batch:
     """Crops of clips as log-mels (batch, frames, mels), with their targets.
 
-    As in `TrainingTargets`: `posterior` (batch, classes), its `weight` (batch,), and `embeddings`.
+    As in `TrainingTargets`: `posterior` (batch, classes), its `weight` (batch,), `embeddings`, and
+    `prior` (batch, classes), the class shares of each clip's source, or None.
     """
 
     logmel: Tensor
     posterior: Tensor
     weight: Tensor
     embeddings: Mapping[str, EmbeddingTarget]
+    prior: Tensor | None = None
 
 
 def load_batch(
@@ -45,6 +47,7 @@ def load_batch(
             name: EmbeddingTarget(embeddings[picked], valid[picked], weight)
             for name, (embeddings, valid, weight) in targets.embeddings.items()
         },
+        None if targets.log_prior is None else targets.log_prior[picked].exp(),
     )
 
 
@@ -82,6 +85,7 @@ def mix_batch(batch: Batch, settings: Training, rng: torch.Generator, device: st
             name: EmbeddingTarget(mixed(valid[:, None] * embeddings), mixed(valid), scale)
             for name, (embeddings, valid, scale) in batch.embeddings.items()
         },
+        None if batch.prior is None else mixed(batch.prior),
     )
 
 

@@ -21,9 +21,11 @@ from liser.corpora.base import Corpus
 from liser.corpora.splits import held_out_notes
 from liser.distillation.answer import (
     fit_answer,
+    predict_held_out,
     with_mean_log_posterior,
     with_temperature,
 )
+from liser.distillation.calibration import abstention
 from liser.distillation.data import (
     TrainingData,
     label_indices,
@@ -40,7 +42,6 @@ from liser.distillation.training_targets import (
 )
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
-from liser.metrics import abstention_threshold, answered
 from liser.students.backbone import Backbone
 from liser.students.features import extract_features
 from liser.students.optimization import ProgressCallback
@@ -107,7 +108,7 @@ def distill(
         trained = train_student(data, combined, settings, seed, backbone, checkpoint, progress)
         fitted = fit_answer(trained.module, data, combined, settings, seed, backbone)
         result = _result(corpus, data, trained, valid_speakers)
-        result |= _abstention(fitted.validation_student, data)
+        result |= abstention(fitted.validation_student, fitted.held_out, data)
         return _save(replace(fitted.student, provenance={**provenance, "result": result}), folder)
 
 
@@ -199,7 +200,8 @@ def finetune(
         trained = train(fresh, features, targets, split, training, seed, checkpoint, progress)
         tuned = replace(student, module=trained.module)
         tuned = with_temperature(tuned, features, targets, split.valid)
-        result = _result(corpus, data, trained, valid_speakers) | _abstention(tuned, data)
+        result = _result(corpus, data, trained, valid_speakers)
+        result |= abstention(tuned, predict_held_out(tuned, features, targets, split.valid), data)
         finetuned = [*before, {**tuning, "result": result}]
         tuned = replace(tuned, provenance={**provenance, "finetuned": finetuned})
         return _save(with_mean_log_posterior(tuned, features, split.train, seed), folder)
@@ -230,22 +232,6 @@ def _result(
         "valid_notes": list(held_out_notes(corpus, valid_speakers)),
         "skipped": [{"id": s.id, "reason": s.reason} for s in data.features.skipped],
     }
-
-
-CLIPS_A_CLASS = 10
-"""Labelled validation clips a class that a threshold of abstention needs, on average."""
-
-
-def _abstention(student: Student, data: TrainingData) -> dict[str, Any]:
-    """Choose the threshold of abstention on validation speakers; None with too few labels."""
-    valid = data.split.valid
-    rows = valid[data.labels[valid] >= 0]
-    if len(rows) < CLIPS_A_CLASS * len(student.labels):
-        return {"threshold": None}
-    posteriors, truth = student.posteriors(data.features, rows), data.labels[rows]
-    threshold = abstention_threshold(posteriors, truth)
-    kept = answered(posteriors, truth, threshold)
-    return {"threshold": threshold, "coverage": kept.coverage, "answered_wa": kept.accuracy}
 
 
 def _data_record(corpus: Corpus) -> dict[str, Any]:

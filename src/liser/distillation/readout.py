@@ -75,28 +75,39 @@ class ClipFeatures:
             clips.append(own)
         return torch.from_numpy(np.concatenate(features)), np.concatenate(clips)
 
+    def has_any(self, rows: NDArray[np.int64]) -> bool:
+        """Tell whether some of these clips have features."""
+        return bool(np.isin(rows, self.rows).any())
+
     def has(self, rows: NDArray[np.int64]) -> bool:
         """Tell whether all of these clips have features."""
         return bool(np.isin(rows, self.rows).all())
 
     @torch.inference_mode()
-    def log_posteriors(self, module: StudentModule, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the probe's log-posteriors (rows, classes), the mean over drawn views."""
+    def log_posteriors(self, probe: LinearProbe, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return a probe's log-posteriors (rows, classes), the mean over drawn views."""
         features, clips = self.of(rows)
-        log_posteriors = module.readout(features).log_softmax(-1).numpy()
+        log_posteriors = probe(features).log_softmax(-1).numpy()
         total = np.zeros((len(rows), log_posteriors.shape[1]), np.float32)
         np.add.at(total, clips, log_posteriors)
         return np.asarray(total / np.bincount(clips, minlength=len(rows))[:, None], np.float32)
 
 
 def fit_linear_probe(
-    probe: LinearProbe, features: Tensor, target: Tensor, weight: Tensor, penalty: float
+    probe: LinearProbe,
+    features: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    penalty: float,
+    log_prior: Tensor | None = None,
 ) -> None:
     """Fit a probe to soft targets (n, classes) from features (n, dim), by L-BFGS.
 
     Features are scaled to unit deviation. The minimum is that of the cross-entropy's mean, weighted
-    by `weight` (n,), plus ``penalty / 2 · ‖W‖²``.
+    by `weight` (n,), plus ``penalty / 2 · ‖W‖²``. A `log_prior` (n, classes) is added to the
+    logits, as in `liser.distillation.training_targets.log_priors`.
     """
+    prior = 0.0 if log_prior is None else log_prior.double()
     x, target, weight = features.double(), target.double(), weight.double()
     centre, scale = x.mean(0), x.std(0, correction=0) + 1e-5
     x = (x - centre) / scale
@@ -108,7 +119,7 @@ def fit_linear_probe(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = functional.linear(x, slope, offset)
+        logits = functional.linear(x, slope, offset) + prior
         total = soft_cross_entropy(logits, target, weight) + penalty / 2 * slope.square().sum()
         torch.autograd.backward(total)
         return total

@@ -145,6 +145,8 @@ class TrainingState:
             logits, embedding = self.student(batch.logmel)
         logits, embedding = logits.float(), embedding.float()
         posterior = smooth(batch.posterior, self.settings.label_smoothing)
+        if batch.prior is not None:
+            logits = logits + batch.prior.log()
         loss = soft_cross_entropy(logits, posterior, batch.weight)
         for name, (target, valid, weight) in batch.embeddings.items():
             loss = loss + weight * alignment(self.projections[name](embedding), target, valid)

@@ -1,7 +1,7 @@
 """Training targets: what each clip teaches, from labels and from the teachers' features."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from liser.config import Distillation, Loss
 from liser.distillation.data import TrainingData
-from liser.distillation.losses import confidence, soften
+from liser.distillation.losses import confidence, smooth, soften
 from liser.targets.fusion import FeaturesByModality, posteriors
 
 
@@ -34,12 +34,14 @@ class TrainingTargets:
     `posterior` (n, classes) is soft or one-hot, and `posterior_weight` (n,) is 0 where there is
     none. `truth` (n, classes) is what a validation clip is scored against: its label, wherever it
     has one. `embeddings` holds what the student's embedding is aligned with, by teacher.
+    `log_prior` (n, classes) is added to the logits in the loss (`log_priors`); None: nothing is.
     """
 
     posterior: Tensor
     posterior_weight: Tensor
     truth: Tensor
     embeddings: Mapping[str, EmbeddingTarget] = field(default_factory=dict)
+    log_prior: Tensor | None = None
 
     def has_posterior(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of these rows have a posterior to learn from."""
@@ -77,7 +79,36 @@ def distillation_targets(
         for number, one in enumerate(own)
     }
     classes = len(data.label_names)
-    return training_targets(fused, data.labels, classes, settings.loss, embeddings, usable)
+    targets = training_targets(fused, data.labels, classes, settings.loss, embeddings, usable)
+    if settings.logit_adjustment != "loss":
+        return targets
+    smoothing = settings.training.label_smoothing
+    return replace(
+        targets, log_prior=log_priors(targets, data.split.train, data.sources, smoothing)
+    )
+
+
+def log_priors(
+    targets: TrainingTargets, rows: NDArray[np.int64], sources: NDArray[np.str_], smoothing: float
+) -> Tensor:
+    """Return the log of the class shares (n, classes) in each clip's source corpus.
+
+    Added to the logits in the loss, they take the shares out of what is learnt (Menon et al. 2021,
+    arXiv 2007.07314, eq. 10). The shares are those of the smoothed targets of `rows`. So a class
+    that the source lacks has a small one, and its logit learns next to nothing from there. A class
+    that no source has gets 0, and its logit falls as without any prior.
+    """
+    weighted = targets.posterior_weight[:, None] * targets.posterior
+    log_prior = torch.zeros_like(targets.posterior)
+    somewhere = weighted[rows].sum(0) > 0
+    for source in np.unique(sources):
+        own = rows[sources[rows] == source]
+        if len(own) == 0:
+            continue
+        shares = weighted[own].sum(0) / targets.posterior_weight[own].sum().clamp_min(1e-9)
+        logarithm = torch.where(somewhere, smooth(shares, smoothing).log(), 0.0)
+        log_prior[torch.from_numpy(sources == source)] = logarithm
+    return log_prior
 
 
 def training_targets(

@@ -56,13 +56,20 @@ class Student:
         logits, _ = clips.predict(self.inference_module, rows)
         return softmax(logits / self.temperature)
 
-    def calibrated(self, logits: NDArray[np.float32], target: NDArray[np.float64]) -> "Student":
+    def calibrated(
+        self,
+        logits: NDArray[np.float32],
+        target: NDArray[np.float64],
+        weight: NDArray[np.float64] | None = None,
+    ) -> "Student":
         """Return the student with the temperature that fits soft targets (n, classes) best.
 
-        One temperature for all classes (Guo et al. 2017), from a grid in 0.25…4.
+        One temperature for all classes (Guo et al. 2017), from a grid in 0.25…4. `weight` (n,) is
+        that of each clip; None: all count alike.
         """
         grid = np.geomspace(0.25, 4.0, 60)
-        losses = [-(target * np.log(softmax(logits / t) + 1e-12)).sum(-1).mean() for t in grid]
+        each = [-(target * np.log(softmax(logits / t) + 1e-12)).sum(-1) for t in grid]
+        losses = [np.average(one, weights=weight) for one in each]
         return replace(self, temperature=float(grid[int(np.argmin(losses))]))
 
 
