@@ -19,7 +19,7 @@ from liser.teachers.expression import SPECS
 from liser.teachers.registry import FACE_TEACHERS, SPEECH_TEACHERS
 
 VERBS = (
-    *("predict", "listen"),
+    *("predict", "listen", "adapt"),
     *("corpus", "faces", "teach", "pretrain", "distill"),
     *("finetune", "evaluate", "compress", "export", "cross-corpus", "benchmark", "demo"),
 )
