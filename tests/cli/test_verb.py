@@ -11,7 +11,7 @@ from liser.cli.app import app
 from liser.cli.verb import check_value
 
 FILES = {"FILE", "FILE.csv", "FILE.html", "FILE.json", "FILE.png", "FILE.toml", "RECIPE.toml"}
-FOLDERS = {"BUNDLE", "DATA", "DATA…", "DIR", "FILES…", "STUDENT", "VIDEO…"}
+FOLDERS = {"BUNDLE", "DATA", "DATA…", "DIR", "FILE.csv|DIR", "FILES…", "STUDENT", "VIDEO…"}
 
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
