@@ -271,7 +271,6 @@ def test_corpora_that_cannot_be_compared_are_refused_before_any_work(
     few = CrossCorpus.read({**SETTINGS.model_dump(), "folds": 6})
     for given, settings, words in (
         ([first], SETTINGS, "at least two"),
-        ([first, Source(second.corpus, ())], SETTINGS, "duo has no teacher"),
         ([first, Source(foreign, second.targets)], SETTINGS, "0 emotions in common"),
         ([first, Source(second.corpus, first.targets)], SETTINGS, "not of corpus"),
         (sources, few, "raise run_folds"),
