@@ -2,6 +2,7 @@
 
 import csv
 import math
+import signal
 import struct
 import sys
 import wave
@@ -26,6 +27,16 @@ class Ended(NamedTuple):
 
 
 Liser = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_terminal() -> Iterator[None]:
+    """Undo nohup and a script's `&`: liser respects them, so pytest under them would fail here."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
