@@ -37,9 +37,10 @@ from liser.cli.cross_corpus import corpus_of, settings_of, source_of
 from liser.compress.graph import GraphModule, classifier_part, logmel_of
 from liser.compress.recipe import compress
 from liser.config import CrossCorpus, CrossCorpusRecipe
-from liser.corpora.base import Corpus
+from liser.corpora.base import Corpus, Utterance
 from liser.evaluation.models import EvaluableModel, evaluable_model
 from liser.evaluation.user_scores import user_scores
+from liser.fingerprint import fingerprint
 from liser.model_card import card
 from liser.report.write import write_results
 from liser.runtime import Recognizer
@@ -67,6 +68,8 @@ def main(
     started = time.monotonic()
     name = recipe.stem
     plan = CrossCorpusRecipe.from_toml(recipe)
+    # another recipe, or another encoder, never finds these models
+    folder = runs / f"{name}-{fingerprint(plan.model_dump(mode='json'), encoder)}"
     corpora = [corpus_of(one) for one in plan.source]
     check_corpora(corpora)
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
@@ -77,7 +80,7 @@ def main(
     twins = [twin for twin in twins if not only or twin.name in only]
     everyone = Twin("all", tuple(sources), (), "unseen speakers")
     work = [
-        partial(_make, twin, seed, runs / name, plan, BackboneSource.of(encoder, store))
+        partial(_make, twin, seed, folder, plan, BackboneSource.of(encoder, store))
         for twin, seed in [(everyone, 0), *((t, s) for s in range(seeds) for t in twins)]
     ]
     rows: list[dict[str, Any]] = []
@@ -97,7 +100,7 @@ def main(
     }
     rows.sort(key=lambda row: (row["seed"], row["role"], row["corpus"], row["input"]))
     write_results(_merged(results, name, record, rows), results)
-    model = read_bundle(runs / name / "all-seed0" / "bundle")
+    model = read_bundle(folder / "all-seed0" / "bundle")
     _write(replace(model, window_s=plan.window_s), plan, rows, out)
 
 
@@ -168,8 +171,8 @@ def _inputs(
         yield "stored log-mels", evaluable_model(graph), _only(corpus, silent)
 
 
-def _only(corpus: Corpus, utterances: Sequence[Any]) -> Corpus:
-    return replace(corpus, utterances=tuple(utterances))
+def _only(corpus: Corpus, utterances: tuple[Utterance, ...]) -> Corpus:
+    return replace(corpus, utterances=utterances)
 
 
 def _write(

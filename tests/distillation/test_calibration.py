@@ -32,9 +32,9 @@ def held_out(easy: int, hard: int, seed: int = 0) -> tuple[HeldOut, TrainingData
     truth = rng.integers(0, 2, n)
     left_out = np.arange(n) >= easy
     right = rng.random(n) < np.where(left_out, 0.6, 0.9)
-    said = np.where(right, truth, 1 - truth)
+    predicted = np.where(right, truth, 1 - truth)
     size = rng.uniform(1.0, 4.0, n)
-    logits = np.where(np.eye(2)[said] > 0, size[:, None], 0.0).astype(np.float32)
+    logits = np.where(np.eye(2)[predicted] > 0, size[:, None], 0.0).astype(np.float32)
     features = LogMelFeatures(np.zeros((n, 1, 16), np.float16), np.ones(n, int), Frontend(), ())
     split = Split(np.arange(0), np.arange(n))
     sources = np.where(left_out, "b", "a")

@@ -190,7 +190,7 @@ def test_what_no_bundle_can_call_an_emotion_is_refused_before_training(
     corpus = replace(
         tones, labels=tuple(sorted({str(u.label) for u in clips})), utterances=tuple(clips)
     )
-    with pytest.raises(InputError, match="'uncertain', which is said"):
+    with pytest.raises(InputError, match="'uncertain', the answer below"):
         distill(corpus, (), tmp_path, SETTINGS)
 
 

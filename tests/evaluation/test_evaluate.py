@@ -35,7 +35,7 @@ def student(**provenance: object) -> Student:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def predictions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The student's prediction for each clip in turn; 9: the clip can't be read."""
     answers: list[int] = []
 
@@ -58,8 +58,8 @@ def corpus(
     return Corpus("test", names, "given", clips)
 
 
-def test_scores_and_predictions_are_those_of_the_answers(said: list[int]) -> None:
-    said += [0, 1, 2, 1]
+def test_scores_and_predictions_are_those_of_the_answers(predictions: list[int]) -> None:
+    predictions += [0, 1, 2, 1]
     record = evaluate(student(), corpus(["neutral", "happy", "sad", "sad"], list("aabb")))
     (row,) = record["rows"]
     assert row["uar"] == pytest.approx((1 + 1 + 0.5) / 3)
@@ -76,8 +76,8 @@ def test_scores_and_predictions_are_those_of_the_answers(said: list[int]) -> Non
     assert 0 < row["answered"]["aurc"] < 1 / 2
 
 
-def test_what_is_answered_is_counted_at_the_students_own_threshold(said: list[int]) -> None:
-    said += [0, 1, 2, 1]
+def test_what_is_answered_is_counted_at_the_students_own_threshold(predictions: list[int]) -> None:
+    predictions += [0, 1, 2, 1]
     sure = float(np.exp(3) / (np.exp(3) + 2))
     for threshold, coverage, accuracy in ((sure - 0.01, 1.0, 0.75), (sure + 0.01, 0.0, None)):
         choosy = student(result={"threshold": threshold})
@@ -93,13 +93,13 @@ def test_what_is_answered_is_counted_at_the_students_own_threshold(said: list[in
         assert ("75% of the answers are right" in note) == (accuracy is not None)
 
 
-def test_speaker_adapted_scores_are_beside_the_others(said: list[int]) -> None:
-    said += [2, 2, 1, 2, 0, 2, 1, 2]
+def test_speaker_adapted_scores_are_beside_the_others(predictions: list[int]) -> None:
+    predictions += [2, 2, 1, 2, 0, 2, 1, 2]
     heard = corpus(
         ["neutral", "sad", "happy", "sad", "neutral", None, "happy", "sad"], list("aabb") * 2
     )
     row = evaluate(student(), heard, seed=3)["rows"][0]
-    posteriors = softmax(3.0 * np.eye(3)[said])
+    posteriors = softmax(3.0 * np.eye(3)[predictions])
     used = adapt_posteriors(posteriors, list("aabb") * 2, student().mean_log_posterior, 3)
     known = [0, 1, 2, 3, 4, 6, 7]
     truth = np.array([0, 2, 1, 2, 0, 1, 2])
@@ -114,8 +114,8 @@ def test_speaker_adapted_scores_are_beside_the_others(said: list[int]) -> None:
     assert set(row["speaker_adapted"]) == {"uar", "uar_low", "uar_high", "wa", "ece"}
 
 
-def test_only_shared_classes_are_scored_and_posteriors_renormalised(said: list[int]) -> None:
-    said += [1, 2, 0, 1]
+def test_only_shared_classes_are_scored_and_posteriors_renormalised(predictions: list[int]) -> None:
+    predictions += [1, 2, 0, 1]
     names = ("bored", "happy", "sad")
     heard = corpus(["happy", "sad", "bored", "sad"], list("abab"), names)
     record = evaluate(student(), heard)
@@ -132,8 +132,8 @@ def test_only_shared_classes_are_scored_and_posteriors_renormalised(said: list[i
     assert "also knows neutral" in row["note"]
 
 
-def test_clips_that_cannot_be_read_are_not_scored(said: list[int]) -> None:
-    said += [0, 9, 2]
+def test_clips_that_cannot_be_read_are_not_scored(predictions: list[int]) -> None:
+    predictions += [0, 9, 2]
     record = evaluate(student(), corpus(["neutral", "happy", "sad"], list("abc")))
     assert record["clips"] == 2
     assert [p["id"] for p in record["predictions"]] == ["clip0", "clip2"]
@@ -141,9 +141,9 @@ def test_clips_that_cannot_be_read_are_not_scored(said: list[int]) -> None:
 
 @pytest.mark.parametrize("speakers", [["a", "a"], ["a", None]])
 def test_no_interval_where_speakers_do_not_allow_one(
-    said: list[int], speakers: list[str | None]
+    predictions: list[int], speakers: list[str | None]
 ) -> None:
-    said += [0, 1]
+    predictions += [0, 1]
     record = evaluate(student(), corpus(["neutral", "happy"], speakers))
     (row,) = record["rows"]
     assert row["uar"] == 1
@@ -157,8 +157,8 @@ def test_no_interval_where_speakers_do_not_allow_one(
         assert set(row["speaker_adapted"]) == {"uar", "wa", "ece"}
 
 
-def test_seen_speakers_are_refused_unless_asked_for(said: list[int]) -> None:
-    said += [0, 1]
+def test_seen_speakers_are_refused_unless_asked_for(predictions: list[int]) -> None:
+    predictions += [0, 1]
     heard = corpus(["neutral", "happy"], ["a", "b"])
     for seen in (
         {"speakers": ["a", "z"]},
@@ -178,23 +178,23 @@ def test_seen_speakers_are_refused_unless_asked_for(said: list[int]) -> None:
         evaluate(student(speakers=["1.0", "2.0"]), numbered)
 
 
-def test_without_labels_all_classes_are_predicted(said: list[int]) -> None:
-    said += [2, 1]
+def test_without_labels_all_classes_are_predicted(predictions: list[int]) -> None:
+    predictions += [2, 1]
     record = evaluate(student(), corpus([None, None], ["a", "b"], ()))
     assert record["rows"] == []
     assert record["labels"] == list(CLASSES)
     assert [p["predicted"] for p in record["predictions"]] == ["sad", "happy"]
 
 
-def test_one_class_can_not_be_scored(said: list[int]) -> None:
+def test_one_class_can_not_be_scored(predictions: list[int]) -> None:
     with pytest.raises(InputError, match="at least two common classes"):
         evaluate(student(), corpus(["sad", "sad"], ["a", "b"]))
     with pytest.raises(InputError, match="bored"):
         evaluate(student(), corpus(["sad", "bored"], ["a", "b"], ("bored", "sad")))
 
 
-def test_predictions_as_csv(said: list[int]) -> None:
-    said += [2, 1]
+def test_predictions_as_csv(predictions: list[int]) -> None:
+    predictions += [2, 1]
     heard = corpus([None, None], ["a", "b"], ())
     first = replace(heard.utterances[0], id='odd, "name"')
     record = evaluate(student(), replace(heard, utterances=(first, heard.utterances[1])))

@@ -44,10 +44,10 @@ def test_a_bundle_predicts_a_corpus_as_its_files(recognizer: Recognizer, corpus:
     record = evaluate(recognizer, corpus)
     assert record["student"]["precision"] == "float32"
     assert record["rows"][0]["params"] == recognizer.bundle.parameters
-    for clip, said in zip(corpus.utterances, record["predictions"], strict=True):
+    for clip, row in zip(corpus.utterances, record["predictions"], strict=True):
         answer = recognizer.predict(str(clip.audio)).probabilities
         for name, p in answer.items():
-            assert said[f"p_{name}"] == pytest.approx(p, abs=0.02), "resampled a little otherwise"
+            assert row[f"p_{name}"] == pytest.approx(p, abs=0.02), "resampled a little otherwise"
 
 
 def test_clips_that_cannot_be_read_are_counted_and_named(

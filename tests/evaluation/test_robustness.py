@@ -153,8 +153,8 @@ def test_clips_without_sound_are_named_and_a_corpus_of_them_refused(
     mixed = replace(corpus, utterances=(*silent, *both, broken))
     found = robustness(student, mixed, {"same": SAME})
     assert [row["clips"] for row in found["conditions"]] == [12, 12]
-    said = [(skip["id"], skip["reason"]) for skip in found["skipped"]]
-    assert said == [
+    skips = [(skip["id"], skip["reason"]) for skip in found["skipped"]]
+    assert skips == [
         ("stored0", "no sound"),
         ("stored1", "no sound"),
         ("broken", "missing file"),

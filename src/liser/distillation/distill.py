@@ -88,7 +88,7 @@ def distill(
     _refuse_one_class(labels)
     if UNCERTAIN in corpus.labels:
         raise InputError(
-            f"no emotion can be called {UNCERTAIN!r}, which is said of clips that sound like none: "
+            f"no emotion can be called {UNCERTAIN!r}, the answer below the threshold: "
             "rename it, or leave it empty where nobody knows"
         )
     check_backbone_interpolation(settings, backbone is not None)
