@@ -35,7 +35,7 @@ from liser.teachers.base import Modality
 from liser.text.progress import show_progress
 from liser.workers import run_in_processes
 
-RUN_VERSION = 10
+RUN_VERSION = 11
 """Raised whenever the code changes a run's outcome, so that older runs are not mixed in."""
 
 

@@ -155,11 +155,12 @@ def _fit_probe(
         return
     rows, times = np.unique(rows, return_counts=True)
     features, places = clips.of(rows)
-    target = smooth(targets.posterior[rows], settings.training.label_smoothing)
+    prior = None if targets.prior is None else targets.prior[rows]
+    target = smooth(targets.posterior[rows], settings.training.label_smoothing, prior)
     weight = targets.posterior_weight[rows] * torch.from_numpy(times)
     # a clip counts the same in however many views it was drawn
     weight = weight[places] * torch.from_numpy(len(clips.features) / np.bincount(places))[places]
-    prior = None if targets.log_prior is None else targets.log_prior[rows][places]
+    prior = None if prior is None else prior[places]
     fit_linear_probe(probe, features, target[places], weight, settings.readout, prior)
 
 
