@@ -81,4 +81,4 @@ def test_an_emotion_of_one_corpus_is_no_sign_of_that_corpus() -> None:
         fit_linear_probe(probe, features, target, torch.ones(120), 0.01, prior)
         return float(probe(torch.zeros(1, 1)).softmax(-1)[0, 0])
 
-    assert first(None) < 0.1 and first(prior) > 0.2
+    assert first(prior) > 2 * first(None)

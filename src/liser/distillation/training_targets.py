@@ -15,7 +15,6 @@ from liser.distillation.data import TrainingData
 from liser.distillation.losses import confidence, smooth, soften
 from liser.targets.fusion import FeaturesByModality, posteriors
 
-
 PRIOR_SMOOTHING = 0.1
 """Share of a source's prior that goes to all classes alike. With less, an emotion that a corpus
 lacks would be predicted for that corpus as freely as any other."""
