@@ -117,15 +117,9 @@ def test_the_projects_own_recipe_is_that_of_the_bundled_model() -> None:
     from liser.config import CrossCorpusRecipe, Distillation
     from liser.runtime import DEFAULT
 
-    recipe = CrossCorpusRecipe.from_toml(
-        Path(__file__).parents[2] / "benchmarks" / "cross_corpus.toml"
-    )
-    assert [s.corpus for s in recipe.source] == ["ravdess", "cremad"]
+    recipe = CrossCorpusRecipe.from_toml(Path(__file__).parents[2] / "benchmarks" / "default.toml")
+    assert [s.corpus for s in recipe.source] == ["ravdess", "nemo", "ased", "cremad"]
     settings, origin = settings_of(recipe), read_bundle(DEFAULT).provenance
-    # a recipe written down before there was a readout had none, whatever the default is now, and
-    # class shares were taken out after training by the setting `balanced`
-    made_by = {k: v for k, v in origin["settings"].items() if k != "balanced"}
-    assert origin["settings"]["balanced"] and settings.distillation.logit_adjustment == "after"
-    assert settings.distillation == Distillation.read({"readout": 0.0, **made_by})
+    assert settings.distillation == Distillation.read(origin["settings"])
     assert settings.pretraining.model_dump() == origin["backbone"]["settings"]
     assert (settings.valid_speakers, settings.seed) == (origin["valid_speakers"], origin["seed"])
