@@ -98,10 +98,10 @@ def main(
     twins = [twin for twin in twins if not only or twin.name in only]
     everyone = Twin("all", tuple(sources), tuple(map(corpus_of, plan.test)), "left-out corpus")
     tested = [everyone, *twins] if everyone.tests else twins
-    models = dict.fromkeys([(everyone, 0), *((t, s) for s in range(seeds) for t in tested)])
+    more = [(t, s) for s in range(seeds) for t in tested if s > 0 or t is not everyone]
     work = [
         partial(_make, twin, seed, folder, plan, BackboneSource.of(encoder, store), sources)
-        for twin, seed in models
+        for twin, seed in [(everyone, 0), *more]
     ]
     rows: list[dict[str, Any]] = []
     with show_progress() as add_task:
