@@ -162,9 +162,9 @@ def _percent(share: float | None) -> str:
 
 
 def _robustness(results: Record) -> str:
-    """Lay out the scores of the same clips as recorded and degraded."""
+    """Lay out the default model's scores on the same clips as recorded and degraded."""
     lines = []
-    for name, record in results["robustness"].items():
+    for name, record in results["models"]["default"]["robustness"].items():
         for row in record["conditions"]:
             change = row.get("change")
             lines.append(
@@ -180,10 +180,10 @@ def _robustness(results: Record) -> str:
 
 
 def _compression(results: Record) -> str:
-    """Lay out what 8 bits saved and cost."""
+    """Lay out what 8 bits saved and cost each model's twin."""
     lines = [
         [
-            row["system"],
+            f"{model}, {PRECISIONS[row['system']]}",
             f"{row['parameters']:,}",
             f"{row['bytes'] / 1000:.0f}",
             f"{row['macs'] / 1e6:.1f}",
@@ -191,7 +191,8 @@ def _compression(results: Record) -> str:
             with_interval(row, "uar"),
             with_interval(row, "change") if row["change"] else "",
         ]
-        for row in results["compression"]["rows"]
+        for model, record in results["models"].items()
+        for row in record["compression"]["rows"]
     ]
     heads = ["", "parameters", "kB", "million MACs", "ms, median (least)", "UAR", "change"]
     return "\n".join(table(heads, lines)) + "\n"
@@ -327,6 +328,7 @@ SHOWN = {
     "ased": "ASED, Amharic",
 }
 """Corpora whose unseen speakers the README shows."""
+PRECISIONS = {"student": "32-bit floats", "int8": "8 bits, as shipped"}
 CREMAD_FILES = ("cremad", "recordings")
 """Too few: 69 clips."""
 LAYOUTS: dict[str, Callable[[Record], str]] = {

@@ -135,14 +135,16 @@ def _merged(
 
 
 def _costs(own: Path, unseen: Twin, plan: ModelRecipe) -> dict[str, Any]:
-    """Return what 8 bits cost the twin of unseen speakers, and degraded recordings; or nothing."""
+    """Return what 8 bits cost the twin of unseen speakers, and what degraded recordings cost it.
+
+    The latter on the first corpus of recordings. Nothing if the twin was not asked for.
+    """
     if not (own / "bundle" / "model.json").exists():
         return {}
     bundle = replace(read_bundle(own / "bundle"), window_s=plan.window_s)
+    corpus = next((c for c in unseen.tests if all(u.audio for u in c.utterances)), None)
     degraded = {}
-    for corpus in unseen.tests:
-        if not all(u.audio or u.video for u in corpus.utterances):
-            continue
+    if corpus is not None:
         with show_progress() as add_task:
             task = add_task(f"predicting degraded sound of {corpus.name}", len(corpus.utterances))
             degraded[corpus.name] = robustness(

@@ -25,8 +25,8 @@ def load(
     """Load a model that recognises emotions: ``liser.load().predict("talk.mp4")``.
 
     Args:
-        folder: a bundle; None for the bundled model. "default" means the bundled model too, unless
-            a folder has that name.
+        folder: a bundle; None for the bundled model. "default", "tiny" and "open" are the bundled
+            models, unless a folder has that name.
         threads: how many threads the model may use at once, 1 to 256.
         detector: makes a voice activity detector for each recording; None for Silero VAD,
             `liser.runtime.vad.all_sound_is_speech` to take all sound for speech.

@@ -71,12 +71,16 @@ def test_a_bundle_that_has_changed_since_is_refused(write_bands: Callable[..., B
 def test_the_bundled_model_is_found_wherever_the_package_is(
     monkeypatch: pytest.MonkeyPatch, write_bands: Callable[..., Bundle]
 ) -> None:
-    bundle = write_bands()
-    monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", bundle.folder)
-    pickled = pickle.dumps(load())
-    elsewhere = bundle.folder.rename(bundle.folder.with_name("elsewhere"))
-    monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", elsewhere)
-    assert pickle.loads(pickled).bundle == replace(bundle, folder=elsewhere)
+    made = write_bands()
+    models = made.folder / "models"
+    for name in ("default", "tiny"):
+        write_bundle(replace(made, name=name), made.graph.read_bytes(), models / name, "# bands")
+    monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", models / "default")
+    pickled = [pickle.dumps(load(name)) for name in (None, "tiny")]
+    elsewhere = models.rename(made.folder / "elsewhere")
+    monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", elsewhere / "default")
+    for one, name in zip(pickled, ("default", "tiny"), strict=True):
+        assert pickle.loads(one).bundle == replace(made, name=name, folder=elsewhere / name)
 
 
 def test_predictions_and_bundles_survive(recognizer: Recognizer, sound: np.ndarray) -> None:

@@ -354,8 +354,9 @@ def test_many_threads_can_share_a_recogniser(loudness_recognizer: Recognizer, so
 
 def test_a_missing_bundled_model_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("liser.runtime.recognizer.DEFAULT", Path("/nowhere/models/default"))
-    with pytest.raises(NotFoundError, match="--bundle DIR"):
-        liser.load()
+    for name in (None, "tiny"):
+        with pytest.raises(NotFoundError, match="--bundle DIR"):
+            liser.load(name)
 
 
 @pytest.mark.parametrize(

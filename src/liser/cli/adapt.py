@@ -31,7 +31,7 @@ LabelledClips = Annotated[
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new model.")]
 Parent = Annotated[
     Path | None,
-    typer.Argument(metavar="BUNDLE", help="Folder of a model. [default: the bundled model]"),
+    typer.Argument(metavar="BUNDLE", help="Folder of a model, as for predict. [default: default]"),
 ]
 
 

@@ -36,7 +36,12 @@ Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Plot the em
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of the model.")]
 BundleFolder = Annotated[
     Path | None,
-    typer.Option("--bundle", metavar="DIR", help="Folder of a model. [default: the bundled model]"),
+    typer.Option(
+        "--bundle",
+        metavar="DIR",
+        help="Folder of a model, or one that comes with liser: default, tiny, open. "
+        "[default: default]",
+    ),
 ]
 AllSound = Annotated[
     bool,

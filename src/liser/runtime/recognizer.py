@@ -29,7 +29,10 @@ from liser.runtime.stream import Stream
 from liser.runtime.vad import Detector
 
 DEFAULT = Path(__file__).parents[1] / "models" / "default"
-"""The folder of the bundled model."""
+"""The folder of the bundled model; the other ones of `BUNDLED` lie beside it."""
+
+BUNDLED = ("default", "tiny", "open")
+"""Names of the models that the package brings."""
 
 Source = os.PathLike[str] | str | BinaryIO | NDArray[Any]
 """A media file's path, an open file of its bytes, or samples."""
@@ -48,24 +51,26 @@ def load(
     detector: Callable[[], Detector] | None = None,
     labels: Iterable[str] | None = None,
 ) -> "Recognizer":
-    """Load a bundle, or the bundled model; see `liser.load` and `Recognizer`."""
+    """Load a bundle, or a bundled model; see `liser.load` and `Recognizer`."""
     recognizer = Recognizer(read_bundle(bundle_folder(folder)), threads, detector)
     return recognizer if labels is None else recognizer.with_labels(labels)
 
 
 def bundle_folder(name: Path | str | None) -> Path:
-    """Return a bundle's folder: the bundled model's for None, and for "default" unless that exists.
+    """Return a bundle's folder, or that of a bundled model: one of `BUNDLED`, None for the default.
 
-    Raises `InputError` if `name` is no path, and `NotFoundError` without a bundled model.
+    A folder of such a name in the current folder comes first. Raises `InputError` if `name` is no
+    path, and `NotFoundError` without that bundled model.
     """
-    if name is not None and (str(name) != DEFAULT.name or Path(DEFAULT.name).exists()):
+    if name is not None and (str(name) not in BUNDLED or Path(name).exists()):
         return checked_path(name)
-    if not DEFAULT.is_dir():
+    folder = DEFAULT if name is None else DEFAULT.parent / name
+    if not folder.is_dir():
         raise NotFoundError(
-            "this installation of liser has no bundled model: give a bundle's folder, as "
-            "liser.load(folder) or --bundle DIR"
+            f"this installation of liser has no bundled model {folder.name!r}: give a bundle's "
+            "folder, as liser.load(folder) or --bundle DIR"
         )
-    return DEFAULT
+    return folder
 
 
 class Recognizer:
@@ -327,7 +332,8 @@ class Recognizer:
             )
         folder = self.bundle.folder.absolute()
         bundle = replace(self.bundle, folder=folder)
-        own = None if folder == DEFAULT.absolute() else folder
+        bundled = folder.parent == DEFAULT.parent.absolute() and folder.name in BUNDLED
+        own = folder.name if bundled else folder
         settings = (self._threads, self._own_detector, self._adapter, self._labels)
         return (_restored, (type(self), own, bundle, *settings))
 
@@ -370,15 +376,15 @@ def _joined(
 
 def _restored(
     kind: type[Recognizer],
-    folder: Path | None,
+    folder: Path | str,
     bundle: Bundle,
     threads: int,
     detector: Callable[[], Detector] | None,
     adapter: SpeakerAdapter | None,
     labels: tuple[str, ...],
 ) -> Recognizer:
-    """Load a pickled recogniser; `folder` is None for the bundled model, wherever it lies."""
-    found = read_bundle(DEFAULT if folder is None else folder)
+    """Load a pickled recogniser; `folder` is the name of a bundled model, wherever that lies."""
+    found = read_bundle(DEFAULT.parent / folder if isinstance(folder, str) else folder)
     if replace(found, folder=bundle.folder) != bundle:
         raise InputError(
             f"the bundle {found.folder} has changed since this recogniser was pickled: load it anew"
