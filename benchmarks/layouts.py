@@ -198,6 +198,24 @@ def _compression(results: Record) -> str:
     return "\n".join(table(heads, lines)) + "\n"
 
 
+def _short_speech(results: Record) -> str:
+    """Lay out how often short speech is answered right, and how confidently."""
+    lines = [
+        [
+            model,
+            corpus_title(row["corpus"]),
+            f"{row['duration_s']:g} s",
+            f"{row['right']:.0%}",
+            f"{row['confidence']:.0%}",
+            f"{row['answered']:.0%}",
+        ]
+        for model, record in results["models"].items()
+        for row in record["short_speech"]
+    ]
+    heads = ["model", "corpus", "speech", "right", "confidence, mean", "answered"]
+    return "\n".join(table(heads, lines)) + "\n"
+
+
 def _cross_corpus(results: Record) -> str:
     """Lay out how students of one corpus and of all score on each."""
     tested = list(dict.fromkeys(row["tested_on"] for row in results["rows"]))
@@ -340,6 +358,7 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "aims": _aims,
     "robustness": _robustness,
     "compression": _compression,
+    "short_speech": _short_speech,
     "speed": speed,
     "speed_brief": speed_brief,
     "cross_corpus": _cross_corpus,

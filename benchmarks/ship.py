@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import onnx
 import typer
 from pydantic import Field
@@ -48,13 +49,17 @@ from liser.model_card import card
 from liser.report.write import write_results
 from liser.runtime import Recognizer
 from liser.runtime.recognizer import DEFAULT
+from liser.runtime.vad import all_sound_is_speech
 from liser.storage import write_text
+from liser.students.features import load_sound
 from liser.students.student import load_student
 from liser.students.views import SINGLE_VIEW
 from liser.text.progress import show_progress
 from liser.workers import run_in_processes
 
 RESULTS = Path(__file__).parent / "results" / "shipped.json"
+SHORT_S = (0.3, 0.5, 0.8)
+"""Durations of short speech, in seconds."""
 
 
 class ModelRecipe(CrossCorpusRecipe):
@@ -150,7 +155,51 @@ def _costs(own: Path, unseen: Twin, plan: ModelRecipe) -> dict[str, Any]:
             degraded[corpus.name] = robustness(
                 Recognizer(bundle), corpus, DEGRADATIONS, advance=task.advance
             )
-    return {"compression": bundle.provenance["compression"], "robustness": degraded}
+    return {
+        "compression": bundle.provenance["compression"],
+        "robustness": degraded,
+        "short_speech": _short_speech(bundle, unseen),
+    }
+
+
+def _short_speech(bundle: Bundle, unseen: Twin) -> list[dict[str, Any]]:
+    """Return how often the middle of a clip's speech is answered right, and how confidently.
+
+    A row for each corpus of recordings and duration: `clips`, `right`, the mean `confidence`, and
+    `answered`.
+    """
+    search, whole = Recognizer(bundle), Recognizer(bundle, detector=all_sound_is_speech)
+    rows = []
+    for corpus in unseen.tests:
+        found: dict[float, list[tuple[bool, float]]] = {duration: [] for duration in SHORT_S}
+        for utterance in corpus.utterances:
+            if utterance.audio is None or utterance.label not in bundle.labels:
+                continue
+            waveform = load_sound(utterance, bundle.sample_rate)
+            segments = search.predict(waveform, bundle.sample_rate).segments
+            if not segments:
+                continue
+            middle = (segments[0].start_s + segments[0].end_s) / 2
+            for duration, own in found.items():
+                first, last = (
+                    round((middle + side * duration / 2) * bundle.sample_rate) for side in (-1, 1)
+                )
+                posteriors = whole.predict(
+                    waveform[max(0, first) : last], bundle.sample_rate
+                ).probabilities
+                best = max(posteriors, key=lambda label: posteriors[label])
+                own.append((best == utterance.label, posteriors[best]))
+        for duration, own in found.items():
+            if own:
+                right, confidence = np.array(own, np.float64).T
+                rows.append(
+                    {
+                        **{"corpus": corpus.name, "duration_s": duration, "clips": len(own)},
+                        **{"right": right.mean(), "confidence": confidence.mean()},
+                        "answered": float((confidence >= bundle.threshold).mean()),
+                    }
+                )
+    return rows
 
 
 def _make(
@@ -224,9 +273,7 @@ def _only(corpus: Corpus, utterances: tuple[Utterance, ...]) -> Corpus:
     return replace(corpus, utterances=utterances)
 
 
-def _write(
-    model: Bundle, plan: ModelRecipe, rows: Sequence[dict[str, Any]], out: Path
-) -> None:
+def _write(model: Bundle, plan: ModelRecipe, rows: Sequence[dict[str, Any]], out: Path) -> None:
     """Write the model with its twins' scores on its card."""
     provenance = {
         **model.provenance,

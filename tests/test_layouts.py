@@ -68,6 +68,12 @@ def costs() -> dict[str, Any]:
             ]
         },
         "robustness": {"ravdess": {"conditions": conditions}},
+        "short_speech": [
+            {
+                **{"corpus": "ravdess", "duration_s": 0.5, "clips": 240},
+                **{"right": 0.42, "confidence": 0.48, "answered": 0.2},
+            }
+        ],
     }
 
 
@@ -95,6 +101,9 @@ def test_a_compressed_model(layouts: ModuleType) -> None:
     cost = layouts.markdown(shipped(), "compression")
     assert "| default, 8 bits, as shipped | 1,234,567 | 490 | 2.5 | 0.31 (0.29) |" in cost
     assert "−0.004 (−0.020 to 0.010) |" in cost
+    assert "| default | RAVDESS | 0.5 s | 42% | 48% | 20% |" in layouts.markdown(
+        shipped(), "short_speech"
+    )
     page = layouts.markdown(shipped(), "robustness")
     assert "| RAVDESS, by telephone | 0.600 (0.500–0.700) | −0.600" in page
     assert page.splitlines()[2].endswith("| 30% | – |")
@@ -105,7 +114,7 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
     shown = {
         "ravdess": ["", "aims"],
         "cremad": ["", "aims"],
-        "shipped": ["shipped", "bundled", "robustness", "compression"],
+        "shipped": ["shipped", "bundled", "robustness", "compression", "short_speech"],
         "speed": ["speed", "speed_brief", "runtime"],
         "cross_corpus": ["cross_corpus"],
         "speech_search": ["speech_search"],
