@@ -216,6 +216,21 @@ def _short_speech(results: Record) -> str:
     return "\n".join(table(heads, lines)) + "\n"
 
 
+def _sessions(results: Record) -> str:
+    """Lay out how often the default model is right, by kind of session, plain and adapted."""
+    lines = [
+        [
+            corpus_title(row["corpus"]),
+            row["emotions"],
+            f"{row['right']:.0%}",
+            f"{row['adapted']:.0%}",
+        ]
+        for row in results["models"]["default"]["sessions"]
+    ]
+    heads = ["corpus", "emotions in the session", "right", "right with --one-speaker"]
+    return "\n".join(table(heads, lines)) + "\n"
+
+
 def _cross_corpus(results: Record) -> str:
     """Lay out how students of one corpus and of all score on each."""
     tested = list(dict.fromkeys(row["tested_on"] for row in results["rows"]))
@@ -359,6 +374,7 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "robustness": _robustness,
     "compression": _compression,
     "short_speech": _short_speech,
+    "sessions": _sessions,
     "speed": speed,
     "speed_brief": speed_brief,
     "cross_corpus": _cross_corpus,

@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import onnx
 import typer
 from pydantic import Field
@@ -41,25 +40,20 @@ from liser.compress.recipe import compress
 from liser.config import CrossCorpus, CrossCorpusRecipe, SourceSettings
 from liser.corpora.base import Corpus, Utterance
 from liser.evaluation.models import EvaluableModel, evaluable_model
-from liser.evaluation.robustness import robustness
 from liser.evaluation.user_scores import user_scores
 from liser.fingerprint import fingerprint
-from liser.media.degrade import DEGRADATIONS
 from liser.model_card import card
 from liser.report.write import write_results
 from liser.runtime import Recognizer
 from liser.runtime.recognizer import DEFAULT
-from liser.runtime.vad import all_sound_is_speech
 from liser.storage import write_text
-from liser.students.features import load_sound
 from liser.students.student import load_student
 from liser.students.views import SINGLE_VIEW
 from liser.text.progress import show_progress
 from liser.workers import run_in_processes
+from twin_costs import twin_costs
 
 RESULTS = Path(__file__).parent / "results" / "shipped.json"
-SHORT_S = (0.3, 0.5, 0.8)
-"""Durations of short speech, in seconds."""
 
 
 class ModelRecipe(CrossCorpusRecipe):
@@ -122,7 +116,7 @@ def main(
         "settings": plan.model_dump(mode="json", exclude={"source", "test"}),
         "twins": [twin.name for twin in twins],
         "test_speakers": test_speakers,
-        **_costs(folder / f"{unseen.name}-seed0", unseen, plan),
+        **_costs(folder / f"{unseen.name}-seed0" / "bundle", unseen, plan),
     }
     rows.sort(key=lambda row: (row["seed"], row["role"], row["corpus"], row["input"]))
     write_results(_merged(results, name, record, rows), results)
@@ -139,67 +133,11 @@ def _merged(
     return {"models": {**old.get("models", {}), name: record}, "rows": [*others, *rows]}
 
 
-def _costs(own: Path, unseen: Twin, plan: ModelRecipe) -> dict[str, Any]:
-    """Return what 8 bits cost the twin of unseen speakers, and what degraded recordings cost it.
-
-    The latter on the first corpus of recordings. Nothing if the twin was not asked for.
-    """
-    if not (own / "bundle" / "model.json").exists():
+def _costs(folder: Path, unseen: Twin, plan: ModelRecipe) -> dict[str, Any]:
+    """Return what the twin of unseen speakers loses where (`twin_costs`); nothing without it."""
+    if not (folder / "model.json").exists():
         return {}
-    bundle = replace(read_bundle(own / "bundle"), window_s=plan.window_s)
-    corpus = next((c for c in unseen.tests if all(u.audio for u in c.utterances)), None)
-    degraded = {}
-    if corpus is not None:
-        with show_progress() as add_task:
-            task = add_task(f"predicting degraded sound of {corpus.name}", len(corpus.utterances))
-            degraded[corpus.name] = robustness(
-                Recognizer(bundle), corpus, DEGRADATIONS, advance=task.advance
-            )
-    return {
-        "compression": bundle.provenance["compression"],
-        "robustness": degraded,
-        "short_speech": _short_speech(bundle, unseen),
-    }
-
-
-def _short_speech(bundle: Bundle, unseen: Twin) -> list[dict[str, Any]]:
-    """Return how often the middle of a clip's speech is answered right, and how confidently.
-
-    A row for each corpus of recordings and duration: `clips`, `right`, the mean `confidence`, and
-    `answered`.
-    """
-    search, whole = Recognizer(bundle), Recognizer(bundle, detector=all_sound_is_speech)
-    rows = []
-    for corpus in unseen.tests:
-        found: dict[float, list[tuple[bool, float]]] = {duration: [] for duration in SHORT_S}
-        for utterance in corpus.utterances:
-            if utterance.audio is None or utterance.label not in bundle.labels:
-                continue
-            waveform = load_sound(utterance, bundle.sample_rate)
-            segments = search.predict(waveform, bundle.sample_rate).segments
-            if not segments:
-                continue
-            middle = (segments[0].start_s + segments[0].end_s) / 2
-            for duration, own in found.items():
-                first, last = (
-                    round((middle + side * duration / 2) * bundle.sample_rate) for side in (-1, 1)
-                )
-                posteriors = whole.predict(
-                    waveform[max(0, first) : last], bundle.sample_rate
-                ).probabilities
-                best = max(posteriors, key=lambda label: posteriors[label])
-                own.append((best == utterance.label, posteriors[best]))
-        for duration, own in found.items():
-            if own:
-                right, confidence = np.array(own, np.float64).T
-                rows.append(
-                    {
-                        **{"corpus": corpus.name, "duration_s": duration, "clips": len(own)},
-                        **{"right": right.mean(), "confidence": confidence.mean()},
-                        "answered": float((confidence >= bundle.threshold).mean()),
-                    }
-                )
-    return rows
+    return twin_costs(replace(read_bundle(folder), window_s=plan.window_s), unseen.tests)
 
 
 def _make(

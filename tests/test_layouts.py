@@ -68,6 +68,7 @@ def costs() -> dict[str, Any]:
             ]
         },
         "robustness": {"ravdess": {"conditions": conditions}},
+        "sessions": [{"corpus": "nemo", "emotions": "one", "right": 0.56, "adapted": 0.52}],
         "short_speech": [
             {
                 **{"corpus": "ravdess", "duration_s": 0.5, "clips": 240},
@@ -104,6 +105,7 @@ def test_a_compressed_model(layouts: ModuleType) -> None:
     assert "| default | RAVDESS | 0.5 s | 42% | 48% | 20% |" in layouts.markdown(
         shipped(), "short_speech"
     )
+    assert "| nEMO | one | 56% | 52% |" in layouts.markdown(shipped(), "sessions")
     page = layouts.markdown(shipped(), "robustness")
     assert "| RAVDESS, by telephone | 0.600 (0.500–0.700) | −0.600" in page
     assert page.splitlines()[2].endswith("| 30% | – |")
@@ -114,7 +116,7 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
     shown = {
         "ravdess": ["", "aims"],
         "cremad": ["", "aims"],
-        "shipped": ["shipped", "bundled", "robustness", "compression", "short_speech"],
+        "shipped": ["shipped", "bundled", "robustness", "compression", "short_speech", "sessions"],
         "speed": ["speed", "speed_brief", "runtime"],
         "cross_corpus": ["cross_corpus"],
         "speech_search": ["speech_search"],

@@ -14,7 +14,7 @@ import pytest
 
 from liser.bundle import Bundle
 from liser.runtime import Prediction, Recognizer
-from liser.runtime.speaker_adaptation import SpeakerAdapter
+from liser.runtime.speaker_adaptation import SessionAdapter
 
 
 @pytest.fixture
@@ -121,13 +121,13 @@ def test_notes_stand_in_tables_json_and_csv(liser, voices: Path) -> None:
 
 
 def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path, bands: Bundle) -> None:
-    """Each recording adapts to the ones before it, as `SpeakerAdapter` does."""
+    """Each recording adapts to the ones before it, as `SessionAdapter` does."""
     clips = [voices / "speaker0" / f"{word}-0.wav" for word in ("sad", "happy", "angry")]
     plain, used = (
         json.loads(predict(liser, *clips, *more, "--json").out) for more in ((), ("--one-speaker",))
     )
     assert used["one_speaker"] and not plain["one_speaker"]
-    voice = SpeakerAdapter(bands.mean_log_posterior)
+    voice = SessionAdapter(bands.mean_log_posterior)
     for own, found in zip(plain["recordings"], used["recordings"], strict=True):
         expected = np.exp(voice.update(np.log(list(own["probabilities"].values()))))
         assert list(found["probabilities"].values()) == pytest.approx(expected, abs=1e-4)

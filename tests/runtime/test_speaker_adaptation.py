@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from liser.errors import InputError
 from liser.posteriors import log_posteriors, log_softmax
 from liser.runtime.speaker_adaptation import (
+    FULL_EVIDENCE,
     PRIOR_CLIPS,
+    SessionAdapter,
     SpeakerAdapter,
     adapt_posteriors,
 )
@@ -122,3 +124,38 @@ def test_wrong_shapes_are_refused() -> None:
         adapt_posteriors(posteriors, ["a"] * 12, mean[:3])
     with pytest.raises(InputError, match=r"not \(4,\) and 11"):
         adapt_posteriors(posteriors, ["a"] * 11, mean)
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_a_session_of_equal_predictions_changes_nothing(seed: int) -> None:
+    posteriors, mean = posteriors_and_mean(seed)
+    adapter = SessionAdapter(mean)
+    for _ in range(8):
+        adapted = adapter.update(np.log(posteriors[0]))
+        np.testing.assert_allclose(adapted, np.log(posteriors[0]), atol=1e-9)
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_a_session_is_corrected_as_far_as_its_predictions_vary(seed: int) -> None:
+    posteriors, mean = posteriors_and_mean(seed)
+    z, adapter = np.log(posteriors), SessionAdapter(mean)
+
+    def entropy(p: Floats) -> Floats:
+        return np.asarray(-(p * np.log(p)).sum(-1))
+
+    for t in range(1, len(z) + 1):
+        information = entropy(posteriors[:t].mean(0)) - entropy(posteriors[:t]).mean()
+        weight = min(1.0, information / FULL_EVIDENCE)
+        expected = z[t - 1] - weight * (z[:t] - mean).sum(0) / (PRIOR_CLIPS + t)
+        np.testing.assert_allclose(adapter.update(z[t - 1]), log_softmax(expected), atol=1e-9)
+
+
+def test_a_bias_for_a_voice_vanishes_in_a_mixed_session() -> None:
+    """Every clip seems to be of the first class, because of the voice."""
+    adapter = SessionAdapter(np.log(np.full(4, 0.25)))
+    clips = [log_softmax(6.0 * np.eye(4)[k % 4] + [7.0, 0, 0, 0]) for k in range(400)]
+    assert {int(z.argmax()) for z in clips} == {0}
+    adapted = [int(adapter.update(z).argmax()) for z in clips]
+    assert adapted[-40:] == [k % 4 for k in range(360, 400)]

@@ -12,7 +12,7 @@ from liser.bundle import WINDOW_S
 from liser.errors import InputError
 from liser.runtime import Prediction, Recognizer, Stream
 from liser.runtime.audio_buffer import AudioBuffer
-from liser.runtime.speaker_adaptation import SpeakerAdapter
+from liser.runtime.speaker_adaptation import SessionAdapter
 from liser.runtime.vad import all_sound_is_speech
 
 
@@ -100,14 +100,14 @@ def test_partial_predicts_the_open_segment(loudness_recognizer: Recognizer, talk
 
 
 def test_one_speaker_s_predictions_are_adapted(loudness_recognizer: Recognizer, talk) -> None:
-    """Segment after segment, over all recordings, as `SpeakerAdapter` does; others don't change."""
+    """Segment after segment, over all recordings, as `SessionAdapter` does; others don't change."""
     sound = talk((0.2, 0.7), (0.9, 0.4), (0.9, 0.6))
     plain, recognizer = (
         loudness_recognizer.predict(sound, 16_000),
         loudness_recognizer.for_one_speaker(),
     )
     assert recognizer.one_speaker and not loudness_recognizer.one_speaker
-    adapter = SpeakerAdapter(recognizer.bundle.mean_log_posterior)
+    adapter = SessionAdapter(recognizer.bundle.mean_log_posterior)
     for prediction in [recognizer.predict(sound, 16_000) for _ in range(2)]:
         assert len(prediction.segments) == 3
         for adapted, own in zip(prediction.segments, plain.segments, strict=True):

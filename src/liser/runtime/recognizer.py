@@ -23,7 +23,7 @@ from liser.runtime.samples import checked_rate, refuse_small_integers
 from liser.runtime.silero import silero
 from liser.runtime.slow_search import SlowSearch
 from liser.runtime.sources import check_array, naming, seekable
-from liser.runtime.speaker_adaptation import SpeakerAdapter
+from liser.runtime.speaker_adaptation import SessionAdapter
 from liser.runtime.speech_search import SpeechSearch
 from liser.runtime.stream import Stream
 from liser.runtime.vad import Detector
@@ -105,7 +105,7 @@ class Recognizer:
         self._threads = threads
         self._own_detector = detector
         self._detector = silero() if detector is None else detector
-        self._adapter: SpeakerAdapter | None = None
+        self._adapter: SessionAdapter | None = None
         self._labels = bundle.labels
 
     @property
@@ -140,12 +140,12 @@ class Recognizer:
         """Return a recogniser of the same model that adapts to one speaker, without labels.
 
         It takes all segments from then on, over recordings and streams, for that speaker's, and
-        removes the speaker's mean from the predictions (`liser.runtime.speaker_adaptation`). This
-        assumes that the speaker's emotions are evenly mixed in the long run: for somebody who is
-        angry all day, it takes the anger for the voice. Use it in one thread only.
+        corrects them by the speaker's mean (`liser.runtime.speaker_adaptation`): the less, the less
+        the predictions vary, since a speaker who shows one emotion gives no evidence of the voice.
+        It still gains most where emotions are evenly mixed. Use it in one thread only.
         """
         other = copy(self)
-        other._adapter = SpeakerAdapter(self.bundle.mean_log_posterior)
+        other._adapter = SessionAdapter(self.bundle.mean_log_posterior)
         return other
 
     def predict(
@@ -380,7 +380,7 @@ def _restored(
     bundle: Bundle,
     threads: int,
     detector: Callable[[], Detector] | None,
-    adapter: SpeakerAdapter | None,
+    adapter: SessionAdapter | None,
     labels: tuple[str, ...],
 ) -> Recognizer:
     """Load a pickled recogniser; `folder` is the name of a bundled model, wherever that lies."""

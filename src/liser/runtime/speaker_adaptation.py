@@ -3,7 +3,8 @@
 A model may take one voice for sad whatever it says. That bias shows in the mean of the speaker's
 log-posteriors, so subtracting the mean removes it. This needs no label, no look-ahead and no other
 speaker. It assumes that a speaker's emotions are evenly mixed in the long run. For somebody who is
-angry all day, it takes the anger for the voice.
+angry all day, it takes the anger for the voice. So `SessionAdapter`, for people's own recordings,
+corrects the less, the less the predictions vary.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ from liser.posteriors import Floats, log_posteriors, log_softmax
 
 PRIOR_CLIPS = 4.0
 """How many clips of an average speaker a new speaker's mean starts with, κ."""
+
+FULL_EVIDENCE = 0.8
+"""Mutual information (nats) from which on the whole of a speaker's mean is taken for the voice: a
+little less than that of a model on clips of all its emotions."""
 
 
 class SpeakerAdapter:
@@ -43,6 +48,42 @@ class SpeakerAdapter:
         self._sum, self._count = self._sum + z, self._count + 1
         speaker_mean = (self._prior * self.mean + self._sum) / (self._prior + self._count)
         return log_softmax(z - speaker_mean)
+
+
+class SessionAdapter(SpeakerAdapter):
+    """An adapter for sessions of any mix of emotions: it corrects only as far as there is evidence.
+
+    Evidence is that the predictions vary: their mutual information with the clips, I_t, which is
+    the entropy of the mean posterior less the mean entropy (nats). Someone who shows one emotion
+    has next to none, so it is not taken for the voice.
+    """
+
+    def __init__(self, mean: ArrayLike, prior_clips: float = PRIOR_CLIPS) -> None:
+        super().__init__(mean, prior_clips)
+        self._posteriors, self._entropies = np.zeros_like(self.mean), 0.0
+
+    def update(self, log_posterior: ArrayLike) -> Floats:
+        """Return the speaker-adapted log-posterior (classes,) of the next clip, z'_t of z_t.
+
+        ``z'_t = log_softmax(z_t - w_t Σ_{i≤t} (z_i - m) / (κ + t))`` with
+        ``w_t = min(1, I_t / FULL_EVIDENCE)``. A first clip stays as it is.
+
+        >>> adapter = SessionAdapter(np.log([0.5, 0.5]))
+        >>> [np.exp(adapter.update(np.log([0.2, 0.8]))).round(2).tolist() for _ in range(3)]
+        [[0.2, 0.8], [0.2, 0.8], [0.2, 0.8]]
+        """
+        z = np.asarray(log_posterior, np.float64)
+        self._sum, self._count = self._sum + (z - self.mean), self._count + 1
+        self._posteriors = self._posteriors + np.exp(z)
+        self._entropies += _entropy(np.exp(z))
+        information = _entropy(self._posteriors / self._count) - self._entropies / self._count
+        weight = min(1.0, max(0.0, information) / FULL_EVIDENCE)
+        return log_softmax(z - weight * self._sum / (self._prior + self._count))
+
+
+def _entropy(posterior: Floats) -> float:
+    """Return the entropy of a posterior (classes,), in nats."""
+    return float(-(posterior * np.log(np.maximum(posterior, np.finfo(np.float64).tiny))).sum())
 
 
 def adapt_posteriors(

@@ -18,7 +18,7 @@ from liser.runtime.audio_buffer import AudioBuffer
 from liser.runtime.graph import Graph
 from liser.runtime.prediction import Prediction, Segment, label_or_uncertain
 from liser.runtime.samples import Mixer, Resampler, checked_rate
-from liser.runtime.speaker_adaptation import SpeakerAdapter
+from liser.runtime.speaker_adaptation import SessionAdapter
 from liser.runtime.speech_search import SpeechSearch
 from liser.runtime.vad import FRAME, FRAME_RATE, SpeechSpan
 
@@ -40,7 +40,7 @@ class Stream:
         graph: Graph,
         search: SpeechSearch,
         sample_rate: int,
-        adapter: SpeakerAdapter | None = None,
+        adapter: SessionAdapter | None = None,
         labels: tuple[str, ...] | None = None,
     ) -> None:
         self.sample_rate = checked_rate(sample_rate)
@@ -133,7 +133,7 @@ class Stream:
             self._weighted += (span[1] - span[0]) * log_posterior
 
     def _log_posterior(
-        self, span: SpeechSpan, adapter: SpeakerAdapter | None
+        self, span: SpeechSpan, adapter: SessionAdapter | None
     ) -> NDArray[np.float64]:
         log_posterior = self._graph.log_posterior(self._buffer.cut(*span))
         return log_posterior if adapter is None else adapter.update(log_posterior)
