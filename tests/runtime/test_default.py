@@ -1,4 +1,4 @@
-"""The bundled model: small, complete, honest about itself, and quick to load."""
+"""The bundled models: small, complete, honest about itself, and quick to load."""
 
 import json
 import re
@@ -34,25 +34,37 @@ def test_silence_and_noise_have_no_emotion() -> None:
     assert recognizer.predict(hiss, 16_000).label is None
 
 
-def test_it_is_small_and_its_card_is_current() -> None:
-    bundle = read_bundle(DEFAULT)
-    assert (bundle.precision, bundle.labels) == ("int8", EMOTIONS)
-    assert bundle.graph.stat().st_size <= 2_000_000
+@pytest.mark.parametrize(
+    ("name", "most_bytes", "corpus", "speakers"),
+    [
+        ("default", 2_000_000, "ravdess+nemo+ased+cremad", 170),
+        ("tiny", 500_000, "ravdess+nemo+ased+cremad", 170),
+        ("open", 2_000_000, "cremad", 75),
+    ],
+)
+def test_each_is_small_and_its_card_is_current(
+    name: str, most_bytes: int, corpus: str, speakers: int
+) -> None:
+    bundle = liser.load(name).bundle
+    assert bundle.precision == "int8" and set(bundle.labels) <= set(EMOTIONS)
+    assert bundle.graph.stat().st_size <= most_bytes
+    assert bundle.parameters <= 1_500_000
     assert 0 < bundle.threshold < 1
-    provenance = bundle.provenance
-    assert provenance["corpus"] == "ravdess+nemo+ased+cremad"
-    assert len(provenance["speakers"]) == 170
-    assert (DEFAULT / "README.md").read_text("utf-8") == card(bundle)
-    for words in ("research", "CC BY-NC-SA", "ODbL", "Weaknesses"):
-        assert words in card(bundle)
+    assert bundle.provenance["corpus"] == corpus
+    assert len(bundle.provenance["speakers"]) == speakers
+    text = (bundle.folder / "README.md").read_text("utf-8")
+    assert text == card(bundle)
+    assert ("RAVDESS" in text) == (name != "open")
+    for words in ("CREMA-D", "ODbL", "Weaknesses", *(["research"] * (name != "open"))):
+        assert words in text
 
 
-def test_its_scores_are_the_measured_ones() -> None:
+@pytest.mark.parametrize("name", ["default", "tiny", "open"])
+def test_the_scores_on_its_card_are_the_measured_ones(name: str) -> None:
     record = json.loads(RESULTS.read_text("utf-8"))
-    measured = [
-        row["uar"] for row in record["rows"] if row["model"] == "default" and row["seed"] == 0
-    ]
-    assert [row["uar"] for row in read_bundle(DEFAULT).provenance["results"]] == measured
+    measured = [row["uar"] for row in record["rows"] if row["model"] == name and row["seed"] == 0]
+    results = liser.load(name).bundle.provenance["results"]
+    assert measured and [row["uar"] for row in results] == measured
 
 
 def test_its_twins_were_tested_on_every_corpus_in_both_roles() -> None:
@@ -60,8 +72,9 @@ def test_its_twins_were_tested_on_every_corpus_in_both_roles() -> None:
     tested = record["models"]["default"]["test_speakers"]
     names = {f"{name}:{who}" for name, all_ in tested.items() for who in all_}
     assert names < set(read_bundle(DEFAULT).provenance["speakers"])
+    rows = [row for row in record["rows"] if row["model"] == "default"]
     for role in ("unseen speakers", "left-out corpus"):
-        assert {row["corpus"] for row in record["rows"] if row["role"] == role} == set(tested)
+        assert {row["corpus"] for row in rows if row["role"] == role} == set(tested)
 
 
 def test_nothing_that_only_training_needs_is_loaded() -> None:
@@ -79,6 +92,8 @@ def test_nothing_that_only_training_needs_is_loaded() -> None:
     assert float(peak_mb) < 150
 
 
-def test_the_card_names_no_machine() -> None:
-    text = (DEFAULT / "model.json").read_text("utf-8") + (DEFAULT / "README.md").read_text("utf-8")
+@pytest.mark.parametrize("name", ["default", "tiny", "open"])
+def test_a_card_names_no_machine(name: str) -> None:
+    folder = DEFAULT.parent / name
+    text = (folder / "model.json").read_text("utf-8") + (folder / "README.md").read_text("utf-8")
     assert not re.search(r'"/(home|root|work|tmp|Users)/', text)
