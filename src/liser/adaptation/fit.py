@@ -34,7 +34,7 @@ leaves the model as it is."""
 BIAS_SHARE = 0.1
 """The biases' penalty, as a share of λ."""
 
-EVIDENCE = 0.25
+EVIDENCE = 1.0
 """A penalty's weight is ``exp(-EVIDENCE · loss)``, its loss summed over the clips left out."""
 
 SCALE_CLIPS = 6.0
