@@ -294,7 +294,7 @@ def _bundled_line(name: str, row: Record, key: str) -> list[str]:
 def _adapted(results: Record) -> str:
     """Lay out the UAR before and after `liser adapt`, as means over draws."""
     lines = []
-    for (corpus, kind, clips), own in groupby(results["rows"], _setting):
+    for (bundle, corpus, kind, clips), own in groupby(results["rows"], _setting):
         rows = list(own)
 
         def mean(key: str, rows: Sequence[Record] = rows) -> float:
@@ -303,7 +303,7 @@ def _adapted(results: Record) -> str:
         after = {key: mean(f"uar_after{key}") for key in ("", "_low", "_high")}
         lines.append(
             [
-                f"{corpus_title(corpus)}, {rows[0]['emotions']} emotions",
+                f"{corpus_title(corpus)}{_role(bundle)}; {rows[0]['emotions']} emotions",
                 f"{kind} speakers" if kind == "other" else "the same speaker",
                 str(clips),
                 f"{mean('uar_before'):.3f}",
@@ -315,8 +315,15 @@ def _adapted(results: Record) -> str:
     return "\n".join(table(heads, lines)) + "\n"
 
 
-def _setting(row: Record) -> tuple[str, str, int]:
-    return row["corpus"], row["speakers"], row["clips_per_emotion"]
+def _setting(row: Record) -> tuple[str, str, str, int]:
+    return row["bundle"], row["corpus"], row["speakers"], row["clips_per_emotion"]
+
+
+def _role(bundle: str) -> str:
+    """Return what a twin never met, by its folder's name in `ship.py`."""
+    if "unseen-speakers" in bundle:
+        return ", unseen speakers"
+    return ", left out" if "without-" in bundle else ""
 
 
 def _aims(results: Record) -> str:

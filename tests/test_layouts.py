@@ -137,7 +137,13 @@ def test_an_unknown_layout_is_refused(layouts: ModuleType) -> None:
 
 
 def test_adapted_rows_are_means_over_draws(layouts: ModuleType) -> None:
-    row = {"corpus": "toy", "emotions": 3, "speakers": "other", "clips_per_emotion": 5}
+    row = {
+        "bundle": "x",
+        "corpus": "toy",
+        "emotions": 3,
+        "speakers": "other",
+        "clips_per_emotion": 5,
+    }
     rows = [
         {**row, "uar_before": 0.2, "uar_possible": 0.3, "uar_after": after, **ends}
         for after, ends in (
@@ -148,6 +154,6 @@ def test_adapted_rows_are_means_over_draws(layouts: ModuleType) -> None:
     *_, line = layouts.markdown({"rows": rows}, "adapted").strip().splitlines()
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == [
-        *("toy, 3 emotions", "other speakers", "5"),
+        *("toy; 3 emotions", "other speakers", "5"),
         *("0.200", "0.300", "0.550 (0.450–0.700)"),
     ]
