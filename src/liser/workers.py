@@ -44,7 +44,7 @@ def run_in_processes(
         return_as="generator" if in_order else "generator_unordered",
         backend="loky",
         inner_max_num_threads=1,
-        initializer=_begin_worker,
+        initializer=begin_worker,
         initargs=(os.getpid(),),
     )
     try:
@@ -58,12 +58,13 @@ def run_in_processes(
 
 def _in_one_thread(work: Callable[[], T]) -> T:
     """Do work with PyTorch in one thread, so that results don't depend on the machine."""
-    with _one_thread():
+    with one_thread():
         return work()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Let PyTorch work in one thread while the block runs."""
     torch = sys.modules.get("torch")  # never imported here: work may not need it
     if torch is None:
         yield
@@ -76,7 +77,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _begin_worker(parent: int) -> None:
+def begin_worker(parent: int) -> None:
     """Ignore Ctrl-C, which the parent handles, and end when the parent ends.
 
     Linux's signal on the parent's death is of no use: it is sent when the thread that started the
