@@ -67,14 +67,18 @@ def test_the_scores_on_its_card_are_the_measured_ones(name: str) -> None:
     assert measured and [row["uar"] for row in results] == measured
 
 
-def test_its_twins_were_tested_on_every_corpus_in_both_roles() -> None:
+def test_its_twins_were_tested_on_every_corpus_and_on_some_left_out() -> None:
     record = json.loads(RESULTS.read_text("utf-8"))
     tested = record["models"]["default"]["test_speakers"]
     names = {f"{name}:{who}" for name, all_ in tested.items() for who in all_}
     assert names < set(read_bundle(DEFAULT).provenance["speakers"])
     rows = [row for row in record["rows"] if row["model"] == "default"]
-    for role in ("unseen speakers", "left-out corpus"):
-        assert {row["corpus"] for row in rows if row["role"] == role} == set(tested)
+    by_role = {
+        role: {row["corpus"] for row in rows if row["role"] == role}
+        for role in ("unseen speakers", "left-out corpus")
+    }
+    assert by_role["unseen speakers"] == set(tested)
+    assert by_role["left-out corpus"] and by_role["left-out corpus"] <= set(tested)
 
 
 def test_nothing_that_only_training_needs_is_loaded() -> None:
