@@ -288,7 +288,7 @@ def _bundled(results: Record) -> str:
             renamed = {**row, "answered": row["coverage"], "right_of_answered": row["answered_wa"]}
             lines.append(_bundled_line(words, renamed, "uar"))
     name = corpus_title(worst["corpus"])
-    lines.append(_bundled_line(f"worst corpus of its own ({name})", worst, "uar_possible"))
+    lines.append(_bundled_line(f"left out: {name}", worst, "uar_possible"))
     return "\n".join(table(["", "UAR", "answered", "of these right"], lines)) + "\n"
 
 
