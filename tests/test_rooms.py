@@ -26,6 +26,7 @@ ROOMS = (
     "onnx_file",
     "adaptation",
     "media",
+    "ingest",
     "corpora",
     "runtime",
     "teachers",
