@@ -15,10 +15,18 @@ from liser.weights import resolve
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Faces in one image: boxes (faces, 4) as x, y, width, height in pixels, scores 0…1."""
+    """Faces in one image.
+
+    Attributes:
+        boxes: (faces, 4) as x, y, width, height in pixels.
+        scores: (faces,) 0…1.
+        landmarks: (faces, 5, 2), x and y of the right eye, left eye, nose, and right and left
+            corner of the mouth; None for a detector that has none. "Right" is the person's.
+    """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None = None
 
 
 class FaceDetector(Protocol):
@@ -84,7 +92,9 @@ class YuNet:
         canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=method)[..., ::-1]
         _, found = self._net.detect(canvas)
         rows = np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
-        return Detections(rows[:, :4] / np.float32(scale), np.clip(rows[:, 14], 0, 1))
+        places = rows[:, :14] / np.float32(scale)
+        landmarks = places[:, 4:].reshape(-1, 5, 2)
+        return Detections(places[:, :4], np.clip(rows[:, 14], 0, 1), landmarks)
 
 
 class LbpCascade:
