@@ -1,0 +1,106 @@
+"""Long recordings with known utterances, joined from real clips or from the synthetic corpus.
+
+A clip's speech lasts from the first to the last 10 ms that are within `BELOW_DB` of its loudest
+ones: clips are studio recordings, so their level alone tells.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liser.media.audio import load_audio
+from made_sounds import made_sound
+
+RATE = 16_000
+BELOW_DB = 35.0
+GAPS = ("silence", "white noise", "pink noise", "chords", "melody")
+"""What lies between the clips."""
+UNDER = ("", "pink noise", "chords", "quiet")
+"""What a recording's clips are degraded by."""
+SNR_DB = 10.0
+"""Level of the speech over what is under it."""
+QUIET_DB = 40.0
+
+Sound = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Recording:
+    """A long recording: its sound at `RATE`, and the start and end of each utterance in seconds."""
+
+    sound: Sound
+    utterances: list[tuple[float, float]] = field(default_factory=list)
+    clips: list[str] = field(default_factory=list)
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.sound) / RATE
+
+
+def speech_of(sound: Sound) -> tuple[float, float]:
+    """Return where a clean clip's speech starts and ends, in seconds."""
+    step = RATE // 100
+    power = (sound[: len(sound) // step * step].reshape(-1, step).astype(np.float64) ** 2).mean(1)
+    level = 10 * np.log10(np.convolve(power, np.full(3, 1 / 3), "same") + 1e-12)
+    loud = np.flatnonzero(level >= np.percentile(level, 99) - BELOW_DB)
+    return loud[0] / 100, (loud[-1] + 1) / 100
+
+
+def recordings(
+    clips: Sequence[Path], under: str, seed: int, clips_each: int = 20
+) -> Iterator[Recording]:
+    """Join shuffled clips with gaps of `GAPS`, `clips_each` in a recording."""
+    rng = np.random.default_rng(seed)
+    order = [clips[i] for i in rng.permutation(len(clips))]
+    for start in range(0, len(order), clips_each):
+        parts: list[Sound] = [_gap(rng)]
+        made = Recording(parts[0])
+        for clip in order[start : start + clips_each]:
+            sound = load_audio(clip, RATE)
+            begin_s, end_s = speech_of(sound)
+            offset_s = sum(map(len, parts)) / RATE
+            made.utterances.append((offset_s + begin_s, offset_s + end_s))
+            made.clips.append(clip.stem)
+            parts += [_degraded(sound, under, rng), _gap(rng)]
+        made.sound = np.concatenate(parts)
+        yield made
+
+
+def _gap(rng: np.random.Generator) -> Sound:
+    """Return 0.3 to 6 s of something that is no speech, at a level below speech's."""
+    kind, seconds = str(rng.choice(GAPS)), float(rng.uniform(0.3, 6.0))
+    if kind == "silence":
+        return (1e-4 * rng.normal(size=round(seconds * RATE))).astype(np.float32)
+    sound = made_sound(kind, rng, seconds)
+    return np.asarray(sound / np.abs(sound).max() * rng.uniform(0.01, 0.3), np.float32)
+
+
+def _degraded(sound: Sound, under: str, rng: np.random.Generator) -> Sound:
+    if not under:
+        return sound
+    if under == "quiet":
+        return sound * np.float32(10 ** (-QUIET_DB / 20))
+    other = made_sound(under, rng, len(sound) / RATE + 0.01)[: len(sound)]
+    ratio = np.sqrt((sound**2).mean() / (other**2).mean()) * 10 ** (-SNR_DB / 20)
+    return np.asarray(np.clip(sound + ratio * other, -1, 1), np.float32)
+
+
+def matched(
+    truth: Sequence[tuple[float, float]], found: Sequence[tuple[float, float]], least: float = 0.5
+) -> list[tuple[int, int]]:
+    """Pair true and found utterances one to one, where their overlap (IoU) is at least `least`."""
+    from scipy.optimize import linear_sum_assignment
+
+    if not truth or not found:
+        return []
+    one, other = np.array(truth)[:, None], np.array(found)[None]
+    shared = np.minimum(one[..., 1], other[..., 1]) - np.maximum(one[..., 0], other[..., 0])
+    shared = np.clip(shared, 0, None)
+    union = (one[..., 1] - one[..., 0]) + (other[..., 1] - other[..., 0]) - shared
+    overlap = shared / union
+    rows, columns = linear_sum_assignment(-overlap)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] >= least]
