@@ -7,10 +7,13 @@ source's length.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from liser.corpora.base import Skip
 from liser.errors import MediaError
@@ -20,13 +23,14 @@ from liser.ingest.quality import voice_quality
 from liser.ingest.records import Piece, SourceRecord, encoded, read_record, write_record
 from liser.ingest.utterances import SHORTEST_S, SpokenUtterance, find_utterances
 from liser.media.audio import open_audio, probe
+from liser.media.video import has_picture
 from liser.runtime.silero import silero
 from liser.runtime.vad import FRAME_S
 
-Watch = Callable[[str, float, float], None]
+ProgressCallback = Callable[[str, float, float], None]
 """Called with a source's path, and the seconds of it that are done and to do."""
 
-_TOLD_EVERY_S = 30.0  # of sound, between two calls of a `Watch`
+_SHOWN_EVERY_S = 30.0  # of sound, between two calls of a `ProgressCallback`
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,12 @@ class Stopwatch:
 class SourceIngester:
     """Turns media files into records; models are loaded once."""
 
-    def __init__(self, settings: IngestSettings, watch: Watch = lambda path, done, total: None):
-        self._settings, self._watch = settings, watch
+    def __init__(
+        self,
+        settings: IngestSettings,
+        progress: ProgressCallback = lambda path, done_s, total_s: None,
+    ) -> None:
+        self._settings, self.progress = settings, progress
         self._make_detector = silero()
         self._pictures = (
             PictureReader(settings.detector, settings.network) if settings.faces else None
@@ -104,7 +112,7 @@ class SourceIngester:
         path, notes = Path(record.path), []
         with clock.of("sound"):
             total_s = probe(path).duration_s
-        pieces, duration_s, broken = self._listen(path, total_s, clock)
+        pieces, duration_s, broken = self._pieces(path, total_s, clock)
         if broken is not None:
             if not pieces:
                 raise broken
@@ -112,11 +120,11 @@ class SourceIngester:
         has_video = False
         if self._pictures is not None:
             pieces, has_video = self._pictures.read(
-                path, pieces, clock, lambda done_s: self._watch(record.path, done_s, total_s)
+                path, pieces, clock, lambda done_s: self.progress(record.path, done_s, total_s)
             )
         else:
-            has_video = _has_video(path)
-        self._watch(record.path, total_s, total_s)
+            has_video = has_picture(path)
+        self.progress(record.path, total_s, total_s)
         return replace(
             record,
             duration_s=round(duration_s, 2),
@@ -126,22 +134,22 @@ class SourceIngester:
             seconds={stage: round(spent, 3) for stage, spent in clock.seconds.items()},
         )
 
-    def _listen(
+    def _pieces(
         self, path: Path, total_s: float, clock: Stopwatch
     ) -> tuple[list[Piece], float, MediaError | None]:
         """Return the pieces of the sound, its length, and what broke it off, if anything."""
         pieces: list[Piece] = []
-        duration_s, told_s = 0.0, 0.0
+        duration_s, shown_s = 0.0, 0.0
         try:
             with open_audio(path) as (rate, blocks):
 
-                def timed() -> Iterator[NDArray]:
-                    nonlocal duration_s, told_s
+                def timed() -> Iterator[NDArray[np.float32]]:
+                    nonlocal duration_s, shown_s
                     for block in blocks:
                         duration_s += len(block) / rate
-                        if self._pictures is None and duration_s - told_s > _TOLD_EVERY_S:
-                            told_s = duration_s
-                            self._watch(str(path), duration_s, total_s)
+                        if self._pictures is None and duration_s - shown_s > _SHOWN_EVERY_S:
+                            shown_s = duration_s
+                            self.progress(str(path), duration_s, total_s)
                         yield block
 
                 spoken = find_utterances(timed(), rate, self._make_detector)

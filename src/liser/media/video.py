@@ -115,6 +115,16 @@ def stream_frames(
             yield time_s, image
 
 
+def has_picture(path: Path | str) -> bool:
+    """Return whether a media file has a video track that can be decoded; raises `MediaError`."""
+    with open_container(Path(path)) as media:
+        try:
+            _video_track(media)
+        except MediaError:
+            return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """A frame, when it is on screen, and the aspect ratio of its pixels (width by height)."""

@@ -61,8 +61,8 @@ class TargetStore:
     ) -> Iterator[Callable[[Utterance], str | Skip]]:
         """Yield a function from an utterance to its key, 64 hex digits.
 
-        The key is a hash of the file's bytes, for the file that the modality needs, and of the
-        start and end that are used. Without such a file it is a hash of the corpus's name and the
+        The key is a hash of the file's bytes, for the file that the modality needs, of the start
+        and end that are used, and of the boxes of the face if they are given. Without such a file it is a hash of the corpus's name and the
         clip's id. A file that can't be read gives a `Skip`. File hashes are cached by path, size
         and time of change, if the folder is writable.
         """
@@ -78,7 +78,10 @@ class TargetStore:
                     raise
                 except (OSError, ValueError) as error:  # ValueError: no file can have such a name
                     return Skip.of(utterance.id, error)
-                return _hash("media", content, utterance.start_s, utterance.end_s)
+                parts = ("media", content, utterance.start_s, utterance.end_s)
+                if modality == "face" and utterance.face is not None:
+                    return _hash(*parts, hashlib.sha256(utterance.face.packed).hexdigest())
+                return _hash(*parts)
 
             yield key_of
 
