@@ -4,10 +4,11 @@ A clip's speech lasts from the first to the last 10 ms that are within `BELOW_DB
 ones: clips are studio recordings, so their level alone tells.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,3 +105,68 @@ def matched(
     overlap = shared / union
     rows, columns = linear_sum_assignment(-overlap)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] >= least]
+
+
+@dataclass(slots=True)
+class Take:
+    """A part of a long video: frames (n, h, w, 3) at `FPS`, its sound, and where its speech is."""
+
+    frames: NDArray[np.uint8]
+    sound: Sound
+    speech: tuple[float, float] | None = None
+    name: str = ""
+
+
+FPS = 25
+
+
+def take(clip: Path, sound: Path | None = None) -> Take:
+    """Read a clip with its picture; its sound may lie elsewhere."""
+    from liser.media.video import read_frames
+
+    frames = read_frames(clip, FPS).images
+    samples = load_audio(sound or clip, RATE)
+    samples = np.pad(samples, (0, max(0, len(frames) * RATE // FPS - len(samples))))
+    samples = samples[: len(frames) * RATE // FPS]
+    return Take(frames, samples, speech_of(samples), clip.stem)
+
+
+def pause(seconds: float, kind: str, rng: np.random.Generator, size: tuple[int, int]) -> Take:
+    """Return black frames of this (height, width) with a sound of `GAPS`."""
+    count = max(1, round(seconds * FPS))
+    samples = (1e-4 * rng.normal(size=count * RATE // FPS)).astype(np.float32)
+    if kind != "silence":
+        made = made_sound(kind, rng, count / FPS)[: len(samples)]
+        samples = np.asarray(made / np.abs(made).max() * rng.uniform(0.01, 0.3), np.float32)
+    return Take(np.zeros((count, *size, 3), np.uint8), samples)
+
+
+def write_video(path: Path, takes: Iterable[Take]) -> list[tuple[float, float]]:
+    """Write takes one after another as an mp4; return the start and end of each one's speech."""
+    utterances: list[tuple[float, float]] = []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = samples = 0
+    with av.open(str(path), "w") as container:
+        options = {"preset": "ultrafast", "crf": "18", "threads": "1"}
+        picture = container.add_stream("libx264", rate=FPS, options=options)
+        picture.pix_fmt = "yuv420p"
+        sound = container.add_stream("aac", rate=RATE, layout="mono")
+        sound.bit_rate = 96_000
+        for one in takes:
+            if one.speech is not None:
+                begin_s = frames / FPS
+                utterances.append((begin_s + one.speech[0], begin_s + one.speech[1]))
+            for image in one.frames:
+                if not frames:
+                    picture.height, picture.width = image.shape[:2]
+                shown = av.VideoFrame.from_ndarray(image, "rgb24")
+                shown.pts = frames
+                frames += 1
+                container.mux(picture.encode(shown))
+            part = av.AudioFrame.from_ndarray(one.sound[None], "fltp", "mono")
+            part.sample_rate, part.pts = RATE, samples
+            samples += len(one.sound)
+            container.mux(sound.encode(part))
+        container.mux(picture.encode(None))
+        container.mux(sound.encode(None))
+    return utterances

@@ -16,17 +16,21 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from liser import storage
 from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, StorageError
 from liser.teachers.base import Modality, Target
 
 SCHEMA_VERSION = 2
+CARD = "teacher.json"
+"""In a teacher's folder: its name, modality and labels."""
 _KEYS_A_QUERY = 500  # old builds of SQLite allow 999
 _HASHES_A_TRANSACTION = 256
 BUSY_S = 60.0  # longest wait for another process that writes to the same shard
@@ -90,6 +94,29 @@ class TargetStore:
         plain = re.sub(r"[^A-Za-z0-9._=-]+", "_", teacher_name)
         return StoredTargets(self.folder / f"{plain}-{fingerprint}")
 
+    def classifiers(self) -> "Iterator[tuple[TeacherCard, StoredTargets]]":
+        """Yield the teachers that name emotions and have outputs here, by the folders' names."""
+        for file in sorted(self.folder.glob(f"*/{CARD}")):
+            try:
+                record = storage.read_record(file)
+                card = TeacherCard(
+                    str(record["name"]), record["modality"], tuple(map(str, record["labels"] or ()))
+                )
+            except (StorageError, KeyError, TypeError):
+                _log.warning("%s is damaged: delete it", file)
+                continue
+            if card.labels:
+                yield card, StoredTargets(file.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherCard:
+    """A teacher as its folder in the store describes it; `labels` is empty if it names none."""
+
+    name: str
+    modality: Modality
+    labels: tuple[str, ...]
+
 
 class StoredTargets:
     """One teacher's outputs by key; a context manager that closes its files.
@@ -146,6 +173,12 @@ class StoredTargets:
                 "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, _checksum(*row)),
             )
+
+    def describe(self, card: TeacherCard) -> None:
+        """Write who the teacher is, if the folder doesn't say so yet."""
+        path = self.folder / CARD
+        if not path.exists():
+            storage.write_json(path, asdict(card), indent=1)
 
     def _path(self, digit: str) -> Path:
         return self.folder / f"{digit}.sqlite"

@@ -11,7 +11,7 @@ import numpy as np
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, LiserError
 from liser.targets.observe import observe
-from liser.targets.store import Outcome, StoredTargets, TargetStore
+from liser.targets.store import Outcome, StoredTargets, TargetStore, TeacherCard
 from liser.targets.targets import Targets
 from liser.teachers.base import Target, Teacher
 from liser.text.progress import show_progress
@@ -136,6 +136,7 @@ def _compute(
     `known` are the outcomes that the store has.
     """
     outcomes: dict[str, Outcome] = {}
+    stored.describe(TeacherCard(teacher.name, teacher.modality, teacher.labels or ()))
     proven, done = any(isinstance(one, Target) for one in known.values()), len(known)
     key_of = {utterance.id: key for key, utterance in missing.items()}
     with show_progress(progress) as add_task:
