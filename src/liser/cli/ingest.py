@@ -118,11 +118,13 @@ def _progress() -> Iterator[
 
 def _cut(found: Ingested) -> int:
     from liser.ingest.clips import cut_clips
+    from liser.ingest.manifest import write_manifest
     from liser.text.progress import show_progress
 
     with show_progress() as add_task:
-        task = add_task("cutting", None)
-        return cut_clips(found.rows, found.corpus, task.update)
+        count = cut_clips(found.rows, found.corpus, add_task("cutting", None).update)
+    write_manifest(found.rows, found.corpus)
+    return count
 
 
 def _sheet(found: Ingested, store: Path | None) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from liser.corpora.base import Corpus, FaceBoxes, Skip, Utterance
-from liser.corpora.files import is_file
+from liser.corpora.files import is_file, is_folder
 from liser.corpora.tables import Row, read_rows
 from liser.errors import InputError, NotFoundError
 from liser.text.escaping import readable
@@ -19,13 +19,14 @@ def load(path: Path) -> Corpus:
 
     Pieces that were left out are no utterances. An utterance whose talker isn't seen, or can't be
     read, has no video, and one with a talking face has its boxes. Nothing is labelled. A source
-    that has disappeared makes its pieces skips. A clip that was cut out takes its place.
+    that has disappeared is replaced by the clips that were cut out of it; without them its pieces
+    are skips.
 
     Raises `NotFoundError` if there is no manifest, and `InputError` if it is another table.
     """
     path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    manifest = folder / MANIFEST if path.is_dir() else path
+    folder = path if is_folder(path) else path.parent
+    manifest = folder / MANIFEST if is_folder(path) else path
     if not manifest.is_file():
         raise NotFoundError(
             f"{readable(folder)!r} has no {MANIFEST}: make or finish one with `liser ingest`"
@@ -42,10 +43,10 @@ def load(path: Path) -> Corpus:
         if source not in exists:
             exists[source] = is_file(source)
         clip = row.get("clip")
-        if clip is not None and is_file(folder / clip):
-            utterances.append(_utterance(row, folder / clip, is_clip=True))
-        elif exists[source]:
+        if exists[source]:
             utterances.append(_utterance(row, source, is_clip=False))
+        elif clip is not None and is_file(folder / clip):
+            utterances.append(_utterance(row, folder / clip, is_clip=True))
         else:
             skipped.append(Skip(row["id"], "file missing", f"there is no {readable(source)}"))
     name = readable(folder.resolve().name)

@@ -51,7 +51,16 @@ def manifest_rows(
         first = finder.add(row["id"], pieces[row["id"]].words)
         if first is not None:
             row |= {"taken": LEFT_OUT, "reason": "near-duplicate", "duplicate_of": first}
+    for row in rows:
+        if row["taken"] != LEFT_OUT and (corpus / clip_name(row)).is_file():
+            row["clip"] = clip_name(row)
     return rows
+
+
+def clip_name(row: Row) -> str:
+    """Return the path of the clip that is cut out of a piece, relative to the corpus."""
+    suffix = "mkv" if row["taken"] == AUDIOVISUAL else "flac"
+    return f"clips/{row['sha256'][:16]}/{row['start']:.2f}-{row['end']:.2f}.{suffix}"
 
 
 def write_manifest(rows: Sequence[Row], corpus: Path) -> Path:
@@ -117,6 +126,7 @@ def _rows_of(record: SourceRecord, corpus: Path, speaker_of: SpeakerOf) -> Itera
             "taken": taken,
             "reason": reason,
             "duplicate_of": None,
+            "clip": None,
             "has_video": record.has_video,
             "talks": piece.talks,
             "talks_score": piece.score,
@@ -162,7 +172,7 @@ def _schema(pyarrow: Any) -> Any:
     columns = {
         **dict.fromkeys(("id", "path", "sha256"), text),
         **dict.fromkeys(("start", "end"), large),
-        **dict.fromkeys(("speaker", "taken", "reason", "duplicate_of"), text),
+        **dict.fromkeys(("speaker", "taken", "reason", "duplicate_of", "clip"), text),
         "has_video": pyarrow.bool_(),
         "talks": text,
         "talks_score": small,

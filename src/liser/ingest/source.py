@@ -117,6 +117,8 @@ class SourceIngester:
             if not pieces:
                 raise broken
             notes.append(f"{broken.detail}: what comes before is used")
+        if not pieces:
+            notes.append("no speech was found in it")
         has_video = False
         if self._pictures is not None:
             pieces, has_video = self._pictures.read(
@@ -170,7 +172,7 @@ def _piece(spoken: SpokenUtterance) -> Piece:
     quality = voice_quality(spoken.sound, spoken.waveform, spoken.voiced)
     first = round(spoken.before_s / FRAME_S)
     inside = spoken.voiced[first : first + round(spoken.duration_s / FRAME_S)]
-    is_short = spoken.duration_s < SHORTEST_S
+    is_short = spoken.duration_s < SHORTEST_S - FRAME_S / 2
     return Piece(
         start_s=round(spoken.start_s, 3),
         end_s=round(spoken.end_s, 3),
