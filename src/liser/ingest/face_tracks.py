@@ -5,14 +5,16 @@ and interpolated in between.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from liser.errors import InputError, MissingExtraError
+from liser.media.boxes import iou
 from liser.media.detectors import Detections, FaceDetector, import_cv2
-from liser.media.faces import iou
 from liser.media.video import Image
 
 FRAME_RATE = 25
@@ -154,7 +156,9 @@ class FaceTracker:
 
     def _steadied(self, growing: "_Growing", begin: int, end: int) -> NDArray[np.float32]:
         """Interpolate boxes and landmarks (frames, 14) between detections, and filter them."""
-        rows = np.array([[*b, *m.ravel()] for b, m in zip(growing.boxes, growing.marks, strict=True)])
+        rows = np.array(
+            [[*b, *m.ravel()] for b, m in zip(growing.boxes, growing.marks, strict=True)]
+        )
         times = np.arange(begin, end)
         each = [np.interp(times, growing.frames, column) for column in rows.T]
         return np.asarray(
@@ -235,7 +239,7 @@ def _landmarks(found: Detections) -> NDArray[np.float32]:
     return np.asarray(places, np.float32)
 
 
-def _import_scipy():  # type: ignore[no-untyped-def]
+def _import_scipy() -> tuple[Callable[..., Any], Callable[..., Any]]:
     try:
         from scipy.ndimage import median_filter
         from scipy.optimize import linear_sum_assignment

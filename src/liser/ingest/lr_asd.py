@@ -61,9 +61,7 @@ class LrAsd:
         options.intra_op_num_threads = threads
 
         def session(graph: bytes) -> Any:
-            return onnxruntime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
         self._picture = session(picture_graph(tensors))
         self._sound = session(sound_graph(tensors))

@@ -43,8 +43,9 @@ def picture_graph(tensors: Tensors) -> bytes:
         value = graph.reshape(value, channels, -1, side, side)
         value = graph.add("Transpose", value, perm=[1, 0, 2, 3])
         if number < 3:
-            pool = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
-            value = graph.add("MaxPool", value, **pool)
+            value = graph.add(
+                "MaxPool", value, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]
+            )
             side //= 2
     value = graph.add("GlobalMaxPool", value)
     graph.reshape(value, 0, 128, output="visual")
@@ -65,13 +66,12 @@ def sound_graph(tensors: Tensors) -> bytes:
             weight, bias = graph.folded(f"{block}.{layer}", f"{block}.{kind}_norm_{place}")
             value = graph.conv(value, weight, bias)
         if number < 3:
-            pool = {"kernel_shape": [1, 3], "strides": [1, 2], "pads": [0, 1, 0, 1]}
-            value = graph.add("MaxPool", value, **pool)
+            value = graph.add(
+                "MaxPool", value, kernel_shape=[1, 3], strides=[1, 2], pads=[0, 1, 0, 1]
+            )
     value = graph.add("ReduceMean", value, axes=[0, 2], keepdims=0)  # (128, frames)
     graph.add("Transpose", value, output="audio", perm=[1, 0])
-    return graph.bytes(
-        {"mfcc": (TensorProto.FLOAT, ["sounds", 13])}, {"audio": ["frames", 128]}
-    )
+    return graph.bytes({"mfcc": (TensorProto.FLOAT, ["sounds", 13])}, {"audio": ["frames", 128]})
 
 
 def detector_graph(tensors: Tensors) -> bytes:
@@ -85,8 +85,13 @@ def detector_graph(tensors: Tensors) -> bytes:
     weight = graph.constant(tensors["classifier.weight"].T)
     bias = graph.constant(tensors["classifier.bias"])
     graph.add("Gemm", value, weight, bias, output="logits")
-    halves = (TensorProto.FLOAT, ["frames", 128])
-    return graph.bytes({"audio": halves, "visual": halves}, {"logits": ["frames", 2]})
+    return graph.bytes(
+        {
+            "audio": (TensorProto.FLOAT, ["frames", 128]),
+            "visual": (TensorProto.FLOAT, ["frames", 128]),
+        },
+        {"logits": ["frames", 2]},
+    )
 
 
 def _gated(graph: "_Graph", value: str, conv: str, norm: str) -> str:

@@ -94,7 +94,9 @@ def loudness(waveform: NDArray[np.float32], frames: int) -> Series:
 
 def _smooth(series: Series) -> NDArray[np.float64]:
     reach = len(_SMOOTHING) // 2
-    return np.convolve(np.pad(series.astype(np.float64), reach, "edge"), _SMOOTHING, "valid")
+    padded = np.pad(series.astype(np.float64), reach, "edge")
+    smoothed: NDArray[np.float64] = np.convolve(padded, _SMOOTHING, "valid")
+    return smoothed
 
 
 def _normed(series: NDArray[np.float64]) -> NDArray[np.float64]:

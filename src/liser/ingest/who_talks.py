@@ -112,7 +112,7 @@ def evidence(
     start_frame: int = 0,
 ) -> list[dict[int, Evidence]]:
     """Measure, for each utterance, every track that is in the picture; see `who_talks`."""
-    spans = [tuple(round(time * FRAME_RATE) for time in span) for span in utterances]
+    spans = [(round(start * FRAME_RATE), round(end * FRAME_RATE)) for start, end in utterances]
     frames = -(-len(waveform) // FRAME)
     loud = loudness(waveform, frames)
     found: list[dict[int, Evidence]] = [{} for _ in spans]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liser.errors import InputError, MediaError
+from liser.media.boxes import Boxes, iou
 from liser.media.detectors import Detections, FaceDetector, import_cv2
 from liser.media.video import Frames, Image
 
@@ -20,8 +21,6 @@ KNOWN_S = 0.25
 
 SAME_FACE = 0.2  # IoU from which boxes in neighbouring frames are the same face
 _SMOOTHING = (1.0, 2.0, 3.0, 2.0, 1.0)  # weights of the frames around a box
-
-Boxes = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +194,6 @@ def crop(
     square = image[rows[:, None], columns[None, :]]
     method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(square, (size, size), interpolation=method), np.uint8)
-
-
-def iou(one: Boxes, other: Boxes) -> NDArray[np.float32]:
-    """Return the intersection over union of boxes (…, 4) as x, y, width, height; 0…1."""
-    low = np.maximum(one[..., :2], other[..., :2])
-    high = np.minimum(one[..., :2] + one[..., 2:], other[..., :2] + other[..., 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    union = one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
 
 
 def _from_the_left(
