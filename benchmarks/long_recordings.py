@@ -57,6 +57,7 @@ def recordings(
     """Join shuffled clips with gaps of `GAPS`, `clips_each` in a recording."""
     rng = np.random.default_rng(seed)
     order = [clips[i] for i in rng.permutation(len(clips))]
+    gain = np.float32(10 ** (-QUIET_DB / 20)) if under == "quiet" else np.float32(1)
     for start in range(0, len(order), clips_each):
         parts: list[Sound] = [_gap(rng)]
         made = Recording(parts[0])
@@ -66,8 +67,11 @@ def recordings(
             offset_s = sum(map(len, parts)) / RATE
             made.utterances.append((offset_s + begin_s, offset_s + end_s))
             made.clips.append(clip.stem)
-            parts += [_degraded(sound, under, rng), _gap(rng)]
-        made.sound = np.concatenate(parts)
+            if under not in ("", "quiet"):
+                other = made_sound(under, rng, len(sound) / RATE + 0.01)[: len(sound)]
+                sound = degraded(sound, other, SNR_DB)
+            parts += [sound, _gap(rng)]
+        made.sound = gain * np.concatenate(parts)
         yield made
 
 
@@ -80,13 +84,9 @@ def _gap(rng: np.random.Generator) -> Sound:
     return np.asarray(sound / np.abs(sound).max() * rng.uniform(0.01, 0.3), np.float32)
 
 
-def _degraded(sound: Sound, under: str, rng: np.random.Generator) -> Sound:
-    if not under:
-        return sound
-    if under == "quiet":
-        return sound * np.float32(10 ** (-QUIET_DB / 20))
-    other = made_sound(under, rng, len(sound) / RATE + 0.01)[: len(sound)]
-    ratio = np.sqrt((sound**2).mean() / (other**2).mean()) * 10 ** (-SNR_DB / 20)
+def degraded(sound: Sound, other: Sound, snr_db: float) -> Sound:
+    """Mix another sound of the same length under a sound, at this level in dB below it."""
+    ratio = np.sqrt((sound**2).mean() / ((other**2).mean() + 1e-12)) * 10 ** (-snr_db / 20)
     return np.asarray(np.clip(sound + ratio * other, -1, 1), np.float32)
 
 

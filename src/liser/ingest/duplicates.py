@@ -66,15 +66,20 @@ class DuplicateFinder:
 
     def add(self, name: str, words: Words) -> str | None:
         """Return the earlier utterance of which this is a near-duplicate; else add it, and None."""
-        sampled = _sampled(words)
-        for other, offset in self._candidates(sampled):
+        first = self.find(words)
+        if first is None:
+            self._words[name] = words
+            for word, place in _sampled(words):
+                self._places[word].append((name, place))
+        return first
+
+    def find(self, words: Words) -> str | None:
+        """Return the added utterance of which this fingerprint is a near-duplicate, if any."""
+        for other, offset in self._candidates(_sampled(words)):
             theirs = self._words[other]
             errors, shared = _best(theirs, words, offset)
             if errors <= MOST_ERRORS and shared >= LEAST_SHARED * min(len(words), len(theirs)):
                 return other
-        self._words[name] = words
-        for word, place in sampled:
-            self._places[word].append((name, place))
         return None
 
     def _candidates(self, sampled: Iterable[tuple[int, int]]) -> Iterator[tuple[str, int]]:
