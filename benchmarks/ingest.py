@@ -30,9 +30,13 @@ from liser.ingest.duplicates import DuplicateFinder, audio_fingerprint
 from liser.ingest.ingest import ingest
 from liser.ingest.quality import voice_quality
 from liser.ingest.source import IngestSettings
-from liser.ingest.utterances import SHORTEST_S, find_utterances
+from liser.ingest.utterances import (
+    SHORTEST_S,
+    SpokenUtterance,
+    find_utterances,
+    speech_detector,
+)
 from liser.media.audio import load_audio
-from liser.runtime.silero import silero
 from liser.runtime.vad import FRAME
 from long_recordings import (
     GAPS,
@@ -105,18 +109,18 @@ def _reported(rows: Iterator[Row]) -> list[Row]:
 
 def sound_rows(clips: Sequence[Path], group: str) -> Iterator[Row]:
     """Score utterances under each condition, spoilt utterances, and near-duplicates."""
-    make = silero()
+    make = speech_detector()
     for under in UNDER:
         pairs = []
         for recording in recordings(clips, under, SEED):
             pieces = find_utterances([recording.sound], RATE, make)
-            spans = [
-                (one.start_s, one.end_s)
-                for one in pieces
-                if one.duration_s >= SHORTEST_S - FRAME / RATE / 2
-            ]
+            long_enough = [one for one in pieces if one.duration_s >= SHORTEST_S - FRAME / RATE / 2]
+            if not under:  # clean speech must pass the limits, too
+                long_enough = [one for one in long_enough if _passes(one)]
+            spans = [(one.start_s, one.end_s) for one in long_enough]
             pairs.append((recording, spans))
-        name = {"": "clean", "quiet": "40 dB quieter"}.get(under, f"{under} 10 dB below")
+        names = {"": "clean, after the limits", "quiet": "40 dB quieter"}
+        name = names.get(under, f"{under} 10 dB below")
         yield from utterance_rows(pairs, f"{group}: {name}", with_bars=not under)
     sounds = [_around_speech(load_audio(clip, RATE)) for clip in clips[::4]]
     yield from spoilt_rows(sounds, group)
@@ -341,6 +345,10 @@ def _around_speech(sound: Sound) -> Sound:
     begin_s, end_s = speech_of(sound)
     first = max(0, int((begin_s - 0.5) * RATE))
     return sound[first : int((end_s + 0.5) * RATE)]
+
+
+def _passes(one: SpokenUtterance) -> bool:
+    return voice_quality(one.sound, one.waveform, one.voiced).fault is None
 
 
 def _fault(around: Sound) -> str | None:

@@ -1,7 +1,8 @@
 """Long recordings with known utterances, joined from real clips or from the synthetic corpus.
 
 A clip's speech lasts from the first to the last 10 ms that are within `BELOW_DB` of its loudest
-ones: clips are studio recordings, so their level alone tells.
+ones: clips are studio recordings, so their level alone tells. That is the range of speech; breaths
+and clicks before and after it are softer, mostly.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from liser.media.audio import load_audio
 from made_sounds import made_sound
 
 RATE = 16_000
-BELOW_DB = 35.0
+BELOW_DB = 30.0
 GAPS = ("silence", "white noise", "pink noise", "chords", "melody")
 """What lies between the clips."""
 UNDER = ("", "pink noise", "chords", "quiet")

@@ -21,10 +21,14 @@ from liser.ingest.duplicates import audio_fingerprint
 from liser.ingest.pictures import PictureReader
 from liser.ingest.quality import voice_quality
 from liser.ingest.records import Piece, SourceRecord, encoded, read_record, write_record
-from liser.ingest.utterances import SHORTEST_S, SpokenUtterance, find_utterances
+from liser.ingest.utterances import (
+    SHORTEST_S,
+    SpokenUtterance,
+    find_utterances,
+    speech_detector,
+)
 from liser.media.audio import open_audio, probe
 from liser.media.video import has_picture
-from liser.runtime.silero import silero
 from liser.runtime.vad import FRAME_S
 
 ProgressCallback = Callable[[str, float, float], None]
@@ -76,7 +80,7 @@ class SourceIngester:
         progress: ProgressCallback = lambda path, done_s, total_s: None,
     ) -> None:
         self._settings, self.progress = settings, progress
-        self._make_detector = silero()
+        self._make_detector = speech_detector()
         self._pictures = (
             PictureReader(settings.detector, settings.network) if settings.faces else None
         )
