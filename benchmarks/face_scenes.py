@@ -76,10 +76,7 @@ class Scene:
                 face = face[:, ::-1] if panel.mirrored else face
                 rows = slice(panel.top, panel.top + panel.side)
                 image[rows, panel.left : panel.left + panel.side] = face
-            if self.degraded:
-                _, written = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30])
-                image = cv2.imdecode(written, cv2.IMREAD_COLOR)
-            yield image
+            yield _coarse(image) if self.degraded else image
 
 
 def takes_of(ravdess: Path, actor: int, detector: FaceDetector) -> list[Take]:
@@ -102,6 +99,25 @@ def takes_of(ravdess: Path, actor: int, detector: FaceDetector) -> list[Take]:
             sound = np.concatenate([np.zeros(AUDIO_DELAY, np.float32), load_audio(audio, RATE)])
         takes.append(Take(path.stem, square, _fitted(sound, len(square)), speech_of(sound)))
     return takes
+
+
+def degraded(take: Take, rng: np.random.Generator) -> Take:
+    """Return a take with a small, coarse picture, and with music under its speech."""
+    small = [cv2.resize(image, (80, 80), interpolation=cv2.INTER_AREA) for image in take.frames]
+    frames = np.stack([_coarse(image) for image in small])
+    return Take(take.name, frames, _with_music(take.sound, rng), take.speech)
+
+
+def _coarse(image: Images) -> Images:
+    _, written = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30])
+    return np.asarray(cv2.imdecode(written, cv2.IMREAD_COLOR), np.uint8)
+
+
+def _with_music(sound: Sound, rng: np.random.Generator) -> Sound:
+    """Add chords, 10 dB below the speech."""
+    music = made_sound("chords", rng, len(sound) / RATE + 1)[: len(sound)]
+    gain = np.sqrt((sound**2).mean() / (music**2).mean() / 10)
+    return np.asarray(sound + np.float32(gain) * music, np.float32)
 
 
 def voices_of(ravdess: Path, actors: Sequence[int], rng: np.random.Generator) -> list[Take]:
@@ -235,9 +251,7 @@ class Maker:
         sound = np.concatenate([takes[t].sound[f * FRAME : (f + 1) * FRAME] for t, f in played])
         sound = sound + np.float32(1e-4) * self.rng.normal(size=len(sound)).astype(np.float32)
         if degraded:
-            music = made_sound("chords", self.rng, len(sound) / RATE)[: len(sound)]
-            gain = np.sqrt((sound**2).mean() / (music**2).mean() / 10)  # 10 dB below the speech
-            sound[: len(music)] += np.float32(gain) * music
+            sound = _with_music(sound, self.rng)
             kind += ", degraded"
             squares = [(x, y, max(70, side // 3)) for x, y, side in squares]
         panels = [

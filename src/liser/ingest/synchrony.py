@@ -101,4 +101,4 @@ def _smooth(series: Series) -> NDArray[np.float64]:
 
 def _normed(series: NDArray[np.float64]) -> NDArray[np.float64]:
     centred = series - series.mean()
-    return centred / max(float(centred.std()), 1e-12)
+    return np.asarray(centred / max(float(centred.std()), 1e-12))
