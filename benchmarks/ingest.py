@@ -137,9 +137,7 @@ def utterance_rows(
         places = matched(recording.utterances, spans)
         true, found = true + len(recording.utterances), found + len(spans)
         hits += len(places)
-        errors += [
-            np.subtract(spans[column], recording.utterances[row]) for row, column in places
-        ]
+        errors += [np.subtract(spans[column], recording.utterances[row]) for row, column in places]
     for name, of in (("recall", true), ("precision", found)):
         row = {"row": f"utterances, {name}", "group": group, "value": round(hits / max(of, 1), 4)}
         low, high = _wilson(hits, of)

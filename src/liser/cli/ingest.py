@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from liser.cli.options import Json
 if TYPE_CHECKING:
     from liser.ingest.ingest import Ingested
 
-_SPEAKERS = ("none", "file", "folder")
+SpeakerOf = Literal["none", "file", "folder"]  # as `liser.ingest.manifest`, which takes long
 
 Sources = Annotated[
     list[Path], typer.Argument(metavar="SOURCE…", help="Recordings, or folders of them.")
@@ -29,7 +29,7 @@ Network = Annotated[
     typer.Option(metavar="NET", help="Weights of LR-ASD: lr-asd, a FILE, or none to do without."),
 ]
 Speaker = Annotated[
-    str,
+    SpeakerOf,
     typer.Option(
         metavar="WHAT", help="What stands for the speaker: none, the file, or its folder."
     ),
@@ -70,12 +70,9 @@ def ingest_command(
     """
     from liser.cli.check_outputs import check_folder
     from liser.cli.output import print_json
-    from liser.errors import InputError
     from liser.ingest.ingest import in_this_process, ingest
     from liser.ingest.source import IngestSettings
 
-    if speaker not in _SPEAKERS:
-        raise InputError(f"--speaker {speaker} is not one of {', '.join(_SPEAKERS)}")
     check_folder("--out", out)
     settings = IngestSettings(out, faces, detector, None if network == "none" else network)
     with _progress() as (advance, within):
@@ -96,9 +93,7 @@ def ingest_command(
 
 
 @contextmanager
-def _progress() -> Iterator[
-    tuple[Callable[[int, int], None], Callable[[str, float, float], None]]
-]:
+def _progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[str, float, float], None]]]:
     """Show how many sources are done, and how far the present one has come."""
     from liser.text.progress import duration, show_progress
 

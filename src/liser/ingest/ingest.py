@@ -59,9 +59,7 @@ def in_this_process(
 ) -> Run:
     """Return a `Run` that ingests one source after another, and reports how far each has come."""
 
-    def run(
-        paths: Iterable[str], make: Callable[[], Worker]
-    ) -> Iterator[SourceRecord | Skip]:
+    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[SourceRecord | Skip]:
         worker: Worker | None = None
         for path in paths:
             if worker is None:
@@ -131,9 +129,7 @@ def ingest(
     return Ingested(corpus, rows, records, ingested, everything, tuple(left_out), found)
 
 
-def find_sources(
-    sources: Sequence[Path], corpus: Path
-) -> tuple[list[str], list[Skip], list[Skip]]:
+def find_sources(sources: Sequence[Path], corpus: Path) -> tuple[list[str], list[Skip], list[Skip]]:
     """Return the absolute paths of all media files, and the skips of other files.
 
     The second list names what may be media and can't be used, the third what is plainly none. The

@@ -82,9 +82,7 @@ def summary(records: Sequence[SourceRecord], rows: Sequence[Row]) -> dict[str, A
     stages: Counter[str] = Counter()
     for record in records:
         stages.update(record.seconds)
-    reasons = Counter(
-        (row["taken"], row["reason"]) for row in rows if row["taken"] != AUDIOVISUAL
-    )
+    reasons = Counter((row["taken"], row["reason"]) for row in rows if row["taken"] != AUDIOVISUAL)
     usable = [record for record in records if record.skip is None]
     return {
         "sources": len(usable),

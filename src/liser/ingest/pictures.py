@@ -8,22 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from liser.errors import MediaError
 from liser.ingest.face_quality import face_fault, measured
 from liser.ingest.face_tracks import FRAME_RATE, FaceTrack, FaceTracker
+from liser.ingest.lr_asd import LrAsd
 from liser.ingest.records import Piece, TalkingFace
 from liser.ingest.shots import ShotCuts
 from liser.ingest.who_talks import SAMPLE_RATE, Talker, who_talks
 from liser.media.audio import load_audio
 from liser.media.detectors import detector_of
 from liser.media.video import Image, stream_frames
-
-if TYPE_CHECKING:
-    from liser.ingest.lr_asd import LrAsd
 
 AROUND_S = 1.0
 """Seconds of picture on both sides of a part: a mouth that rests there tells as much."""
@@ -58,11 +56,7 @@ class PictureReader:
     def __init__(self, detector: str, network: str | None) -> None:
         name, _, weights = detector.partition(":")
         self._detector = detector_of(name, weights or None)
-        self._network: LrAsd | None = None
-        if network is not None:
-            from liser.ingest.lr_asd import LrAsd
-
-            self._network = LrAsd(network)
+        self._network = None if network is None else LrAsd(network)
 
     def read(
         self,
@@ -110,9 +104,7 @@ class PictureReader:
     ) -> tuple[list[_Sized], int]:
         """Return the face tracks around some pieces, and the number of the first frame."""
         start = max(0, int((pieces[0].start_s - AROUND_S) * FRAME_RATE))
-        frames = stream_frames(
-            path, FRAME_RATE, start / FRAME_RATE, pieces[-1].end_s + AROUND_S
-        )
+        frames = stream_frames(path, FRAME_RATE, start / FRAME_RATE, pieces[-1].end_s + AROUND_S)
         cuts, tracks = ShotCuts(), list[_Sized]()
         tracker: FaceTracker | None = None
         shape: tuple[int, ...] = ()
@@ -141,9 +133,7 @@ class PictureReader:
 _NOBODY = Talker(None, 0.0, "no face")
 
 
-def _timed(
-    frames: Iterator[tuple[float, Image]], clock: Clock
-) -> Iterator[tuple[int, Image]]:
+def _timed(frames: Iterator[tuple[float, Image]], clock: Clock) -> Iterator[tuple[int, Image]]:
     """Yield the number on the clock of each frame, and the frame; measure the decoding."""
     while True:
         with clock.of("picture"):
@@ -173,9 +163,7 @@ def _without_picture(piece: Piece) -> Piece:
     return replace(piece, talks="nobody", why="no picture") if piece.fault is None else piece
 
 
-def _answered(
-    piece: Piece, answer: Talker, tracks: Sequence[_Sized], tracks_before: int
-) -> Piece:
+def _answered(piece: Piece, answer: Talker, tracks: Sequence[_Sized], tracks_before: int) -> Piece:
     """Return the piece with who talks in it."""
     first, last = (round(time_s * FRAME_RATE) for time_s in (piece.start_s, piece.end_s))
     present = [

@@ -20,9 +20,9 @@ LEAST_SNR_DB = 8.0
 """Level of the speech above the quietest tenth of the sound around it. Noise as loud as the speech
 gives 5 to 7, noise 5 dB below it 9 to 11."""
 MOST_MUSIC = 0.165
-"""Share of frames with three partials or more that stay at one pitch for 0.4 s. Voices glide: 99.4 %
-of clean utterances stay below, and chords or a melody 10 dB below the speech show in 85 to 90 %. A
-melody that is sung or bowed with vibrato glides as well, and isn't found."""
+"""Share of frames with three partials or more that stay at one pitch for 0.4 s. Voices glide:
+99.4 % of clean utterances stay below, and chords or a melody 10 dB below the speech show in 85 to
+90 %. A melody that is sung or bowed with vibrato glides as well, and isn't found."""
 MOST_SECOND_VOICE = 0.355
 """Periodicity that is left once the loudest voice is cancelled. It finds a third of the pairs of
 equally loud voices. A lower limit costs single voices: it can't be told more surely."""

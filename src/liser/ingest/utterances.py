@@ -34,7 +34,7 @@ PAUSE_S = 0.6
 actors that chose this (`benchmarks/ingest.py`)."""
 PEAK_HALF_LIFE_S = 0.1
 """Of the detector's gain control. Long recordings have loud music right before soft speech: at the
-runtime's 5 s, 5.6 % of the sentences on the actors that chose this were missed, and 2.9 % at 0.1 s."""
+runtime's 5 s, 5.6 % of the choosing actors' sentences were missed, and 2.9 % at 0.1 s."""
 CONTEXT_S = 0.5
 """Sound on both sides of an utterance, to compare its level with what surrounds it."""
 
@@ -166,9 +166,7 @@ def find_utterances(
     yield from finder.end()
 
 
-def cut_at_pauses(
-    span: SpeechSpan, speech: Floats, pause_s: float = PAUSE_S
-) -> list[SpeechSpan]:
+def cut_at_pauses(span: SpeechSpan, speech: Floats, pause_s: float = PAUSE_S) -> list[SpeechSpan]:
     """Cut a stretch of speech at its pauses into pieces of at most `LONGEST_S`.
 
     It is cut at every pause of `pause_s` or more. A piece shorter than `SHORTEST_S` then joins the

@@ -8,7 +8,7 @@ can be moved and sent. A large corpus is sampled, so that every reason is repres
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liser.corpora import ingested
-from liser.corpora.base import Utterance
 from liser.errors import MediaError
 from liser.media.audio import load_audio
 from liser.posteriors import softmax
@@ -92,7 +91,10 @@ def contact_sheet(
     for number, row in enumerate(shown, start=1):
         cards.append(_card(corpus, row, guesses.get(row["id"], ())))
         update(number, len(shown))
-    environment.filters |= {"duration": duration, "count": lambda n: f"{n:,}".replace(",", "\u202f")}
+    environment.filters |= {
+        "duration": duration,
+        "count": lambda n: f"{n:,}".replace(",", "\u202f"),
+    }
     page = environment.get_template("contact_sheet.html.j2").render(
         title=corpus.resolve().name,
         summary=summary,

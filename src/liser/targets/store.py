@@ -66,9 +66,9 @@ class TargetStore:
         """Yield a function from an utterance to its key, 64 hex digits.
 
         The key is a hash of the file's bytes, for the file that the modality needs, of the start
-        and end that are used, and of the boxes of the face if they are given. Without such a file it is a hash of the corpus's name and the
-        clip's id. A file that can't be read gives a `Skip`. File hashes are cached by path, size
-        and time of change, if the folder is writable.
+        and end that are used, and of the boxes of the face if they are given. Without such a file
+        it is a hash of the corpus's name and the clip's id. A file that can't be read gives a
+        `Skip`. File hashes are cached by path, size and time of change, if the folder is writable.
         """
         with _MediaHashes(self.folder) as media:
 
