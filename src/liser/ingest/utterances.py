@@ -32,9 +32,10 @@ SHORTEST_S, LONGEST_S = 1.0, 10.0
 PAUSE_S = 0.6
 """A longer pause ends an utterance. Sentences pause, too: in noise, some fell apart at 0.5 s on the
 actors that chose this (`benchmarks/ingest.py`)."""
-PEAK_HALF_LIFE_S = 0.1
+PEAK_HALF_LIFE_S = 0.5
 """Of the detector's gain control. Long recordings have loud music right before soft speech: at the
-runtime's 5 s, 5.6 % of the choosing actors' sentences were missed, and 2.9 % at 0.1 s."""
+runtime's 5 s, 5.6 % of the choosing actors' sentences were missed, and 3.5 % at 0.3 s. Below 0.5 s
+the noise after a sentence is raised so soon that it counts as its end."""
 CONTEXT_S = 0.5
 """Sound on both sides of an utterance, to compare its level with what surrounds it."""
 
