@@ -232,22 +232,19 @@ def _joined_short(pieces: list[_Piece]) -> list[_Piece]:
 def _shortened(piece: _Piece, speech: Floats) -> list[_Piece]:
     """Cut a piece that is too long, and each part again until it fits."""
     first, last = piece
-    longest = int((LONGEST_S - 2 * MARGIN_S) / FRAME_S)
-    if last - first <= longest:
+    if last - first <= int((LONGEST_S - 2 * MARGIN_S) / FRAME_S):
         return [piece]
-    # both parts must be long enough, and the first one must fit
-    low = first + int(SHORTEST_S / FRAME_S)
-    high = min(last - int(SHORTEST_S / FRAME_S), first + longest)
-    inside = speech[low:high]
-    quiet = np.flatnonzero(inside < LEAVE)
+    edge = int(SHORTEST_S / FRAME_S)  # both parts must be long enough
+    quiet = first + edge + np.flatnonzero(speech[first + edge : last - edge] < LEAVE)
     if len(quiet):
-        parts = np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1)
-        pause = max(parts, key=len)
-        left, right = low + int(pause[0]), low + int(pause[-1]) + 1
-    else:
-        smooth = np.convolve(np.pad(inside, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
-        left = right = low + int(smooth.argmin())
-    return [(first, left), *_shortened((right, last), speech)]
+        pauses = np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1)
+        longest = max(pauses, key=len)
+        left, right = int(longest[0]), int(longest[-1]) + 1
+    else:  # in the middle half, so that both parts last
+        begin, end = first + (last - first) // 4, last - (last - first) // 4
+        inside = np.pad(speech[begin:end], 1, mode="edge")
+        left = right = begin + int(np.convolve(inside, np.full(3, 1 / 3), mode="valid").argmin())
+    return [*_shortened((first, left), speech), *_shortened((right, last), speech)]
 
 
 class _Recorder:
