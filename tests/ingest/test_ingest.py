@@ -141,9 +141,11 @@ def test_a_recording_that_breaks_off_is_used_up_to_there(
     sound = recording(2, 3, 4, 5)
     with av.open(str(whole), "w") as container:
         stream = container.add_stream("flac", rate=16_000, layout="mono")
-        frame = av.AudioFrame.from_ndarray((sound[None] * 32767).astype(np.int16), "s16", "mono")
-        frame.sample_rate = 16_000
-        container.mux(stream.encode(frame))
+        for first in range(0, len(sound), 4096):
+            samples = (sound[None, first : first + 4096] * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
+            frame.sample_rate, frame.pts = 16_000, first
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 7 // 10])
     found = ingest([cut], IngestSettings(tmp_path / "corpus", faces=False))

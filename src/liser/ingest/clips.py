@@ -21,6 +21,8 @@ from liser.ingest.manifest import Row, clip_name
 from liser.media.audio import load_audio, probe
 from liser.media.video import stream_frames
 
+_BLOCK = 4096  # samples
+
 
 def cut_clips(
     rows: Sequence[Row],
@@ -103,7 +105,8 @@ def _encode_sound(
     rate: int,
 ) -> None:
     samples = (np.clip(sound, -1, 1) * 32767).round().astype(np.int16)
-    frame = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")
-    frame.sample_rate, frame.pts = rate, 0
-    container.mux(stream.encode(frame))
+    for first in range(0, len(samples), _BLOCK):  # FLAC takes no longer frames
+        frame = av.AudioFrame.from_ndarray(samples[None, first : first + _BLOCK], "s16", "mono")
+        frame.sample_rate, frame.pts = rate, first
+        container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
