@@ -14,13 +14,15 @@ from liser.media.detectors import import_cv2
 
 FRAME = 640
 """Samples in one frame of the clock of 25 a second."""
-LAGS = (-2, 6)
+LAGS = (0, 4)
 """Frames by which own sound may come after the lips, first and last."""
 FEWEST = 40
 """Shorter pieces have no synchrony: too few lags are left to compare with."""
 
 _FAR = 12  # frames: from this lag on, the sound is another's
 _SMOOTHING = np.array([0.06, 0.24, 0.40, 0.24, 0.06])  # a Gaussian of one frame
+_NOISE = 0.02  # pixels a frame; less is no motion
+_JUMP = 0.8  # more is a cut, a moving head or an error, and counts as this
 _MOUTH = (slice(50, 105), slice(30, 82))  # rows and columns of a crop
 
 Series = NDArray[np.float32]
@@ -62,7 +64,7 @@ def synchrony(motion: Series, loudness: Series) -> Synchrony:
 
 
 def lip_motion(crops: NDArray[np.uint8]) -> Series:
-    """Return how fast the lips move against each other in each frame: (frames,), in pixels.
+    """Return how fast the lips move against each other in each frame: (frames,), pixels, 0…0.8.
 
     It is the mean deviation of the optical flow (Kroeger et al. 2016, arXiv 1603.03590) around the
     mouth from its mean there, so that a moving head counts little. `crops` is (frames, 112, 112),
@@ -74,7 +76,7 @@ def lip_motion(crops: NDArray[np.uint8]) -> Series:
     for frame in range(1, len(crops)):
         flow = flow_of.calc(crops[frame - 1], crops[frame], None)[_MOUTH]
         motion[frame] = np.linalg.norm(flow - flow.mean((0, 1)), axis=-1).mean()
-    return motion
+    return np.clip(motion, _NOISE, _JUMP) - np.float32(_NOISE)
 
 
 def loudness(waveform: NDArray[np.float32], frames: int) -> Series:

@@ -1,20 +1,21 @@
 """Who talks: the face track that an utterance belongs to, or none.
 
-Each face in the picture gets a logit from four measures, and "none of them" has the logit 0. The
-softmax over them gives the scores: a face must do better than the other faces, and better than
-nobody at all. The weights are fitted to montages of one actor, and scored on those of another
+Each face in the picture gets a logit from the synchrony of its lips with the sound, and "none of
+them" has the logit 0. The softmax over them gives the scores: a face must do better than the other
+faces, and better than nobody at all. Where that leaves the answer open, LR-ASD finds which lips
+move as if they talked. The weights are fitted to scenes of one actor and scored on those of another
 (``benchmarks/ingest_truth.py``).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from liser.ingest.face_tracks import FRAME_RATE, FaceTrack
 from liser.ingest.lr_asd import LrAsd
-from liser.ingest.synchrony import FRAME, Synchrony, lip_motion, loudness, synchrony
+from liser.ingest.synchrony import FRAME, Series, Synchrony, lip_motion, loudness, synchrony
 
 SAMPLE_RATE = 16_000
 TALKS = 0.5
@@ -25,7 +26,7 @@ CONTEXT = 25
 _PRESENT = 0.5  # a face must be in the picture for this share of the utterance
 _NETWORK_CONTEXT = 10  # frames; LR-ASD looks 9 frames back and ahead
 _MOST = 4.0  # LR-ASD's logits beyond it say no more
-_LEAST_MOTION = 0.02  # pixels a frame; less is noise
+_LEAST_SYNCHRONY, _MOST_SYNCHRONY = -2.0, 4.0  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +34,28 @@ class Evidence:
     """What speaks for one track as the talker of one utterance.
 
     Attributes:
-        moves: log of the mean lip motion in the utterance, see `liser.ingest.synchrony`.
         near: synchrony in the utterance and a second around it.
         whole: synchrony of the whole track.
         network: mean logit of LR-ASD in the utterance, -4…4; None where it didn't run.
     """
 
-    moves: float
     near: Synchrony
     whole: Synchrony
     network: float | None = None
 
     @property
     def features(self) -> NDArray[np.float64]:
-        """The numbers that the weights stand for: 1, moves, near, whole, network."""
-        near, whole = (
-            np.nan_to_num(np.clip(found.score, -2, 4)) for found in (self.near, self.whole)
-        )
-        return np.array([1.0, self.moves, near, whole, self.network or 0.0])
+        """The numbers that `WEIGHTS` weighs: 1, near, whole and network; 0 where one is missing."""
+        scores = [
+            float(np.clip(np.nan_to_num(found.score), _LEAST_SYNCHRONY, _MOST_SYNCHRONY))
+            for found in (self.near, self.whole)
+        ]
+        return np.array([1.0, *scores, self.network or 0.0])
 
 
-WITH_NETWORK = np.array([0.0, 0.0, 1.0, 1.0, 1.0])
-"""Weights of `Evidence.features`."""
-WITHOUT_NETWORK = np.array([0.0, 1.0, 1.0, 1.0, 0.0])
-"""The same where LR-ASD isn't used."""
+WEIGHTS = np.array([-3.9, 2.0, 0.7, 0.2])
+"""Weights of `Evidence.features`. That of LR-ASD is no fit, which makes it 0: the scenes have no
+lips that chew or laugh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Talker:
     Attributes:
         track: index of the track that talks, None if none of them does.
         score: 0…1, how sure it is that the best track talks; it is the answer from `TALKS` on.
-        reason: why, in a few words, such as "the only face, in time with the sound".
+        reason: why, in a few words, such as "the only face talks".
         scores: (track, score) of every track that is in the picture, the best first.
         synchrony: the best track's synchrony in and around the utterance.
         lag_s: by how much the sound comes after that track's lips.
@@ -93,15 +92,13 @@ def who_talks(
         tracks: face tracks of all shots of the part.
         waveform: (samples,) mono at 16 kHz in -1…1.
         utterances: start and end of each in seconds on the clock of the frames.
-        network: LR-ASD; without it the lips' motion decides alone.
+        network: LR-ASD; without it the synchrony decides alone.
         start_frame: the frame of the clock at which the waveform starts.
 
     Returns:
         One answer for each utterance.
     """
-    found = evidence(tracks, waveform, utterances, network, start_frame)
-    weights = WITHOUT_NETWORK if network is None else WITH_NETWORK
-    return [decide(by_track, weights) for by_track in found]
+    return [decide(found) for found in evidence(tracks, waveform, utterances, network, start_frame)]
 
 
 def evidence(
@@ -113,33 +110,34 @@ def evidence(
 ) -> list[dict[int, Evidence]]:
     """Measure, for each utterance, every track that is in the picture; see `who_talks`."""
     spans = [(round(start * FRAME_RATE), round(end * FRAME_RATE)) for start, end in utterances]
-    frames = -(-len(waveform) // FRAME)
-    loud = loudness(waveform, frames)
-    found: list[dict[int, Evidence]] = [{} for _ in spans]
-    for number, track in enumerate(tracks):
-        here = [
-            index
-            for index, (begin, end) in enumerate(spans)
-            if _shared(track, begin, end) >= _PRESENT * max(1, end - begin)
-        ]
-        if not here:
-            continue
-        view = _View(track, loud, waveform, start_frame)
-        for index in here:
-            found[index][number] = view.evidence(*spans[index], network)
+    loud = loudness(waveform, -(-len(waveform) // FRAME))
+    views = {
+        number: _View(track, loud, waveform, start_frame)
+        for number, track in enumerate(tracks)
+        if any(_is_present(track, *span) for span in spans)
+    }
+    found = []
+    for span in spans:
+        here = {n: view for n, view in views.items() if _is_present(view.track, *span)}
+        by_track = {number: view.evidence(*span) for number, view in here.items()}
+        if network is not None and _is_open(by_track):
+            for number, view in here.items():
+                talks = view.talks(*span, network)
+                by_track[number] = replace(by_track[number], network=talks)
+        found.append(by_track)
     return found
 
 
-def decide(by_track: Mapping[int, Evidence], weights: NDArray[np.float64]) -> Talker:
-    """Choose the track that talks, given the evidence for each and the weights of its features."""
+def decide(by_track: Mapping[int, Evidence]) -> Talker:
+    """Choose the track that talks, given the evidence for each."""
     if not by_track:
         return Talker(None, 0.0, "no face")
     numbers = list(by_track)
-    logits = np.array([weights @ by_track[number].features for number in numbers])
+    logits = np.array([WEIGHTS @ by_track[number].features for number in numbers])
     highest = max(0.0, float(logits.max()))
     shares = np.exp(logits - highest)
     shares /= shares.sum() + np.exp(-highest)
-    order = np.argsort(-shares)
+    order = np.argsort(-shares, kind="stable")
     best = numbers[order[0]]
     score = float(shares[order[0]])
     near = by_track[best].near
@@ -153,18 +151,35 @@ def decide(by_track: Mapping[int, Evidence], weights: NDArray[np.float64]) -> Ta
     )
 
 
+def _is_open(by_track: Mapping[int, Evidence]) -> bool:
+    """Return whether LR-ASD could change the answer: at its most for one face against all others.
+
+    It runs on no face or on all of them, so that they are compared alike.
+    """
+    answers = {decide(by_track).track}
+    for favourite in by_track:
+        extreme = {
+            number: replace(found, network=_MOST if number == favourite else -_MOST)
+            for number, found in by_track.items()
+        }
+        answers.add(decide(extreme).track)
+    against = {number: replace(found, network=-_MOST) for number, found in by_track.items()}
+    return len(answers | {decide(against).track}) > 1
+
+
 def _reason(best: Evidence, any_face: float, score: float, faces: int) -> str:
     if score >= TALKS:
         return "the only face talks" if faces == 1 else f"this one of {faces} faces talks"
     if any_face >= TALKS:
         return f"{faces} faces may talk, and none is clearly ahead"
-    if best.network is not None and best.network < 0:
-        return "no mouth talks" if faces > 1 else "the mouth doesn't talk"
-    return "no mouth moves with the sound" if faces > 1 else "the mouth moves to something else"
+    if np.isnan(best.near.score):
+        return "the mouth is still" if faces == 1 else "all mouths are still"
+    return "the mouth isn't in time with the sound" if faces == 1 else "no mouth is in time"
 
 
-def _shared(track: FaceTrack, begin: int, end: int) -> int:
-    return min(track.end_frame, end) - max(track.start_frame, begin)
+def _is_present(track: FaceTrack, begin: int, end: int) -> bool:
+    shared = min(track.end_frame, end) - max(track.start_frame, begin)
+    return shared >= max(1, _PRESENT * (end - begin))
 
 
 class _View:
@@ -173,37 +188,41 @@ class _View:
     def __init__(
         self,
         track: FaceTrack,
-        loud: NDArray[np.float32],
+        loud: Series,
         waveform: NDArray[np.float32],
         start_frame: int,
     ) -> None:
-        self._track = track
+        self.track = track
         self._offset = track.start_frame - start_frame  # of the track in the waveform
         self._waveform = waveform
         self._motion = lip_motion(track.crops)
-        self._loud = np.zeros(len(track.crops), np.float32)
-        first = max(0, self._offset)
-        sound = loud[first : self._offset + len(track.crops)]
-        self._loud[first - self._offset :][: len(sound)] = sound
+        self._loud = _part(loud, self._offset, len(track.crops))
         self._whole = synchrony(self._motion, self._loud)
 
-    def evidence(self, begin: int, end: int, network: LrAsd | None) -> Evidence:
-        """Measure the track in the frames of an utterance."""
-        start = self._track.start_frame
-        begin, end = max(0, begin - start), min(len(self._track.crops), end - start)
+    def evidence(self, begin: int, end: int) -> Evidence:
+        """Measure the synchrony in the frames of an utterance."""
+        begin, end = self._inside(begin, end)
         around = slice(max(0, begin - CONTEXT), end + CONTEXT)
-        return Evidence(
-            moves=float(np.log(self._motion[begin:end].mean() + _LEAST_MOTION)),
-            near=synchrony(self._motion[around], self._loud[around]),
-            whole=self._whole,
-            network=None if network is None else self._talks(begin, end, network),
-        )
+        return Evidence(synchrony(self._motion[around], self._loud[around]), self._whole)
 
-    def _talks(self, begin: int, end: int, network: LrAsd) -> float:
+    def talks(self, begin: int, end: int, network: LrAsd) -> float:
+        """Return LR-ASD's mean logit in the frames of an utterance."""
+        begin, end = self._inside(begin, end)
         first = max(0, begin - _NETWORK_CONTEXT)
-        crops = self._track.crops[first : end + _NETWORK_CONTEXT]
-        samples = np.arange(len(crops) * FRAME + FRAME) + (self._offset + first) * FRAME
-        inside = (samples >= 0) & (samples < len(self._waveform))
-        sound = np.where(inside, self._waveform[np.clip(samples, 0, len(self._waveform) - 1)], 0)
-        logits = network.scores(crops, sound.astype(np.float32))[begin - first : end - first]
+        crops = self.track.crops[first : end + _NETWORK_CONTEXT]
+        sound = _part(self._waveform, (self._offset + first) * FRAME, (len(crops) + 1) * FRAME)
+        logits = network.scores(crops, sound)[begin - first : end - first]
         return float(np.clip(logits, -_MOST, _MOST).mean())
+
+    def _inside(self, begin: int, end: int) -> tuple[int, int]:
+        start = self.track.start_frame
+        return max(0, begin - start), min(len(self.track.crops), end - start)
+
+
+def _part(series: Series, begin: int, length: int) -> Series:
+    """Return so many values from a place on, with zeros where there are none."""
+    part = np.zeros(length, np.float32)
+    first, last = max(0, begin), max(0, begin + length)
+    found = series[first:last]
+    part[first - begin : first - begin + len(found)] = found
+    return part
