@@ -39,7 +39,9 @@ def test_turning_a_face_moves_its_nose_off_the_middle_whatever_its_tilt() -> Non
         tilt = np.radians(25)
         tilted = seen @ np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
         alike = face_turn(np.repeat(seen[None], 3, 0).astype(np.float32))
-        assert face_turn(np.repeat(tilted[None], 3, 0).astype(np.float32)) == pytest.approx(alike, abs=1e-5)
+        assert face_turn(np.repeat(tilted[None], 3, 0).astype(np.float32)) == pytest.approx(
+            alike, abs=1e-5
+        )
         turns.append(alike)
     assert turns[0] == pytest.approx(0, abs=1e-5)
     assert turns == sorted(turns)

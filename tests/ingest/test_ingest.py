@@ -71,9 +71,7 @@ def test_a_second_run_reads_no_source_again_and_gives_the_same(corpus: Path, med
     assert [skip.id for skip in again.left_out] == ["notes.txt"]
 
 
-def test_a_killed_run_resumes_and_gives_the_same(
-    corpus: Path, media: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_resumes_and_gives_the_same(corpus: Path, media: Path, tmp_path: Path) -> None:
     asked: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         ingested(media, tmp_path / "corpus", run_of(asked, stop_at=1))

@@ -129,9 +129,7 @@ def test_teachers_read_the_boxes_and_no_detector(
     boxes = FaceBoxes.of(times_s, [box[1:] for box in found.face.boxes])
     utterance = Utterance("a", video=video, start_s=1, end_s=3, face=boxes)
     by_boxes = FaceReader(None, size=32).read(utterance)  # type: ignore[arg-type]
-    by_search = FaceReader(Patch(), size=32).read(
-        Utterance("a", video=video, start_s=1, end_s=3)
-    )
+    by_search = FaceReader(Patch(), size=32).read(Utterance("a", video=video, start_s=1, end_s=3))
     assert len(by_boxes.crops) == 10
     assert by_boxes.found == 10
     assert np.abs(by_boxes.boxes - by_search.boxes).max() < 3

@@ -73,9 +73,7 @@ def test_the_measures_follow_what_they_measure(babble: Babble) -> None:
 
 def test_a_second_voice_leaves_more_behind_than_one(babble: Babble) -> None:
     alone = [second_voice(babble(2.0, seed)) for seed in range(8)]
-    both = [
-        second_voice(under(babble(2.0, seed), babble(2.0, seed + 8), 0)) for seed in range(8)
-    ]
+    both = [second_voice(under(babble(2.0, seed), babble(2.0, seed + 8), 0)) for seed in range(8)]
     assert np.mean(both) > np.mean(alone)
 
 

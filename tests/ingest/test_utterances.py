@@ -52,9 +52,7 @@ def test_pauses_end_utterances_and_short_ones_do_not() -> None:
 def test_speech_without_an_end_is_cut_at_its_longest_pauses() -> None:
     sound = spoken((1, 6), (0.45, 6), (0.1, 5), (0.4, 3))
     spans = spans_of(sound)
-    assert np.allclose(
-        spans, [(0.9, 7.1), (7.35, 13.5), (13.5, 18.65), (18.85, 22.05)], atol=0.15
-    )
+    assert np.allclose(spans, [(0.9, 7.1), (7.35, 13.5), (13.5, 18.65), (18.85, 22.05)], atol=0.15)
 
 
 def test_speech_without_any_pause_is_cut_all_the_same() -> None:

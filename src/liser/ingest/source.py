@@ -27,7 +27,7 @@ from liser.ingest.utterances import (
     find_utterances,
     speech_detector,
 )
-from liser.media.audio import open_audio, probe
+from liser.media.audio import Blocks, open_audio, probe
 from liser.media.video import has_picture
 from liser.runtime.vad import FRAME_S
 
@@ -146,30 +146,32 @@ class SourceIngester:
         """Return the pieces of the sound, its length, and what broke it off, if anything."""
         pieces: list[Piece] = []
         duration_s, shown_s = 0.0, 0.0
-        try:
-            with open_audio(path) as (rate, blocks):
+        broken: MediaError | None = None
 
-                def timed() -> Iterator[NDArray[np.float32]]:
-                    nonlocal duration_s, shown_s
-                    for block in blocks:
-                        duration_s += len(block) / rate
-                        if self._pictures is None and duration_s - shown_s > _SHOWN_EVERY_S:
-                            shown_s = duration_s
-                            self.progress(str(path), duration_s, total_s)
-                        yield block
+        def until_it_breaks(rate: int, blocks: Blocks) -> Iterator[NDArray[np.float32]]:
+            nonlocal duration_s, shown_s, broken
+            try:
+                for block in blocks:
+                    duration_s += len(block) / rate
+                    if self._pictures is None and duration_s - shown_s > _SHOWN_EVERY_S:
+                        shown_s = duration_s
+                        self.progress(str(path), duration_s, total_s)
+                    yield block
+            except MediaError as error:
+                if error.reason != "truncated":
+                    raise
+                broken = error
 
-                spoken = find_utterances(timed(), rate, self._make_detector)
-                while True:
-                    with clock.of("sound"):
-                        one = next(spoken, None)
-                    if one is None:
-                        return pieces, duration_s, None
-                    with clock.of("quality"):
-                        pieces.append(_piece(one))
-        except MediaError as error:
-            if error.reason != "truncated":
-                raise
-            return pieces, duration_s, error
+        with open_audio(path) as (rate, blocks):
+            sound = until_it_breaks(rate, blocks)
+            spoken = find_utterances(sound, rate, self._make_detector)
+            while True:
+                with clock.of("sound"):
+                    one = next(spoken, None)
+                if one is None:
+                    return pieces, duration_s, broken
+                with clock.of("quality"):
+                    pieces.append(_piece(one))
 
 
 def _piece(spoken: SpokenUtterance) -> Piece:
