@@ -16,7 +16,7 @@ from liser.corpora.registry import guess_corpus, load_corpus
 from liser.corpora.tables import read_rows
 from liser.errors import InputError, NotFoundError
 from liser.ingest.clips import cut_clips
-from liser.ingest.ingest import Ingested, Run, ingest, in_this_process
+from liser.ingest.ingest import Ingested, Run, in_this_process, ingest
 from liser.ingest.manifest import manifest_rows, write_manifest
 from liser.ingest.records import Piece, SourceRecord, TalkingFace, encoded, read_records
 from liser.ingest.source import IngestSettings, SourceIngester
