@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from liser.errors import InputError
 from liser.storage import CHECKSUM, open_for_appending
 
 _log = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ class Journal:
 
     All records are in memory: about 1 kB each.
 
-    Raises `StorageError` if the file can't be used, or another process uses it.
+    Raises `StorageError` if the file can't be used, or another process uses it; `InputError` if it
+    holds other lines.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder, Journal(Path(folder) / "done.jsonl") as journal:
@@ -48,6 +50,7 @@ class Journal:
                         self._records[found[0]] = found[1]
                     else:
                         damaged += 1
+                        _refuse_others(self.path, line, len(self._records))
             if damaged:
                 _log.warning("%s: %d lines were damaged: they don't count", self.path, damaged)
             self._open = stack.pop_all()
@@ -79,6 +82,12 @@ class Journal:
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._write(f'{text}, "{CHECKSUM}": "{digest}"}}'.encode())
         self._records[key] = record
+
+
+def _refuse_others(path: Path, line: bytes, whole: int) -> None:
+    """Raise `InputError` if a file doesn't begin as a journal does."""
+    if not whole and not line.startswith(b'{"key": '):
+        raise InputError(f"{path} holds other lines than a journal's: give another file")
 
 
 def _read(line: bytes) -> tuple[str, dict[str, Any]] | None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -32,7 +33,7 @@ class Processes:
 class _Processes:
     def __init__(self, factory: Factory, size: int) -> None:
         self.size = size
-        self._factory = factory
+        self._factory = pickle.dumps(factory)
         self._workers: dict[int, tuple[SpawnProcess, Connection]] = {}
         self._numbers: dict[Connection, int] = {}
 
@@ -108,12 +109,12 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(connection: Connection, factory: Factory, parent: int) -> None:
+def _serve(connection: Connection, factory: bytes, parent: int) -> None:
     """Work in a new process until the connection closes."""
     begin_worker(parent)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), one_thread():
         try:
-            do = factory()
+            do = pickle.loads(factory)()
         except Exception as error:
             connection.send(("unready", portable(error)))
             return
