@@ -146,7 +146,9 @@ def test_full_disks_everywhere_end_the_run_and_blame_no_item(
 
 
 def test_an_item_that_fills_every_disk_is_quarantined(backend: Backend, tmp_path: Path) -> None:
-    done, quarantined = outcomes_of([*SOME[:4], ("huge", "fills the disk"), *SOME[4:]], tmp_path, backend)
+    done, quarantined = outcomes_of(
+        [*SOME[:4], ("huge", "fills the disk"), *SOME[4:]], tmp_path, backend
+    )
     assert len(done) == 8
     huge = quarantined["huge"]
     assert (huge.reason, huge.may_pass) == ("machine fault", True)

@@ -68,6 +68,9 @@ class YuNet:
         finally:
             logging.setLogLevel(level)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.weights, self.score_threshold, self.overlap)
+
     @property
     def settings(self) -> tuple[Any, ...]:
         """Name, weight file, thresholds and input size."""
@@ -106,6 +109,9 @@ class LbpCascade:
         self._cv2 = import_cv2()
         self._file = Path(lbp_frontal_face_cascade_filename())
         self._cascade = Cascade(str(self._file))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
     @property
     def settings(self) -> tuple[Any, ...]:

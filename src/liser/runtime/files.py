@@ -1,6 +1,7 @@
 """Predicts many files on several workers, and goes on after a kill from a journal."""
 
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,12 +53,13 @@ def predict_files(
             "process that does all of them"
         )
     keys: dict[str, str] = {}
+    missing = list(names)
     if journal is not None:
         keys = _keys(recognizer, names)
+        missing = [name for name in names if keys.get(name, "") not in journal]
         for name in names:
-            if (key := keys.get(name)) in journal:
-                yield name, _answer(readable(name), journal[key])
-    missing = (name for name in names if journal is None or keys.get(name) not in journal)
+            if keys.get(name, "") in journal:
+                yield name, _answer(readable(name), journal[keys[name]])
     factory = partial(_open, recognizer, open_source)
     for outcome in run(missing, factory, InProcess() if backend is None else backend):
         name = outcome.item
@@ -86,6 +88,7 @@ def _predict(recognizer: Recognizer, open_source: Callable[[str], Source], name:
 
 def _keys(recognizer: Recognizer, names: Sequence[str]) -> dict[str, str]:
     """Return the key of each file that is there: its path, size and time, and the recogniser."""
+    pickle.dumps(recognizer)  # refuses one whose model isn't saved: its record is another model's
     detector = recognizer.detector_name
     own = (__version__, fingerprint(recognizer.bundle.folder / RECORD), recognizer.labels, detector)
     keys = {}

@@ -9,11 +9,13 @@ import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from liser.errors import InputError, LiserError, MissingExtraError
-from liser.scale.pool import Event, Factory, Pool, RemoteError, portable
+from liser.scale.pool import Event, EventKind, Factory, Pool, RemoteError, portable
 from liser.workers import one_thread
 
 LOCAL = "local"
@@ -29,22 +31,21 @@ class RayActors:
         jobs: the number of actors; None for as many as the cluster has CPUs.
 
     A Ray that this process has joined before is used as it is.
+
+    Raises `MissingExtraError` if Ray is not installed.
     """
 
     def __init__(self, address: str = LOCAL, jobs: int | None = None) -> None:
+        if find_spec("ray") is None:
+            raise MissingExtraError("ray", "scale")
         self.address, self.jobs = address, jobs
 
     def open(self, factory: Factory) -> Pool:
         """Join the cluster, and return the pool of its actors.
 
-        Raises:
-            MissingExtraError: Ray is not installed.
-            LiserError: the cluster can't be joined.
+        Raises `LiserError` if the cluster can't be joined.
         """
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingExtraError("ray", "scale") from error
+        ray: Any = import_module("ray")
         joined = not ray.is_initialized()
         if joined:
             _join(ray, self.address, self.jobs)
@@ -136,8 +137,8 @@ class _Actors:
         try:
             kind, value = self._ray.get(call)
         except self._ray.exceptions.RayTaskError as error:  # something can't be pickled or imported
-            kind = "raised" if worker in self._opened else "unready"
-            return Event(worker, kind, RemoteError(_first_line(error.cause or error)))
+            failed: EventKind = "raised" if worker in self._opened else "unready"
+            return Event(worker, failed, RemoteError(_first_line(error.cause or error)))
         except self._ray.exceptions.RayError as error:
             self._kill(worker)  # it may be out of reach, and live
             return Event(worker, "died", _first_line(error))

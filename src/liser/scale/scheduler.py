@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from liser.errors import InputError, LiserError, StorageError
+from liser.errors import LiserError
 from liser.scale.faults import Fault, fault_of
 from liser.scale.pool import Backend, Event, Pool
 
