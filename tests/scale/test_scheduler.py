@@ -28,6 +28,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return InProcess() if request.param == "in process" else Processes(2)
 
 
+@pytest.fixture(params=["in process", "processes"])
+def here(request: pytest.FixtureRequest) -> Backend:
+    """Workers of this machine, which start quickly."""
+    return InProcess() if request.param == "in process" else Processes(2)
+
+
 @pytest.fixture(params=["processes", "ray"])
 def apart(request: pytest.FixtureRequest) -> Backend:
     """Two workers that aren't this process."""
@@ -60,7 +66,7 @@ def test_no_item_starts_no_worker(backend: Backend, tmp_path: Path) -> None:
     assert not lines(tmp_path / "workers.txt")
 
 
-def test_items_are_drawn_as_workers_become_free(backend: Backend, tmp_path: Path) -> None:
+def test_items_are_drawn_as_workers_become_free(here: Backend, tmp_path: Path) -> None:
     drawn: list[Item] = []
 
     def items() -> Iterator[Item]:
@@ -68,7 +74,7 @@ def test_items_are_drawn_as_workers_become_free(backend: Backend, tmp_path: Path
             drawn.append(item)
             yield item
 
-    for number, _ in enumerate(run(items(), partial(open_worker, tmp_path), backend), 1):
+    for number, _ in enumerate(run(items(), partial(open_worker, tmp_path), here), 1):
         assert len(drawn) <= number + 3  # two in flight, and the next
 
 
@@ -118,7 +124,7 @@ def test_a_worker_that_is_killed_again_and_again_loses_nothing(
     killer = threading.Thread(target=kill_one_at_a_time)
     killer.start()
     try:
-        outcomes = list(run(items, partial(open_worker, tmp_path), apart))
+        outcomes = list(run(items, partial(open_worker, tmp_path), apart, tries=4))
     finally:
         ended.set()
         killer.join()
@@ -135,28 +141,26 @@ def test_a_worker_with_a_full_disk_is_retired_and_others_do_its_items(
     assert "is retired, 1 are left: [Errno 28] No space left on device" in caplog.text
 
 
-def test_full_disks_everywhere_end_the_run_and_blame_no_item(
-    backend: Backend, tmp_path: Path
-) -> None:
+def test_full_disks_everywhere_end_the_run_and_blame_no_item(here: Backend, tmp_path: Path) -> None:
     items = [(f"item{i}", "store is full") for i in range(8)]
     outcomes = []
     with pytest.raises(StorageError, match="make room"):
-        outcomes += run(items, partial(open_worker, tmp_path), backend)
+        outcomes += run(items, partial(open_worker, tmp_path), here)
     assert not outcomes
 
 
-def test_an_item_that_fills_every_disk_is_quarantined(backend: Backend, tmp_path: Path) -> None:
+def test_an_item_that_fills_every_disk_is_quarantined(here: Backend, tmp_path: Path) -> None:
     done, quarantined = outcomes_of(
-        [*SOME[:4], ("huge", "fills the disk"), *SOME[4:]], tmp_path, backend
+        [*SOME[:4], ("huge", "fills the disk"), *SOME[4:]], tmp_path, here
     )
     assert len(done) == 8
     huge = quarantined["huge"]
     assert (huge.reason, huge.may_pass) == ("machine fault", True)
 
 
-def test_an_item_that_never_ends_is_ended(apart: Backend, tmp_path: Path) -> None:
+def test_an_item_that_never_ends_is_ended(tmp_path: Path) -> None:
     items = [*SOME[:2], ("endless", "waits 60")]
-    done, quarantined = outcomes_of(items, tmp_path, apart, limit_s=0.3, tries=2)
+    done, quarantined = outcomes_of(items, tmp_path, Processes(2), limit_s=0.3, tries=2)
     assert len(done) == 2
     assert (quarantined["endless"].reason, quarantined["endless"].tries) == ("took too long", 2)
 
@@ -166,12 +170,12 @@ def test_a_result_that_cannot_be_sent_is_named(tmp_path: Path) -> None:
     assert len(done) == 2 and "pickle" in quarantined["odd"].detail
 
 
-def test_parts_of_an_item_that_fails_are_items(backend: Backend, tmp_path: Path) -> None:
+def test_parts_of_an_item_that_fails_are_items(here: Backend, tmp_path: Path) -> None:
     def parts(item: Item) -> list[Item]:
         return [(f"half{i}", what) for i, what in enumerate(("", "raises"))] * (item[0] == "whole")
 
     items = [SOME[0], ("whole", "raises")]
-    outcomes = list(run(items, partial(open_worker, tmp_path), backend, split=parts))
+    outcomes = list(run(items, partial(open_worker, tmp_path), here, split=parts))
     assert {o.item[0]: type(o) for o in outcomes} == {
         "item0": Done,
         "half0": Done,
@@ -180,13 +184,13 @@ def test_parts_of_an_item_that_fails_are_items(backend: Backend, tmp_path: Path)
     assert Counter(lines(tmp_path / "tried.txt"))["whole"] == 1
 
 
-def test_if_nothing_succeeds_the_run_ends_and_says_why(backend: Backend, tmp_path: Path) -> None:
+def test_if_nothing_succeeds_the_run_ends_and_says_why(here: Backend, tmp_path: Path) -> None:
     items = [(f"item{i}", "raises") for i in range(40)]
     outcomes = []
     with pytest.raises(LiserError, match=r"first 10 items failed.* no luck with item"):
-        outcomes += run(items, partial(open_worker, tmp_path), backend)
+        outcomes += run(items, partial(open_worker, tmp_path), here)
     assert not outcomes
-    few = outcomes_of(items[:3], tmp_path, backend)[1]
+    few = outcomes_of(items[:3], tmp_path, here)[1]
     assert len(few) == 3
 
 
@@ -195,9 +199,9 @@ def test_a_worker_that_cannot_start_is_an_error(backend: Backend) -> None:
         list(run(SOME, refuse, backend))
 
 
-def test_a_worker_that_dies_as_it_starts_is_an_error(apart: Backend) -> None:
+def test_a_worker_that_dies_as_it_starts_is_an_error() -> None:
     with pytest.raises(LiserError, match=r"can't start"):
-        list(run(SOME, die, apart))
+        list(run(SOME, die, Processes(2)))
 
 
 def test_a_run_that_is_left_ends_its_workers(apart: Backend, tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from liser.errors import MediaError, StorageError
+from liser.runtime.vad import Detector, all_sound_is_speech
+
+DEADLY = 4321.0 / 32768
+"""A first sample that kills the worker which reads it."""
 
 Item = tuple[str, str]
 """A name, and what its item does."""
@@ -52,6 +58,18 @@ def refuse() -> Callable[[Item], str]:
 
 def die() -> Callable[[Item], str]:
     os._exit(3)
+
+
+def deadly() -> Detector:
+    """Make a detector that takes all sound for speech, and kills its process at one sample."""
+    inner = all_sound_is_speech()
+
+    def detect(frame: np.ndarray) -> float:
+        if abs(frame[0] - DEADLY) < 1e-3 and frame[1] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(inner(frame))
+
+    return detect
 
 
 def note(path: Path, line: str) -> None:

@@ -32,12 +32,17 @@ class RayActors:
 
     A Ray that this process has joined before is used as it is.
 
-    Raises `MissingExtraError` if Ray is not installed.
+    Raises `MissingExtraError` if Ray is not installed, and `InputError` for a Ray Client's address.
     """
 
     def __init__(self, address: str = LOCAL, jobs: int | None = None) -> None:
         if find_spec("ray") is None:
             raise MissingExtraError("ray", "scale")
+        if address.startswith("ray://"):
+            raise InputError(
+                f"{address} is a Ray Client's address: give HOST:6379, or run this on one of the "
+                "cluster's machines with the address auto"
+            )
         self.address, self.jobs = address, jobs
 
     def open(self, factory: Factory) -> Pool:
@@ -60,11 +65,6 @@ def _join(ray: Any, address: str, jobs: int | None) -> None:
         # on one machine, workers can import all that this process can
         here = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
         options |= {"include_dashboard": False, "num_cpus": jobs, "runtime_env": here}
-    elif address.startswith("ray://"):
-        raise InputError(
-            f"{address} is a Ray Client's address: give HOST:6379, or run this on one of the "
-            "cluster's machines with the address auto"
-        )
     try:
         ray.init(address=address, **options)
     except Exception as error:  # Ray raises its own, the system's, and plain ones

@@ -57,9 +57,12 @@ class Objects:
             from fsspec.core import url_to_fs
 
             self._files, self._root = url_to_fs(url)
-        except ImportError as error:
-            package = "fsspec" if error.name == "fsspec" else "s3fs"
-            raise MissingExtraError(package, "scale") from error
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("fsspec", "scale") from error
+        except ImportError as error:  # fsspec's own, which names the package
+            if url.startswith("s3://"):
+                raise MissingExtraError("s3fs", "scale") from error
+            raise InputError(f"{url} can't be a store: {error}") from error
         except ValueError as error:
             raise InputError(f"{url} can't be a store: {error}") from error
 

@@ -1,0 +1,247 @@
+"""Measure the queue: simulated at 10,000 workers, and real with one worker and with two.
+
+    python benchmarks/scale.py --clips ../shared/data/ravdess/video
+
+It writes `results/scale.json`:
+
+- `simulation`: the driver's time and memory for ten million items on 10,000 workers that exist on
+  paper only: a clock that jumps to the next event stands for them. Some die, some items raise, some
+  always kill their worker. Every item must have exactly one outcome.
+- `overhead`: how many empty items a second a real driver hands out and takes back.
+- `journal`: what a record costs in time, memory and on disk.
+- `teach`: clips a second of a face teacher on real or synthetic clips, by back end and workers.
+"""
+
+import heapq
+import os
+import platform
+import random
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from liser import storage
+from liser.corpora.registry import guess_corpus, load_corpus
+from liser.corpora.synthetic import generate
+from liser.scale.journal import Journal
+from liser.scale.pool import Backend, Event, Factory, Pool
+from liser.scale.processes import Processes
+from liser.scale.scheduler import Done, run
+from liser.targets.store import TargetStore
+from liser.targets.teach import teach
+from liser.teachers.registry import face_teacher
+
+RESULTS = Path(__file__).parent / "results" / "scale.json"
+WORKERS, ITEMS = 10_000, 10_000_000
+ITEM_S = 60.0
+"""Mean time of an item, such as a minute's work on a video."""
+DEATHS, RAISES, KILLERS = 1e-4, 1e-5, 1e-6
+"""Shares: of tries that end with the worker's death, of items that always raise, and always kill."""
+
+
+class Simulated:
+    """A back end of workers on paper; `clock` is its time, in seconds."""
+
+    def __init__(self, size: int, seed: int = 0) -> None:
+        self.size, self.clock = size, 0.0
+        self._random = random.Random(seed)
+        self._events: list[tuple[float, int, str, Any]] = []
+
+    def open(self, factory: Factory) -> Pool:
+        """Return this as the pool."""
+        return self
+
+    def start(self, worker: int) -> None:
+        """Let the worker be ready within 20 to 60 s, as if it loaded models."""
+        self._add(self._random.uniform(20, 60), worker, "ready", None)
+
+    def send(self, worker: int, item: int) -> None:
+        """Let the item end at some time in some way."""
+        draw = self._random.random
+        kind, value = "returned", item
+        if _always(item, KILLERS, 1) or draw() < DEATHS:
+            kind, value = "died", "it was killed"
+        elif _always(item, RAISES, 2):
+            kind, value = "raised", ValueError("no luck")
+        self._add(self._random.expovariate(1 / ITEM_S), worker, kind, value)
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        """Jump to the next event, and return all within a tenth of a second."""
+        self.clock = self._events[0][0]
+        events = []
+        while self._events and self._events[0][0] <= self.clock + 0.1:
+            _, worker, kind, value = heapq.heappop(self._events)
+            events.append(Event(worker, kind, value))
+        return events
+
+    def stop(self, worker: int) -> None:
+        """Drop what was to come of the worker."""
+        self._events = [event for event in self._events if event[1] != worker]
+        heapq.heapify(self._events)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _add(self, after_s: float, worker: int, kind: str, value: Any) -> None:
+        heapq.heappush(self._events, (self.clock + after_s, worker, kind, value))
+
+
+def _always(item: int, share: float, salt: int) -> bool:
+    """Return whether an item is one of a fixed random share."""
+    return (item * 2654435761 + salt * 40503) % 2**32 < share * 2**32
+
+
+def simulation(items: int, workers: int) -> dict[str, Any]:
+    """Run the real queue on simulated workers; check that nothing is lost or doubled."""
+    seen = bytearray(items)
+    pool = Simulated(workers)
+    counts = {"done": 0, "tried again": 0, "quarantined": 0}
+    before_mb, began = _memory_mb(), time.process_time()
+    for outcome in run(iter(range(items)), _nothing, pool):
+        seen[outcome.item] += 1
+        if isinstance(outcome, Done):
+            counts["done"] += 1
+            counts["tried again"] += outcome.tries > 1
+        else:
+            counts["quarantined"] += 1
+    driver_s = time.process_time() - began
+    assert seen.count(1) == items, "an item has no outcome, or several"
+    expected = sum(_always(i, RAISES, 2) or _always(i, KILLERS, 1) for i in range(items))
+    assert counts["quarantined"] >= expected
+    return {
+        "workers": workers,
+        "items": items,
+        "mean_item_s": ITEM_S,
+        "simulated_h": round(pool.clock / 3600, 2),
+        "ideal_h": round(items * ITEM_S / workers / 3600, 2),
+        "driver_cpu_s": round(driver_s, 1),
+        "driver_us_an_item": round(driver_s / items * 1e6, 2),
+        "driver_memory_mb": round(_memory_mb() - before_mb - items / 2**20, 1),
+        "outcomes": counts,
+        "note": "the time includes the simulation's own; the memory leaves out the check's",
+    }
+
+
+def _nothing() -> Callable[[Any], Any]:
+    return _same
+
+
+def _same(item: Any) -> Any:
+    return item
+
+
+def _memory_mb() -> float:
+    """Return the largest memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def overhead(make: Callable[[int], Backend], items: int = 5_000) -> dict[str, Any]:
+    """Measure empty items, from the first answer on."""
+    row = {}
+    for jobs in (1, 2):
+        outcomes = run(range(items), _nothing, make(jobs))
+        next(outcomes)
+        began = time.perf_counter()
+        count = sum(1 for _ in outcomes)
+        row[f"items_a_second_{jobs}"] = round(count / (time.perf_counter() - began))
+    return row
+
+
+def journal(records: int) -> dict[str, Any]:
+    """Measure appending and reading records of the size of a prediction."""
+    record = {
+        "file": "a/b.wav",
+        "label": "happy",
+        "probabilities": dict.fromkeys("abcdefgh", 0.125),
+    }
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.jsonl"
+        began = time.perf_counter()
+        with Journal(path) as opened:
+            for number in range(records):
+                opened.append(f"{number:016x}", {**record, "file": f"folder/{number}.wav"})
+        appended_s = time.perf_counter() - began
+        size, before_mb, began = path.stat().st_size, _memory_mb(), time.perf_counter()
+        del opened
+        with Journal(path) as opened:
+            assert len(opened) == records
+        read_s = time.perf_counter() - began
+    return {
+        "records": records,
+        "append_us": round(appended_s / records * 1e6, 1),
+        "read_us": round(read_s / records * 1e6, 1),
+        "bytes_a_record": round(size / records),
+        "memory_mb": round(max(0.0, _memory_mb() - before_mb), 1),
+    }
+
+
+def teaching(
+    clips: Path | None, detector: str, backends: dict[str, Backend | None]
+) -> Iterator[Any]:
+    """Yield a row for each back end: a face teacher on every clip, from an empty store."""
+    with TemporaryDirectory() as folder:
+        if clips is None:
+            corpus = generate(Path(folder) / "clips", speakers=4, clips_per_speaker=12, jobs=2)
+        else:
+            corpus = load_corpus(guess_corpus(clips), clips)
+        for name, backend in backends.items():
+            teacher = face_teacher(f"hog:detector={detector}")
+            store = TargetStore(Path(folder) / name.replace(" ", "-"))
+            load, began = os.getloadavg()[0], time.perf_counter()
+            found = teach(corpus, teacher, store, False, backend)
+            seconds = time.perf_counter() - began
+            yield {
+                "backend": name,
+                "clips": len(corpus.utterances),
+                "usable": int(found.valid.sum()),
+                "seconds": round(seconds, 1),
+                "clips_a_second": round(len(corpus.utterances) / seconds, 2),
+                "load_before": round(load, 1),
+            }
+
+
+def main(
+    clips: Annotated[Path | None, typer.Option(help="Real clips. [synthetic ones]")] = None,
+    detector: Annotated[str, typer.Option(help="The face teacher's detector.")] = "lbp",
+    items: Annotated[int, typer.Option(help="Items of the simulation.")] = ITEMS,
+    workers: Annotated[int, typer.Option(help="Workers of the simulation.")] = WORKERS,
+    out: Annotated[Path, typer.Option(help="The record.")] = RESULTS,
+) -> None:
+    """Measure all of it, and write the record."""
+    from liser.scale.ray_actors import RayActors
+
+    ray = partial(RayActors, "local")
+    record: dict[str, Any] = {
+        "command": "python benchmarks/scale.py",
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "simulation": simulation(items, workers),
+        "overhead": {"processes": overhead(Processes), "ray": overhead(ray)},
+        "journal": journal(100_000),
+        "teach": list(
+            teaching(
+                clips,
+                detector,
+                {
+                    "this process": None,
+                    "1 process": Processes(1),
+                    "2 processes": Processes(2),
+                    "Ray, 1 worker": ray(1),
+                    "Ray, 2 workers": ray(2),
+                },
+            )
+        ),
+    }
+    storage.write_json(out, record)
+    print(out.read_text())
+
+
+if __name__ == "__main__":
+    typer.run(main)
