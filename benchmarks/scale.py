@@ -18,8 +18,9 @@ import platform
 import random
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -38,11 +39,12 @@ from liser.targets.teach import teach
 from liser.teachers.registry import face_teacher
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
+ROUNDS = 3
 WORKERS, ITEMS = 10_000, 10_000_000
 ITEM_S = 60.0
 """Mean time of an item, such as a minute's work on a video."""
 DEATHS, RAISES, KILLERS = 1e-4, 1e-5, 1e-6
-"""Shares: of tries that end with the worker's death, of items that always raise, and always kill."""
+"""Shares: of tries that end with the worker's death, of items that always raise, always kill."""
 
 
 class Simulated:
@@ -190,20 +192,22 @@ def teaching(
             corpus = generate(Path(folder) / "clips", speakers=4, clips_per_speaker=12, jobs=2)
         else:
             corpus = load_corpus(guess_corpus(clips), clips)
-        for name, backend in backends.items():
+        for number, (name, backend) in product(range(ROUNDS), backends.items()):
             teacher = face_teacher(f"hog:detector={detector}")
-            store = TargetStore(Path(folder) / name.replace(" ", "-"))
+            store = TargetStore(Path(folder) / f"store-{name}-{number}")
             load, began = os.getloadavg()[0], time.perf_counter()
             found = teach(corpus, teacher, store, False, backend)
-            seconds = time.perf_counter() - began
-            yield {
-                "backend": name,
-                "clips": len(corpus.utterances),
-                "usable": int(found.valid.sum()),
-                "seconds": round(seconds, 1),
-                "clips_a_second": round(len(corpus.utterances) / seconds, 2),
-                "load_before": round(load, 1),
-            }
+            seconds = round(time.perf_counter() - began, 1)
+            if name not in rows or seconds < rows[name]["seconds"]:
+                rows[name] = {
+                    "backend": name,
+                    "clips": len(corpus.utterances),
+                    "usable": int(found.valid.sum()),
+                    "seconds": seconds,
+                    "clips_a_second": round(len(corpus.utterances) / seconds, 2),
+                    "load_before": round(load, 1),
+                }
+    return list(rows.values())
 
 
 def main(
@@ -225,18 +229,16 @@ def main(
         "simulation": simulation(items, workers),
         "overhead": {"processes": overhead(Processes), "ray": overhead(ray)},
         "journal": journal(100_000),
-        "teach": list(
-            teaching(
-                clips,
-                detector,
-                {
-                    "this process": None,
-                    "1 process": Processes(1),
-                    "2 processes": Processes(2),
-                    "Ray, 1 worker": ray(1),
-                    "Ray, 2 workers": ray(2),
-                },
-            )
+        "teach": teaching(
+            clips,
+            detector,
+            {
+                "this process": None,
+                "1 process": Processes(1),
+                "2 processes": Processes(2),
+                "Ray, 1 worker": ray(1),
+                "Ray, 2 workers": ray(2),
+            },
         ),
     }
     storage.write_json(out, record)
