@@ -7,7 +7,8 @@ It writes `results/scale.json`:
 - `simulation`: the driver's time and memory for ten million items on 10,000 workers that exist on
   paper only: a clock that jumps to the next event stands for them. Some die, some items raise, some
   always kill their worker. Every item must have exactly one outcome.
-- `overhead`: how many empty items a second a real driver hands out and takes back.
+- `overhead`: how many items a second a real driver hands out and takes back: items that do
+  nothing, and items that wait.
 - `journal`: what a record costs in time, memory and on disk.
 - `teach`: clips a second of a face teacher on real or synthetic clips, by back end and workers.
 """
@@ -41,6 +42,7 @@ from liser.teachers.registry import face_teacher
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 ROUNDS = 3
 WORKERS, ITEMS = 10_000, 10_000_000
+WAIT_S = 0.05
 ITEM_S = 60.0
 """Mean time of an item, such as a minute's work on a video."""
 DEATHS, RAISES, KILLERS = 1e-4, 1e-5, 1e-6
@@ -143,16 +145,41 @@ def _memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def overhead(make: Callable[[int], Backend], items: int = 5_000) -> dict[str, Any]:
-    """Measure empty items, from the first answer on."""
-    row = {}
-    for jobs in (1, 2):
-        outcomes = run(range(items), _nothing, make(jobs))
-        next(outcomes)
-        began = time.perf_counter()
-        count = sum(1 for _ in outcomes)
-        row[f"items_a_second_{jobs}"] = round(count / (time.perf_counter() - began))
-    return row
+def _waiting() -> Callable[[Any], Any]:
+    return _wait
+
+
+def _wait(item: Any) -> Any:
+    time.sleep(WAIT_S)
+    return item
+
+
+def overhead(name: str, make: Callable[[int], Backend]) -> list[dict[str, Any]]:
+    """Measure items that do nothing, and items that wait, from the first answer of each worker on.
+
+    Waiting needs no core. So the items that wait show how well two workers share them, whatever
+    else the machine does.
+    """
+    rows = []
+    for what, factory, items in (("nothing", _nothing, 5_000), ("wait 50 ms", _waiting, 200)):
+        speeds = {}
+        for jobs in (1, 2):
+            outcomes = run(range(items), factory, make(jobs))
+            for _ in range(2 * jobs):
+                next(outcomes)
+            began = time.perf_counter()
+            count = sum(1 for _ in outcomes)
+            speeds[jobs] = count / (time.perf_counter() - began)
+        rows.append(
+            {
+                "backend": name,
+                "items": what,
+                "a_second_1": round(speeds[1], 1),
+                "a_second_2": round(speeds[2], 1),
+                "speed_up": round(speeds[2] / speeds[1], 2),
+            }
+        )
+    return rows
 
 
 def journal(records: int) -> dict[str, Any]:
@@ -240,7 +267,7 @@ def main(
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "simulation": simulation(items, workers),
-        "overhead": {"processes": overhead(Processes), "ray": overhead(ray)},
+        "overhead": [*overhead("processes", Processes), *overhead("Ray", ray)],
         "journal": journal(100_000),
         "teach": teaching(
             clips,

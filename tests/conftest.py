@@ -37,9 +37,10 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def two_actors() -> Iterator[Backend]:
     """Start a Ray of this machine, once for all tests that use it."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'liser[scale]'")
-    from liser.scale.ray_actors import LOCAL, RayActors, _join
+    from liser.scale.ray_actors import LOCAL, RayActors, _authenticate, _join
 
+    _authenticate(LOCAL)
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'liser[scale]'")
     _join(ray, LOCAL, jobs=2)
     yield RayActors(jobs=2)
     ray.shutdown()

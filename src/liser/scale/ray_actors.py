@@ -50,6 +50,7 @@ class RayActors:
 
         Raises `LiserError` if the cluster can't be joined.
         """
+        _authenticate(self.address)  # Ray reads the environment when it is imported
         ray: Any = import_module("ray")
         joined = not ray.is_initialized()
         if joined:
@@ -61,7 +62,6 @@ class RayActors:
 def _join(ray: Any, address: str, jobs: int | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
-        _make_token()
         # on one machine, workers can import all that this process can
         here = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
         options |= {"include_dashboard": False, "num_cpus": jobs, "runtime_env": here}
@@ -74,15 +74,23 @@ def _join(ray: Any, address: str, jobs: int | None) -> None:
         ) from error
 
 
-def _make_token() -> None:
-    """Give a Ray of our own a token of its own, which Ray asks for since 2.60."""
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+def _authenticate(address: str) -> None:
+    """See to the token that Ray asks for since 2.60; `RAY_AUTH_MODE` overrules this.
+
+    A Ray of our own gets a token of its own: Ray would write one to the user's home. Joining a
+    cluster, Ray sends a token only in a mode that it doesn't choose by itself.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
         return
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        return
-    if Path("~/.ray/auth_token").expanduser().exists():
-        return
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray would write one to the user's home
+    has_token = (
+        os.environ.get("RAY_AUTH_TOKEN")
+        or os.environ.get("RAY_AUTH_TOKEN_PATH")
+        or Path("~/.ray/auth_token").expanduser().exists()
+    )
+    if has_token:
+        os.environ["RAY_AUTH_MODE"] = "token"
+    elif address == LOCAL:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 class _Worker:
