@@ -14,6 +14,7 @@ It writes `results/scale.json`:
 """
 
 import heapq
+import json
 import os
 import platform
 import random
@@ -40,7 +41,7 @@ from liser.targets.teach import teach
 from liser.teachers.registry import face_teacher
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
-ROUNDS = 3
+ROUNDS = 2
 WORKERS, ITEMS = 10_000, 10_000_000
 WAIT_S = 0.05
 ITEM_S = 60.0
@@ -259,34 +260,37 @@ def main(
     detector: Annotated[str, typer.Option(help="The face teacher's detector.")] = "lbp",
     items: Annotated[int, typer.Option(help="Items of the simulation.")] = ITEMS,
     workers: Annotated[int, typer.Option(help="Workers of the simulation.")] = WORKERS,
+    only: Annotated[list[str] | None, typer.Option(help="A part of it; may be repeated.")] = None,
     out: Annotated[Path, typer.Option(help="The record.")] = RESULTS,
 ) -> None:
-    """Measure all of it, and write the record."""
+    """Measure all of it, and write each part as it is done."""
     from liser.scale.ray_actors import RayActors
 
     ray = partial(RayActors, "local")
-    record: dict[str, Any] = {
+    backends = {
+        "this process": None,
+        "1 process": Processes(1),
+        "2 processes": Processes(2),
+        "Ray, 1 worker": ray(1),
+        "Ray, 2 workers": ray(2),
+    }
+    parts: dict[str, Callable[[], Any]] = {
+        "simulation": lambda: simulation(items, workers),
+        "overhead": lambda: [*overhead("processes", Processes), *overhead("Ray", ray)],
+        "journal": lambda: journal(100_000),
+        "teach": lambda: teaching(clips, detector, backends),
+    }
+    record: dict[str, Any] = json.loads(out.read_text("utf-8")) if out.exists() else {}
+    record |= {
         "command": "python benchmarks/scale.py",
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
-        "simulation": simulation(items, workers),
-        "overhead": [*overhead("processes", Processes), *overhead("Ray", ray)],
-        "journal": journal(100_000),
-        "teach": teaching(
-            clips,
-            detector,
-            {
-                "this process": None,
-                "1 process": Processes(1),
-                "2 processes": Processes(2),
-                "Ray, 1 worker": ray(1),
-                "Ray, 2 workers": ray(2),
-            },
-        ),
     }
-    storage.write_json(out, record)
-    print(out.read_text())
+    for name in only or parts:
+        record[name] = parts[name]()
+        storage.write_json(out, record)
+        print(f"{name}: {json.dumps(record[name])}", flush=True)
 
 
 if __name__ == "__main__":
