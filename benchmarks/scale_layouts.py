@@ -44,16 +44,16 @@ def overhead(results: Record) -> str:
 
 
 def teaching(results: Record) -> str:
-    """Lay out a face teacher's clips a second by back end."""
+    """Lay out a face teacher's seconds by back end, and what else the machine did."""
     lines = [
         [
             one["backend"],
             f"{one['seconds']:.1f}",
-            f"{one['clips_a_second']:.2f}",
+            f"{one['load_before']:.0f}",
             "" if one["cpu_s"] is None else f"{one['cpu_s']:.1f}",
         ]
         for one in results["teach"]
     ]
     clips = results["teach"][0]["clips"]
-    heads = [f"a face teacher on {clips} clips", "seconds", "clips a second", "CPU seconds"]
+    heads = [f"a face teacher on {clips} clips", "seconds", "load before", "CPU seconds"]
     return "\n".join(table(heads, lines)) + "\n"
