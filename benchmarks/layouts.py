@@ -19,6 +19,7 @@ from liser.report.benchmark import (
     with_interval,
 )
 from markdown_table import Record, table
+from scale_layouts import overhead, simulation, teaching
 from speed_layouts import runtime, speed, speed_brief
 
 
@@ -307,5 +308,8 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "cross_corpus": _cross_corpus,
     "speech_search": _speech_search,
     "degradation_augmentation": _degradation_augmentation,
+    "scale_queue": simulation,
+    "scale_overhead": overhead,
+    "scale_teach": teaching,
 }
 """Layouts by the marker's part after the slash; without one, a benchmark's record."""

@@ -2,7 +2,7 @@
 
 import os
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from liser.bundle import Bundle, write_bundle
 from liser.corpora.base import Corpus, Utterance
+from liser.scale.pool import Backend
 from liser.targets.targets import Targets
 from liser.teachers.base import Modality
 
@@ -31,6 +32,18 @@ def shared() -> Path:
             "the real data and weights (a folder `shared` beside the checkout) are not here"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_actors() -> Iterator[Backend]:
+    """Start a Ray of this machine, once for all tests that use it."""
+    from liser.scale.ray_actors import LOCAL, RayActors, _authenticate, _join
+
+    _authenticate(LOCAL)
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'liser[scale]'")
+    _join(ray, LOCAL, jobs=2)
+    yield RayActors(jobs=2)
+    ray.shutdown()
 
 
 TONES = {"low": 300.0, "mid": 800.0, "high": 2000.0}

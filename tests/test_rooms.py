@@ -18,6 +18,7 @@ ROOMS = (
     "text",
     "folders",
     "workers",
+    "scale",
     "config",
     "weights",
     "metrics",

@@ -73,6 +73,17 @@ def test_the_callers_threads_stay_as_they_were() -> None:
         torch.set_num_threads(before)
 
 
+def test_opencv_has_one_thread_too() -> None:
+    cv2 = pytest.importorskip("cv2")
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        assert list(run_in_processes([cv2.getNumThreads], 1)) == [1]
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_a_killed_worker_is_an_error() -> None:
     with pytest.raises(LiserError, match="a worker process was killed"):
         list(run_in_processes([_vanish] * 2, 2))

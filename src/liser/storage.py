@@ -16,8 +16,9 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,6 +37,7 @@ _log = logging.getLogger(__name__)
 _SEAL = b"liser seal\n"
 _DIGEST_BYTES = 32
 _STALE_S = 60.0  # a younger part may not be locked yet
+_FLUSH_S = 1.0
 
 
 @contextmanager
@@ -74,6 +76,54 @@ def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
     """Write a file of bytes; see `open_for_writing`."""
     with open_for_writing(path) as file:
         file.write(content)
+
+
+@contextmanager
+def open_for_appending(path: Path | str) -> Iterator[Callable[[bytes], None]]:
+    """Open a file of lines for appending, and lock it; yields the function that writes a line.
+
+    A line that was written survives a kill of this process. What another killed process left is
+    not changed, but a last line without an end gets one: a reader must tell that it isn't whole.
+
+    Raises `StorageError`, as does the function, if the file is no regular one or can't be written,
+    or if another process has it.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    try:
+        # without a buffer, nothing is left to be written when the disk is full
+        with path.open("a+b", buffering=0) as file, held(path, wait=False):
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise StorageError(f"can't append to {path}: it is a device or a pipe")
+            write = _Lines(path, file)
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    write(b"")
+            yield write
+            os.fsync(file.fileno())
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"can't write {path}: {error.strerror or error}") from error
+
+
+class _Lines:
+    """Appends lines, and flushes them to the disk once a second."""
+
+    def __init__(self, path: Path, file: FileIO) -> None:
+        self._path, self._file, self._flushed = path, file, 0.0
+
+    def __call__(self, line: bytes) -> None:
+        rest = memoryview(line + b"\n")
+        try:
+            while rest:  # a full disk may take a part
+                rest = rest[self._file.write(rest) :]
+            if time.monotonic() - self._flushed > _FLUSH_S:
+                os.fsync(self._file.fileno())
+                self._flushed = time.monotonic()
+        except OSError as error:
+            raise StorageError(f"can't write {self._path}: {error.strerror or error}") from error
 
 
 def read_bytes(path: Path | str, most_bytes: int | None = None) -> bytes:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from liser.errors import LiserError, MissingExtraError
@@ -15,6 +15,12 @@ T = TypeVar("T")
 
 _CHECK_S = 1.0
 """Time between a worker's checks that its parent still lives."""
+
+_THREADED = (
+    ("torch", "get_num_threads", "set_num_threads"),
+    ("cv2", "getNumThreads", "setNumThreads"),
+)
+"""Libraries with threads of their own, and their functions for the number of them."""
 
 
 def run_in_processes(
@@ -44,7 +50,7 @@ def run_in_processes(
         return_as="generator" if in_order else "generator_unordered",
         backend="loky",
         inner_max_num_threads=1,
-        initializer=_begin_worker,
+        initializer=begin_worker,
         initargs=(os.getpid(),),
     )
     try:
@@ -58,25 +64,23 @@ def run_in_processes(
 
 def _in_one_thread(work: Callable[[], T]) -> T:
     """Do work with PyTorch in one thread, so that results don't depend on the machine."""
-    with _one_thread():
+    with one_thread():
         return work()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    torch = sys.modules.get("torch")  # never imported here: work may not need it
-    if torch is None:
+def one_thread() -> Iterator[None]:
+    """Let PyTorch and OpenCV work in one thread each while the block runs."""
+    with ExitStack() as stack:
+        for module, get, set_to in _THREADED:
+            if (library := sys.modules.get(module)) is not None:  # never imported: not needed
+                change = getattr(library, set_to)
+                stack.callback(change, getattr(library, get)())
+                change(1)
         yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
-def _begin_worker(parent: int) -> None:
+def begin_worker(parent: int) -> None:
     """Ignore Ctrl-C, which the parent handles, and end when the parent ends.
 
     Linux's signal on the parent's death is of no use: it is sent when the thread that started the

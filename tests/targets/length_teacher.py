@@ -1,5 +1,9 @@
 """A teacher for tests that gives each file's length, and corpora of such files."""
 
+import os
+import signal
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from liser.corpora.base import Corpus, Skip, Utterance
+from liser.errors import StorageError
 from liser.targets.store import TargetStore
 from liser.teachers.base import Modality, Target
 
@@ -35,6 +40,41 @@ class LengthTeacher:
         embedding = np.array([size, utterance.start_s, 1], np.float32)
         notes = ("a long one",) if size >= 50 else ()
         return Target(embedding, np.array([-size, size], np.float32), 0.5, notes)
+
+
+@dataclass
+class OddTeacher(LengthTeacher):
+    """Notes in a file which clips it was asked about; kills its worker, or raises, at some."""
+
+    log: Path | None = None
+    kills: tuple[str, ...] = ()
+    kills_once: tuple[str, ...] = ()
+    raises: tuple[str, ...] = ()
+    waits_s: float = 0.0
+
+    def answer(self, utterance: Utterance) -> Target | Skip:
+        assert self.log is not None
+        with self.log.open("a") as log:
+            log.write(f"{utterance.id}\n")
+        if utterance.id in self.kills or (
+            utterance.id in self.kills_once and asked(self.log)[utterance.id] == 1
+        ):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if utterance.id in self.raises:
+            raise RuntimeError("out of luck")
+        time.sleep(self.waits_s)
+        return super().answer(utterance)
+
+
+class FullDisk(OddTeacher):
+    """Finds that the disk is full when it loads its weights."""
+
+    def answer(self, utterance: Utterance) -> Target | Skip:
+        raise StorageError("the disk is full: make room")
+
+
+def asked(log: Path) -> Counter[str]:
+    return Counter(log.read_text().split()) if log.exists() else Counter()
 
 
 def corpus_of(folder: Path, sizes: Sequence[int], name: str = "made") -> Corpus:

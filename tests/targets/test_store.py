@@ -17,7 +17,8 @@ from length_teacher import LengthTeacher, corpus_of, shards_of
 
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, StorageError
-from liser.targets.store import TargetStore, _checksum
+from liser.targets.rows import checksum
+from liser.targets.store import TargetStore
 from liser.targets.teach import teach
 from liser.teachers.base import Target
 
@@ -179,7 +180,7 @@ def test_thousands_of_rows_open_at_once(tmp_path: Path) -> None:
                 stored.write(key, Skip("", "made", ""))
     for path in shards_of(store):  # one transaction a shard, to write them quickly
         made = [(key, None, None, blob, bytes(8), 1.0, "[]") for key in keys if key[0] == path.stem]
-        rows = [(*row, _checksum(*row)) for row in made]
+        rows = [(*row, checksum(*row)) for row in made]
         with closing(sqlite3.connect(path)) as shard, shard:
             shard.executemany("INSERT OR REPLACE INTO target VALUES (?,?,?,?,?,?,?,?)", rows)
     started = time.perf_counter()

@@ -40,6 +40,7 @@ _EXTRAS = {
     **dict.fromkeys(("torch", "sklearn", "joblib", "safetensors", "pyarrow", "onnx"), "train"),
     **dict.fromkeys(("matplotlib", "jinja2"), "train"),
     **dict.fromkeys(("cv2", "skimage"), "video"),
+    **dict.fromkeys(("ray", "fsspec", "s3fs"), "scale"),
     **dict.fromkeys(("transformers", "huggingface_hub", "opensmile", "pooch"), "teachers"),
 }
 """Packages of extras, and the extra that installs each."""

@@ -22,6 +22,7 @@ from liser.cli.options import (
     Store,
     StudentSize,
     Updates,
+    local_folder,
 )
 from liser.errors import InputError
 
@@ -70,7 +71,7 @@ def benchmark_command(
     face_teacher: FaceTeacher = None,
     encoder: Encoder = None,
     also: Also = None,
-    store: Store = Path("targets"),
+    store: Store = "targets",
     runs: Runs = None,
     out: Record = None,
     report: Page = None,
@@ -104,8 +105,9 @@ def benchmark_command(
     record = out or folder / "results.json"
     _check_outputs(context, record, report)
     loaded = open_corpus(data, corpus, labels)
+    frames = local_folder(store) if encoder else None
     targets = ask_teachers(loaded, store, speech_teacher, face_teacher)
-    source = None if not encoder else _backbone_source(encoder, store, also or ())
+    source = None if frames is None else _backbone_source(encoder or (), frames, also or ())
     results = _results(context, loaded, targets, protocol, source, folder)
     _write(results, data, record, report, as_json)
 

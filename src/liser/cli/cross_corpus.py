@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Encoder, ExperimentSeed, Jobs, Json, Page, Record, Store
+from liser.cli.options import (
+    Encoder,
+    ExperimentSeed,
+    Jobs,
+    Json,
+    Page,
+    Record,
+    Store,
+    local_folder,
+)
 
 if TYPE_CHECKING:
     from liser.benchmark.backbones import BackboneSource
@@ -37,7 +46,7 @@ def cross_corpus_command(
         Path, typer.Argument(metavar="RECIPE.toml", help="Corpora, teachers and settings.")
     ],
     encoder: Encoder = None,
-    store: Store = Path("targets"),
+    store: Store = "targets",
     runs: Runs = Path("runs/cross-corpus"),
     out: Record = None,
     report: Page = None,
@@ -62,11 +71,12 @@ def cross_corpus_command(
     check_student(plan.distillation.student)
     record_file = out or runs / "results.json"
     _check_outputs(context, plan, record_file, report, final)
+    frames = local_folder(store) if encoder else None
     corpora = [corpus_of(one) for one in plan.source]
     settings = settings_of(plan)
     check_corpora(corpora, settings if final is None else None)
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
-    backbone_source = _backbone_source(encoder, store)
+    backbone_source = _backbone_source(encoder, frames)
     if final is not None:
         _train_on_all(sources, settings, backbone_source, final, runs, jobs, as_json)
         return
@@ -96,12 +106,12 @@ def _check_outputs(
     )
 
 
-def _backbone_source(encoders: Sequence[str] | None, store: Path) -> BackboneSource | None:
-    if not encoders:
+def _backbone_source(encoders: Sequence[str] | None, frames: Path | None) -> BackboneSource | None:
+    if not encoders or frames is None:
         return None
     from liser.benchmark.backbones import BackboneSource
 
-    return BackboneSource.of(encoders, store)
+    return BackboneSource.of(encoders, frames)
 
 
 def _experiment(
@@ -206,7 +216,7 @@ def corpus_of(one: SourceSettings) -> Corpus:
     return corpus if one.name is None else replace(corpus, name=one.name)
 
 
-def source_of(one: SourceSettings, corpus: Corpus, store: Path) -> Source:
+def source_of(one: SourceSettings, corpus: Corpus, store: str | Path) -> Source:
     """Return a corpus with its teachers' targets."""
     from liser.benchmark.cross_corpus import Source
     from liser.cli.teachers import ask_teachers

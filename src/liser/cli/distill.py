@@ -57,7 +57,7 @@ def distill_command(
     budget: Budget = None,
     student: StudentSize = None,
     backbone: BackboneFolder = None,
-    store: Store = Path("targets"),
+    store: Store = "targets",
     kind: Kind = None,
     updates: Updates = None,
     valid_speakers: ValidSpeakers = 2,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from liser.cli.options import Json
+from liser.cli.options import Json, Ray, ShardOf, Workers
 
 if TYPE_CHECKING:
     from liser.ingest.ingest import Ingested
@@ -59,6 +59,9 @@ def ingest_command(
     cut: Cut = False,
     sheet: Sheet = True,
     store: GuessStore = None,
+    jobs: Workers = None,
+    ray: Ray = None,
+    shard: ShardOf = None,
     as_json: Json = False,
 ) -> None:
     """Cut long recordings into utterances, find out whose face talks, and leave out what is bad.
@@ -70,13 +73,16 @@ def ingest_command(
     """
     from liser.cli.check_outputs import check_folder
     from liser.cli.output import print_json
-    from liser.ingest.ingest import in_this_process, ingest
+    from liser.cli.workers import backend_of, shard_of
+    from liser.ingest.ingest import in_this_process, ingest, on_workers
     from liser.ingest.source import IngestSettings
 
     check_folder("--out", out)
     settings = IngestSettings(out, faces, detector, None if network == "none" else network)
+    backend = backend_of(jobs, ray)
     with _progress() as (advance, within):
-        found = ingest(sources, settings, speaker, in_this_process(within), advance)
+        run = in_this_process(within) if backend is None else on_workers(backend)
+        found = ingest(sources, settings, speaker, run, advance, shard_of(shard))
     record = {"corpus": str(out), "ingested": found.ingested, **found.summary}
     record["skipped"] = [
         {"source": s.id, "reason": s.reason, "detail": s.detail} for s in found.skipped

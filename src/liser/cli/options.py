@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from liser.cli.settings import command_table
+from liser.errors import InputError
 
-MOST_JOBS, HIGHEST_SEED = 256, 2**32 - 1
+MOST_JOBS, MOST_WORKERS, HIGHEST_SEED = 256, 100_000, 2**32 - 1
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The corpus's folder, or a manifest.")]
 StudentFolder = Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")]
@@ -31,7 +32,11 @@ FaceTeacher = Annotated[
     ),
 ]
 Store = Annotated[
-    Path, typer.Option(metavar="DIR", help="Target store: the teachers' outputs, computed once.")
+    str,
+    typer.Option(
+        metavar="DIR",
+        help="Target store: the teachers' outputs, computed once. A folder, or a URL as s3://….",
+    ),
 ]
 SettingsFile = Annotated[
     Path | None,
@@ -57,6 +62,29 @@ StudentSize = Annotated[str | None, typer.Option(help="Architecture of the stude
 Jobs = Annotated[
     int, typer.Option(min=1, max=MOST_JOBS, help="Number of processes that train in parallel.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        max=MOST_WORKERS,
+        help="Number of worker processes. [1; with --ray, one for each CPU of the cluster]",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Use the Ray cluster at this address: HOST:6379, auto, or local to start one here.",
+    ),
+]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="Do this share only, such as 2/8 of a SLURM array."
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=HIGHEST_SEED, help="Seed of all random numbers.")]
 ValidSpeakers = Annotated[
     int,
@@ -70,3 +98,13 @@ Page = Annotated[
     Path | None, typer.Option(metavar="FILE.html", help="Write the record as a page, too.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def local_folder(store: str) -> Path:
+    """Return the folder of a store that also holds an encoder's frames, which need one.
+
+    Raises `InputError` for a URL.
+    """
+    if "://" in store:
+        raise InputError(f"--store {store} is a URL, and an encoder's frames need a folder")
+    return Path(store)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from liser.cli.options import Json
+from liser.cli.options import Json, Ray, ShardOf, Workers
+from liser.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from liser.corpora.base import Skip
     from liser.runtime import Prediction, Recognizer
+    from liser.scale.pool import Backend
 
 STDIN = "-"
 
@@ -30,6 +33,13 @@ Csv = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.csv", help="Write a table of recordings and segments; - for stdout."
+    ),
+]
+Jsonl = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.jsonl",
+        help="Write each answer as it comes; the same command goes on from there after a stop.",
     ),
 ]
 Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Plot the emotions over time.")]
@@ -69,11 +79,15 @@ def predict_command(
     files: Files,
     bundle: BundleFolder = None,
     csv: Csv = None,
+    jsonl: Jsonl = None,
     plot: Plot = None,
     all_sound: AllSound = False,
     one_speaker: OneSpeaker = False,
     labels: PossibleEmotions = None,
     threads: Threads = 1,
+    jobs: Workers = None,
+    ray: Ray = None,
+    shard: ShardOf = None,
     as_json: Json = False,
 ) -> None:
     """Predict the emotion of recordings: of each one as a whole, and of each segment.
@@ -86,19 +100,26 @@ def predict_command(
     from liser.cli.output import console, print_json
     from liser.cli.stop import stopped_by
     from liser.cli.tables import show
+    from liser.cli.workers import backend_of, shard_of
     from liser.runtime.timeline import FORMATS, check_plot
 
+    share, backend = shard_of(shard), backend_of(jobs, ray)
     found, skipped, left_out = _find(files)
+    if share is not None:
+        found = [name for name in found if name in share]
     check_outputs(
         context,
         Output("--csv", csv, (".csv",), stdout=True),
+        Output("--jsonl", jsonl, (".jsonl",)),
         Output("--plot", plot, FORMATS),
         also_read=["/dev/stdin" if name == STDIN else name for name in found],
     )
     if plot is not None:
         check_plot(plot, len(found))
     recognizer = open_recognizer(bundle, threads, all_sound, one_speaker, labels)
-    predictions, stopped = _predict_all(recognizer, found, skipped)
+    if backend is not None and STDIN in found:
+        raise InputError("standard input has one reader: give files, or leave out --jobs and --ray")
+    predictions, stopped = _predict_all(recognizer, found, skipped, backend, jsonl)
     try:
         _write(csv, plot, predictions, recognizer.labels)
     finally:  # print the answers even if the disk is full
@@ -110,9 +131,11 @@ def predict_command(
     if stopped is not None:
         cause, status = stopped_by(stopped)
         done = f"{len(predictions)} of {len(found)} recordings have an answer"
+        if jsonl is not None:
+            done += "; they are saved: give the same command again to resume"
         console.print(f"stopped by {cause}: {done}", highlight=False)
         raise typer.Exit(status)
-    if not predictions:
+    if not predictions and not (share is not None and not found):
         raise typer.Exit(2)
 
 
@@ -160,8 +183,6 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
 
     A folder without media is a skip, as a bad file is.
     """
-    from dataclasses import replace
-
     from liser.corpora.base import Skip
     from liser.corpora.files import is_folder, look_through, once
     from liser.errors import NotFoundError
@@ -189,36 +210,43 @@ def _find(names: Sequence[str]) -> tuple[list[str], list[Skip], list[Skip]]:
 
 
 def _predict_all(
-    recognizer: Recognizer, names: Sequence[str], skipped: list[Skip]
+    recognizer: Recognizer,
+    names: Sequence[str],
+    skipped: list[Skip],
+    backend: Backend | None,
+    jsonl: Path | None,
 ) -> tuple[list[tuple[str, Prediction]], KeyboardInterrupt | None]:
     """Predict each file, and add those that can't be used to `skipped`.
 
     Ctrl-C or a signal skips the rest and is returned.
     """
+    from contextlib import nullcontext
+
     from liser.cli.stop import stopped_by
     from liser.corpora.base import Skip
-    from liser.errors import InputError
+    from liser.runtime.files import Answer, predict_files
+    from liser.scale.journal import Journal
     from liser.text.escaping import readable
     from liser.text.progress import show_progress
 
-    predictions: list[tuple[str, Prediction]] = []
+    answers: dict[str, Answer] = {}
     stopped = None
-    with show_progress(transient=True) as add_task:
+    with (
+        show_progress(transient=True) as add_task,
+        nullcontext() if jsonl is None else Journal(jsonl) as journal,
+    ):
         task = add_task("predicting", len(names))
-        for number, name in enumerate(names):
-            task.update(number, what=readable(Path(name).name))
-            try:
-                predictions.append((name, recognizer.predict(_source(name))))
-            except InputError as error:
-                skipped.append(Skip(readable(name), "not usable", str(error)))
-            except Exception as error:
-                skipped.append(Skip.of(readable(name), error))
-            except KeyboardInterrupt as error:
-                stopped = error
-                why = f"{stopped_by(error)[0]} came first"
-                skipped += [Skip(readable(left), "stopped", why) for left in names[number:]]
-                break
-    return predictions, stopped
+        try:
+            for name, answer in predict_files(recognizer, names, backend, journal, _source):
+                answers[name] = answer
+                task.update(len(answers), what=readable(Path(name).name))
+        except KeyboardInterrupt as error:
+            stopped = error
+            left = Skip("", "stopped", f"{stopped_by(error)[0]} came first")
+            answers |= {n: replace(left, id=readable(n)) for n in names if n not in answers}
+    in_order = [(name, answers[name]) for name in names]
+    skipped += [answer for _, answer in in_order if isinstance(answer, Skip)]
+    return [(name, one) for name, one in in_order if not isinstance(one, Skip)], stopped
 
 
 def _source(name: str) -> str | BinaryIO:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Json, Kind, Seed, SettingsFile, Store, StudentSize, Updates
+from liser.cli.options import (
+    Json,
+    Kind,
+    Seed,
+    SettingsFile,
+    Store,
+    StudentSize,
+    Updates,
+    local_folder,
+)
 from liser.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +50,7 @@ def pretrain_command(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the backbone.")],
     kind: Kind = None,
     student: StudentSize = None,
-    store: Store = Path("targets"),
+    store: Store = "targets",
     updates: Updates = None,
     settings: SettingsFile = None,
     seed: Seed = 0,
@@ -65,8 +74,9 @@ def pretrain_command(
     check_student(architecture)
     BACKBONE.check(out)
     _refuse_finished(out)
+    frames = local_folder(store)
     corpora = [open_corpus(folder, kind) for folder in data]
-    backbone, skipped = _make(corpora, encoder, store, architecture, recipe, seed, out)
+    backbone, skipped = _make(corpora, encoder, frames, architecture, recipe, seed, out)
 
     from liser.students.backbone import save_backbone
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,14 +12,23 @@ from liser.cli.options import (
     FaceTeacher,
     Json,
     Kind,
+    Ray,
     SettingsFile,
+    ShardOf,
     SpeechTeacher,
     Store,
+    Workers,
 )
 from liser.errors import InputError
 
 if TYPE_CHECKING:
-    from liser.corpora.base import Skip
+    from liser.corpora.base import Corpus, Skip
+    from liser.targets.targets import Targets
+
+RetryKillers = Annotated[
+    bool,
+    typer.Option("--retry-killers", help="Try clips again that have killed their worker."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +40,12 @@ def teach_command(
     data: Data,
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
-    store: Store = Path("targets"),
+    store: Store = "targets",
     kind: Kind = None,
+    jobs: Workers = None,
+    ray: Ray = None,
+    shard: ShardOf = None,
+    retry_killers: RetryKillers = False,
     settings: SettingsFile = None,
     as_json: Json = False,
 ) -> None:
@@ -47,25 +59,42 @@ def teach_command(
     from liser.cli.output import print_json
     from liser.cli.settings import settings_from
     from liser.cli.teachers import ask_teachers, teacher_records
+    from liser.cli.workers import backend_of
     from liser.config import Settings
 
     if not speech_teacher and not face_teacher:
         raise InputError("there is no teacher: give --speech-teacher, --face-teacher, or both")
     settings_from(Settings, settings, {}, {})  # this verb has no settings: only [command] may stand
-    corpus = open_corpus(data, kind)
-    targets = ask_teachers(corpus, store, speech_teacher, face_teacher)
+    backend = backend_of(jobs, ray)
+    corpus = _share(open_corpus(data, kind), shard)
+    targets: list[Targets] = []
+    if corpus.utterances or shard is None:  # a share of few clips may be empty
+        targets = ask_teachers(corpus, store, speech_teacher, face_teacher, backend, retry_killers)
     record = {
         "corpus": corpus.name,
         "clips": len(corpus.utterances),
         "left_out": len(corpus.skipped),
         "not_media": [{"file": s.id, "reason": s.reason} for s in corpus.left_out],
-        "store": str(store),
+        "store": store,
+        "shard": shard,
         "teachers": teacher_records(targets),
     }
     if as_json:
         print_json(record)
     else:
         _print(record, corpus.left_out)
+
+
+def _share(corpus: Corpus, shard: str | None) -> Corpus:
+    """Return the share of a corpus that `--shard` names."""
+    from dataclasses import replace
+
+    from liser.cli.workers import shard_of
+
+    share = shard_of(shard)
+    if share is None:
+        return corpus
+    return replace(corpus, utterances=tuple(u for u in corpus.utterances if u.id in share))
 
 
 def _print(record: dict[str, Any], left_out: Sequence[Skip]) -> None:

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from liser.corpora.base import Corpus
+    from liser.scale.pool import Backend
     from liser.targets.targets import Targets
 
 
 def ask_teachers(
-    corpus: Corpus, store: Path, speech: Sequence[str] | None, face: Sequence[str] | None
+    corpus: Corpus,
+    store: str | Path,
+    speech: Sequence[str] | None,
+    face: Sequence[str] | None,
+    backend: Backend | None = None,
+    retry_killers: bool = False,
 ) -> list[Targets]:
-    """Return the targets of the teachers with these specs, from the store where it has them."""
+    """Return the targets of the teachers with these specs, from the store where it has them.
+
+    See `liser.targets.teach.teach`.
+    """
     from liser.targets.store import TargetStore
     from liser.targets.teach import teach
     from liser.teachers.registry import teachers
 
     targets = TargetStore(store)
-    return [teach(corpus, teacher, targets) for teacher in teachers(speech or (), face or ())]
+    return [
+        teach(corpus, teacher, targets, backend=backend, retry_killers=retry_killers)
+        for teacher in teachers(speech or (), face or ())
+    ]
 
 
 def teacher_records(targets: Sequence[Targets]) -> list[dict[str, Any]]:

@@ -21,6 +21,9 @@ from liser.folders import INGESTED
 from liser.ingest.manifest import Row, SpeakerOf, manifest_rows, summary, write_manifest
 from liser.ingest.records import SourceRecord, read_records
 from liser.ingest.source import IngestSettings, ProgressCallback, SourceIngester
+from liser.scale import scheduler
+from liser.scale.pool import Backend
+from liser.scale.shard import Shard
 from liser.text.escaping import readable
 
 VERSION = 1
@@ -71,12 +74,26 @@ def in_this_process(
     return run
 
 
+def on_workers(backend: Backend) -> Run:
+    """Return a `Run` that shares the sources among workers (`liser.scale`)."""
+
+    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[SourceRecord | Skip]:
+        for outcome in scheduler.run(paths, make, backend):
+            if isinstance(outcome, scheduler.Done):
+                yield outcome.result
+            else:
+                yield Skip(readable(outcome.item), outcome.reason, readable(outcome.detail))
+
+    return run
+
+
 def ingest(
     sources: Sequence[Path],
     settings: IngestSettings,
     speaker_of: SpeakerOf = "none",
     run: Run | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
+    shard: Shard | None = None,
 ) -> Ingested:
     """Ingest media files and folders of them into a corpus, and write its manifest.
 
@@ -89,6 +106,8 @@ def ingest(
         speaker_of: what stands for the speaker in the manifest.
         run: does the work; None for one source after another in this process.
         advance: called with the number of sources that are done, and of all.
+        shard: ingest this share of the sources only. The manifest holds what all shards have
+            recorded by then.
 
     Raises:
         InputError: the corpus has other settings, or its folder holds other files.
@@ -98,6 +117,8 @@ def ingest(
     """
     corpus = settings.corpus
     paths, skipped, left_out = find_sources(sources, corpus)
+    if shard is not None:
+        paths = [path for path in paths if path in shard]
     _claim(settings)
     known = {record.path: record for record in read_records(corpus)}
     new = [path for path in paths if not _is_current(known.get(path), Path(path))]

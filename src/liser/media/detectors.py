@@ -87,6 +87,9 @@ class YuNet:
             )
         self._input = inputs[0].name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.weights, self.score_threshold, self.overlap)
+
     @property
     def settings(self) -> tuple[Any, ...]:
         """Name, weight file, thresholds and input size."""
@@ -162,6 +165,9 @@ class LbpCascade:
         self._cv2 = import_cv2()
         self._file = Path(lbp_frontal_face_cascade_filename())
         self._cascade = Cascade(str(self._file))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
     @property
     def settings(self) -> tuple[Any, ...]:

@@ -68,6 +68,14 @@ class Prediction:
             "notes": list(self.notes),
         }
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Prediction":
+        """Return the prediction of a record that `to_dict` made; further fields don't count."""
+        segments = tuple(Segment(**segment) for segment in record["segments"])
+        own = {name: record[name] for name in ("label", "probabilities", "duration_s", "speech_s")}
+        notes = tuple(record["notes"])
+        return cls(segments=segments, elapsed_s=record["elapsed_s"], notes=notes, **own)
+
     def __repr__(self) -> str:
         best = sorted(self.probabilities.items(), key=lambda item: -item[1])[:3]
         shown = ", ".join(f"{label} {p:.2f}" for label, p in best) or "no speech"

@@ -113,6 +113,12 @@ class Recognizer:
         """Whether it takes all speech for one speaker's."""
         return self._adapter is not None
 
+    @property
+    def detector_name(self) -> str | None:
+        """The module and name of the user's detector; None for Silero VAD."""
+        own = self._own_detector
+        return own and f"{own.__module__}.{getattr(own, '__qualname__', type(own).__qualname__)}"
+
     def with_labels(self, labels: Iterable[str]) -> "Recognizer":
         """Return a recogniser of the same model for recordings with only these emotions.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from liser.corpora.base import Skip, Utterance
 from liser.errors import LiserError, MediaError
-from liser.targets.store import Outcome
+from liser.targets.rows import Outcome
 from liser.teachers.base import Target, Teacher
 
 MOST_FAILURES = 10
@@ -51,7 +51,7 @@ def observe(
                 skip = Skip.of(part[0].id, error)  # raises what isn't about the clip
                 failures.append(f"{skip.id}: {skip.detail}")
                 if len(failures) >= MOST_FAILURES and not proven:
-                    raise _broken(teacher, failures) from error
+                    raise broken(teacher, failures) from error
                 yield part[0], skip
             elif isinstance(error, LiserError | ImportError) and not isinstance(error, MediaError):
                 raise
@@ -86,7 +86,8 @@ def checked(teacher: Teacher, utterance: Utterance, outcome: Outcome) -> Outcome
     return outcome
 
 
-def _broken(teacher: Teacher, failures: Sequence[str]) -> LiserError:
+def broken(teacher: Teacher, failures: Sequence[str]) -> LiserError:
+    """Return the error of a teacher that fails on all clips; `failures` says how on each."""
     return LiserError(
         f"teacher {teacher.name} failed on each of {len(failures)} clips, so it stops here. The "
         f"first failure, at {failures[0]}"

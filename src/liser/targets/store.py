@@ -1,9 +1,6 @@
-"""Teacher outputs on disk: sharded SQLite files that survive a kill at any moment.
+"""Teacher outputs, computed once: in a folder, or at a URL that fsspec knows.
 
-A store is a folder. `media.sqlite` caches the hashes of media files. Each teacher has a folder
-`<name>-<fingerprint>` of up to 16 shards, one for each first hex digit of a key. Shards use a
-rollback journal: a write-ahead log fails on network shares. Every row has a checksum over its key
-and its values; a row with a wrong one counts as missing.
+Every row has a checksum over its key and its values; a row with a wrong one counts as missing.
 """
 
 import errno
@@ -12,50 +9,56 @@ import json
 import logging
 import os
 import re
-import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-from numpy.typing import NDArray
-
 from liser import storage
 from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, StorageError
-from liser.teachers.base import Modality, Target
+from liser.targets.local_store import LocalHashes, LocalTargets
+from liser.targets.object_store import ObjectHashes, ObjectTargets, is_url
+from liser.targets.rows import MediaRow, checksum
+from liser.teachers.base import Modality
 
-SCHEMA_VERSION = 2
+StoredTargets = LocalTargets | ObjectTargets
+
 CARD = "teacher.json"
 """In a teacher's folder: its name, modality and labels."""
-_KEYS_A_QUERY = 500  # old builds of SQLite allow 999
-_HASHES_A_TRANSACTION = 256
-BUSY_S = 60.0  # longest wait for another process that writes to the same shard
-
-Outcome = Target | Skip
 
 _log = logging.getLogger(__name__)
 
-_MEDIA_TABLE = """CREATE TABLE media (
-    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, checksum BLOB
-)"""
-_TARGET_TABLE = """CREATE TABLE target (
-    key TEXT PRIMARY KEY, reason TEXT, detail TEXT,
-    embedding BLOB, logits BLOB, confidence REAL, notes TEXT, checksum BLOB
-)"""
+
+@dataclass(frozen=True, slots=True)
+class TeacherCard:
+    """A teacher as its folder in the store describes it; `labels` is empty if it names none."""
+
+    name: str
+    modality: Modality
+    labels: tuple[str, ...]
 
 
 class TargetStore:
-    """A folder of teacher outputs; it is made when the first one is written.
+    """Teacher outputs in a folder, which is made when the first one is written, or at a URL.
 
-    Raises `InputError` where `folder` is a file.
+    A URL is one that fsspec knows, such as ``s3://bucket/targets`` or ``gs://bucket/targets``.
+    Any number of processes may use a store at the same time. A store can be pickled.
+
+    Raises:
+        InputError: the folder is a file, or nothing is known of the URL's protocol.
+        MissingExtraError: a package for the URL is missing.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser().resolve()
+    def __init__(self, place: str | Path) -> None:
+        self.url: str | None = None
+        if is_url(str(place)):
+            self.url = str(place).rstrip("/")
+            self._hashes()  # refuses a URL that can't be used, before any work
+            return
+        self.folder = Path(place).expanduser().resolve()
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"the target store {self.folder} is a file: give a folder")
 
@@ -68,9 +71,9 @@ class TargetStore:
         The key is a hash of the file's bytes, for the file that the modality needs, of the start
         and end that are used, and of the boxes of the face if they are given. Without such a file
         it is a hash of the corpus's name and the clip's id. A file that can't be read gives a
-        `Skip`. File hashes are cached by path, size and time of change, if the folder is writable.
+        `Skip`. File hashes are cached by path, size and time of change, if the store is writable.
         """
-        with _MediaHashes(self.folder) as media:
+        with _MediaHashes(self._hashes()) as media:
 
             def key_of(utterance: Utterance) -> str | Skip:
                 path = utterance.audio if modality == "speech" else utterance.video
@@ -89,121 +92,57 @@ class TargetStore:
 
             yield key_of
 
-    def of_teacher(self, teacher_name: str, fingerprint: str) -> "StoredTargets":
+    def of_teacher(self, teacher_name: str, fingerprint: str) -> StoredTargets:
         """Open one teacher's outputs."""
-        plain = re.sub(r"[^A-Za-z0-9._=-]+", "_", teacher_name)
-        return StoredTargets(self.folder / f"{plain}-{fingerprint}")
+        name = re.sub(r"[^A-Za-z0-9._=-]+", "_", teacher_name) + f"-{fingerprint}"
+        if self.url is not None:
+            return ObjectTargets(f"{self.url}/{name}")
+        return LocalTargets(self.folder / name)
 
-    def classifiers(self) -> "Iterator[tuple[TeacherCard, StoredTargets]]":
-        """Yield the teachers that name emotions and have outputs here, by the folders' names."""
-        for file in sorted(self.folder.glob(f"*/{CARD}")):
+    def describe(self, card: TeacherCard, fingerprint: str) -> None:
+        """Write who a teacher is, if its folder doesn't say so yet; nothing at a URL."""
+        stored = self.of_teacher(card.name, fingerprint)
+        if isinstance(stored, LocalTargets) and not (stored.folder / CARD).exists():
+            storage.write_json(stored.folder / CARD, asdict(card), indent=1)
+
+    def classifiers(self) -> Iterator[tuple[TeacherCard, StoredTargets]]:
+        """Yield the teachers that name emotions and have outputs in this folder; none at a URL."""
+        for file in sorted(self.folder.glob(f"*/{CARD}")) if self.url is None else ():
             try:
                 record = storage.read_record(file)
-                card = TeacherCard(
-                    str(record["name"]), record["modality"], tuple(map(str, record["labels"] or ()))
-                )
+                labels = tuple(map(str, record["labels"]))
+                card = TeacherCard(str(record["name"]), record["modality"], labels)
             except (StorageError, KeyError, TypeError):
                 _log.warning("%s is damaged: delete it", file)
                 continue
             if card.labels:
-                yield card, StoredTargets(file.parent)
+                yield card, LocalTargets(file.parent)
 
-
-@dataclass(frozen=True, slots=True)
-class TeacherCard:
-    """A teacher as its folder in the store describes it; `labels` is empty if it names none."""
-
-    name: str
-    modality: Modality
-    labels: tuple[str, ...]
-
-
-class StoredTargets:
-    """One teacher's outputs by key; a context manager that closes its files.
-
-    `damaged` counts the rows read whose checksum is wrong.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.damaged = 0
-        self._writing: dict[str, sqlite3.Connection] = {}
-
-    def __enter__(self) -> "StoredTargets":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for connection in self._writing.values():
-            connection.close()
-
-    def read(self, keys: set[str]) -> dict[str, Outcome]:
-        """Return the undamaged outcomes of these keys; a `Skip` has no id here."""
-        found: dict[str, Outcome] = {}
-        for digit in sorted({key[0] for key in keys}):
-            path = self._path(digit)
-            if not path.exists():
-                continue
-            with _explained(path), closing(_open(path, _TARGET_TABLE)) as shard:
-                own = [key for key in keys if key[0] == digit]
-                for start in range(0, len(own), _KEYS_A_QUERY):
-                    some = own[start : start + _KEYS_A_QUERY]
-                    marks = ", ".join("?" * len(some))
-                    query = f"SELECT * FROM target WHERE key IN ({marks})"
-                    for key, *row, checksum in shard.execute(query, some):
-                        if checksum == _checksum(key, *row):
-                            found[key] = _unpacked(*row)
-                        else:
-                            self.damaged += 1
-        return found
-
-    def write(self, key: str, outcome: Outcome) -> None:
-        """Store one outcome in one transaction; afterwards it survives a kill."""
-        path = self._path(key[0])
-        with _explained(path):
-            if key[0] not in self._writing:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._writing[key[0]] = _open(path, _TARGET_TABLE)
-            row = (key, *_packed(outcome))
-            self._writing[key[0]].execute(
-                "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*row, _checksum(*row)),
-            )
-
-    def describe(self, card: TeacherCard) -> None:
-        """Write who the teacher is, if the folder doesn't say so yet."""
-        path = self.folder / CARD
-        if not path.exists():
-            storage.write_json(path, asdict(card), indent=1)
-
-    def _path(self, digit: str) -> Path:
-        return self.folder / f"{digit}.sqlite"
+    def _hashes(self) -> LocalHashes | ObjectHashes:
+        return LocalHashes(self.folder) if self.url is None else ObjectHashes(self.url)
 
 
 class _MediaHashes:
     """SHA-256 of files, cached by path, size and time of change; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "media.sqlite"
-        # keys are paths in bytes: a name need not be UTF-8
+    def __init__(self, stored: LocalHashes | ObjectHashes) -> None:
+        self._stored = stored
         self._cached: dict[bytes, tuple[int, int, str]] = {}
-        self._new: dict[bytes, tuple[int, int, str]] = {}
+        self._new: list[MediaRow] = []
 
     def __enter__(self) -> "_MediaHashes":
-        if self._path.exists():
-            with _explained(self._path), closing(_open(self._path, _MEDIA_TABLE)) as database:
-                rows = list(database.execute("SELECT * FROM media"))
-            for name, size, time, digest, checksum in rows:
-                if checksum == _checksum(name, size, time, digest):
-                    self._cached[name] = (size, time, digest)
-            if damaged := len(rows) - len(self._cached):
-                _log.warning(
-                    "%s: %d hashes were damaged: those files are hashed again", self._path, damaged
-                )
+        damaged = 0
+        for row, digest in self._stored.read():
+            if digest == checksum(*row):
+                self._cached[row[0]] = row[1:]
+            else:
+                damaged += 1
+        if damaged:
+            _log.warning(
+                "%s: %d hashes were damaged: those files are hashed again",
+                self._stored.place,
+                damaged,
+            )
         return self
 
     def sha256(self, path: Path) -> str:
@@ -217,8 +156,9 @@ class _MediaHashes:
         if (size, time) != (status.st_size, status.st_mtime_ns):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self._cached[name] = self._new[name] = (status.st_size, status.st_mtime_ns, digest)
-            if len(self._new) >= _HASHES_A_TRANSACTION:
+            self._cached[name] = (status.st_size, status.st_mtime_ns, digest)
+            self._new.append((name, *self._cached[name]))
+            if len(self._new) >= self._stored.most_rows:
                 self._write()
         return digest
 
@@ -231,119 +171,10 @@ class _MediaHashes:
         self._write()
 
     def _write(self) -> None:
-        """Write new hashes; a read-only store works without them."""
-        folder = self._path.parent
-        if not self._new or (folder.exists() and not os.access(folder, os.W_OK)):
-            return
-        with _explained(self._path):
-            folder.mkdir(parents=True, exist_ok=True)
-            with closing(_open(self._path, _MEDIA_TABLE)) as database:
-                database.execute("BEGIN IMMEDIATE")
-                rows = [(path, *row, _checksum(path, *row)) for path, row in self._new.items()]
-                database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, ?)", rows)
-                database.execute("COMMIT")
-        self._new.clear()
-
-
-def _open(path: Path, table: str) -> sqlite3.Connection:
-    """Open a database of this version; make file and table where they are missing."""
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    try:
-        connection.execute("PRAGMA synchronous = FULL")  # so that a power cut loses nothing
-        if _version(connection, path) is None:
-            connection.execute("BEGIN IMMEDIATE")
-            if _version(connection, path) is None:  # another process may have made it
-                connection.execute(table)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int | None:
-    """Return the schema version, None for an empty file; `InputError` for another version."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        return SCHEMA_VERSION
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if version == 0 and tables == 0:
-        return None
-    raise InputError(
-        f"{path} is of version {version}, this liser writes version {SCHEMA_VERSION}: "
-        "delete that folder (its targets are computed again) or choose another store"
-    )
-
-
-def _packed(outcome: Outcome) -> tuple[object, ...]:
-    """Return an outcome as a row without its key and its checksum."""
-    if isinstance(outcome, Skip):
-        # a file's name in it need not be UTF-8, but SQLite's texts are
-        detail = outcome.detail.encode("utf-8", "backslashreplace").decode()
-        return (outcome.reason, detail, None, None, None, None)
-    embedding = np.ascontiguousarray(outcome.embedding, "<f4").tobytes()
-    logits = None
-    if outcome.logits is not None:
-        logits = np.ascontiguousarray(outcome.logits, "<f4").tobytes()
-    notes = json.dumps(outcome.notes)
-    return (None, None, embedding, logits, float(outcome.confidence), notes)
-
-
-def _checksum(*values: object) -> bytes:
-    """Hash a row's values and their types."""
-    digest = hashlib.sha256()
-    for value in values:
-        content = value if isinstance(value, bytes) else repr(value).encode()
-        digest.update(f"{type(value).__name__} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.digest()
-
-
-def _unpacked(
-    reason: str | None,
-    detail: str,
-    embedding: bytes,
-    logits: bytes | None,
-    confidence: float,
-    notes: str,
-) -> Outcome:
-    if reason is not None:
-        return Skip("", reason, detail)
-    values = None if logits is None else _floats(logits)
-    return Target(_floats(embedding), values, confidence, tuple(json.loads(notes)))
-
-
-def _floats(blob: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(blob, "<f4").astype(np.float32)
+        if self._new:
+            self._stored.write(self._new)
+            self._new.clear()
 
 
 def _hash(*parts: str | float | None) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-_DAMAGED = "the file is damaged: delete it, and its targets are computed again"
-_ADVICE = {
-    "SQLITE_NOTADB": _DAMAGED,
-    "SQLITE_CORRUPT": _DAMAGED,
-    "SQLITE_FULL": "the disk is full: make room and run again; nothing stored is lost",
-    "SQLITE_IOERR": "the disk failed: check that it isn't full or broken, and run again",
-    "SQLITE_READONLY": "the store is read-only: choose another folder",
-    "SQLITE_CANTOPEN": "the file can't be opened or created: check the folder's permissions",
-    "SQLITE_BUSY": "another process uses this file: wait for it to end, and run again",
-}
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn an error of the database or the disk into a `StorageError` that names the file."""
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # UnicodeDecodeError: damaged text
-        name = getattr(error, "sqlite_errorname", "")
-        advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), _DAMAGED)
-        raise StorageError(f"{path}: {error}: {advice}") from error
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"{path}: {error.strerror}: choose another folder") from error

@@ -10,8 +10,11 @@ import numpy as np
 
 from liser.corpora.base import Corpus, Skip, Utterance
 from liser.errors import InputError, LiserError
+from liser.scale.pool import Backend
 from liser.targets.observe import observe
-from liser.targets.store import Outcome, StoredTargets, TargetStore, TeacherCard
+from liser.targets.on_workers import compute_on_workers, is_killer
+from liser.targets.rows import Outcome
+from liser.targets.store import StoredTargets, TargetStore, TeacherCard
 from liser.targets.targets import Targets
 from liser.teachers.base import Target, Teacher
 from liser.text.progress import show_progress
@@ -31,7 +34,12 @@ class Precomputed(Protocol):
 
 
 def teach(
-    corpus: Corpus, teacher: Teacher, store: TargetStore, progress: bool | None = None
+    corpus: Corpus,
+    teacher: Teacher,
+    store: TargetStore,
+    progress: bool | None = None,
+    backend: Backend | None = None,
+    retry_killers: bool = False,
 ) -> Targets:
     """Ask a teacher about every utterance of a corpus that the store doesn't hold yet.
 
@@ -43,6 +51,9 @@ def teach(
     - A missing or unreadable file is a skip that isn't stored, so that it can be put right. So is
       a clip on which the teacher's code raises.
     - A damaged row is computed again, and the log counts them.
+    - Workers of a `backend` write to the store by themselves. A worker that dies is replaced. A
+      clip that kills its worker three times is a skip, which is stored: it isn't tried again until
+      `retry_killers`.
     - A `Precomputed` teacher is asked directly; nothing of it is stored.
 
     Args:
@@ -50,6 +61,9 @@ def teach(
         teacher: a speech or face teacher; its fingerprint and the media's bytes are the key.
         store: where the outcomes are stored.
         progress: False shows no progress on stderr (`liser.text.progress`).
+        backend: where workers compute (`liser.scale`); None for this process. The teacher must be
+            one that can be pickled.
+        retry_killers: try clips again that have killed their workers.
 
     Returns:
         One row for each utterance, in the corpus's order.
@@ -70,7 +84,8 @@ def teach(
     if isinstance(teacher, Precomputed):
         outcomes, computed, damaged = _computed(corpus, teacher), len(corpus.utterances), 0
     else:
-        outcomes, computed, damaged = _stored_or_computed(corpus, teacher, store, progress)
+        asked = _stored_or_computed(corpus, teacher, store, progress, backend, retry_killers)
+        outcomes, computed, damaged = asked
     return replace(_stacked(corpus, teacher, outcomes), computed=computed, damaged=damaged)
 
 
@@ -80,7 +95,12 @@ def _computed(corpus: Corpus, teacher: Teacher) -> dict[str, Outcome]:
 
 
 def _stored_or_computed(
-    corpus: Corpus, teacher: Teacher, store: TargetStore, progress: bool | None
+    corpus: Corpus,
+    teacher: Teacher,
+    store: TargetStore,
+    progress: bool | None,
+    backend: Backend | None,
+    retry_killers: bool,
 ) -> tuple[dict[str, Outcome], int, int]:
     """Return each utterance's outcome by its id, how many were computed, and how many damaged."""
     keys, unreadable = _keys(corpus, teacher, store, progress)
@@ -89,16 +109,29 @@ def _stored_or_computed(
         if stored.damaged:
             _log.warning(
                 "%s: %d targets were damaged: they are computed again",
-                stored.folder,
+                stored.place,
                 stored.damaged,
             )
+        if retry_killers:
+            outcomes = {key: one for key, one in outcomes.items() if not is_killer(one)}
         missing: dict[str, Utterance] = {}
         for utterance in corpus.utterances:
             key = keys.get(utterance.id)
             if key is not None and key not in outcomes:
                 missing.setdefault(key, utterance)
         if missing:
+            card = TeacherCard(teacher.name, teacher.modality, teacher.labels or ())
+            store.describe(card, teacher.fingerprint)
+        if missing and backend is None:
             outcomes |= _compute(teacher, missing, stored, outcomes, progress)
+        elif missing and backend is not None:
+            proven = any(isinstance(one, Target) for one in outcomes.values())
+            with show_progress(progress) as add_task:
+                total = len(outcomes) + len(missing)
+                task = add_task(teacher.name, total, len(outcomes))
+                outcomes |= compute_on_workers(
+                    teacher, missing, store, stored, backend, proven, task.advance
+                )
     named = {i: _renamed(outcomes[key], i) for i, key in keys.items() if key in outcomes}
     return unreadable | named, len(missing), stored.damaged
 
@@ -136,7 +169,6 @@ def _compute(
     `known` are the outcomes that the store has.
     """
     outcomes: dict[str, Outcome] = {}
-    stored.describe(TeacherCard(teacher.name, teacher.modality, teacher.labels or ()))
     proven, done = any(isinstance(one, Target) for one in known.values()), len(known)
     key_of = {utterance.id: key for key, utterance in missing.items()}
     with show_progress(progress) as add_task:

@@ -1,0 +1,1 @@
+"""Many items of work on many workers: one queue, in this process, in local processes, or on Ray."""
