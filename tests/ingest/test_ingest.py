@@ -16,11 +16,13 @@ from liser.corpora.registry import guess_corpus, load_corpus
 from liser.corpora.tables import read_rows
 from liser.errors import InputError, NotFoundError
 from liser.ingest.clips import cut_clips
-from liser.ingest.ingest import Ingested, Run, in_this_process, ingest
+from liser.ingest.ingest import Ingested, Run, in_this_process, ingest, on_workers
 from liser.ingest.manifest import manifest_rows, write_manifest
 from liser.ingest.records import Piece, SourceRecord, TalkingFace, encoded, read_records
 from liser.ingest.source import IngestSettings, SourceIngester
 from liser.media.audio import load_audio
+from liser.scale.in_process import InProcess
+from liser.scale.shard import Shard
 
 Recording = Callable[..., np.ndarray]
 Writer = Callable[..., Path]
@@ -239,3 +241,32 @@ def test_progress_is_reported_within_a_source(media: Path, tmp_path: Path) -> No
         "first.wav",
         "second.wav",
     ]
+
+
+def test_workers_and_shards_give_the_same_corpus(corpus: Path, media: Path, tmp_path: Path) -> None:
+    settings = IngestSettings(tmp_path / "corpus", faces=False)
+    shares = [
+        ingest([media], settings, run=on_workers(InProcess()), shard=Shard(number, 2))
+        for number in (1, 2)
+    ]
+    assert sum(share.ingested for share in shares) == 2
+    ids = [row["id"] for row in read_rows(corpus / MANIFEST)]
+    assert [row["id"] for row in shares[-1].rows] == ids
+
+
+def test_a_source_that_raises_is_named_and_the_others_are_ingested(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SourceIngester.__call__
+
+    def fails(self: SourceIngester, path: str) -> SourceRecord:
+        if path.endswith("second.wav"):
+            raise RuntimeError("the worker's own fault")
+        return real(self, path)
+
+    monkeypatch.setattr(SourceIngester, "__call__", fails)
+    found = ingested(media, tmp_path / "corpus", on_workers(InProcess()))
+    assert found.ingested == 1
+    (skip,) = found.skipped
+    assert skip.id.endswith("second.wav")
+    assert "the worker's own fault" in skip.detail
