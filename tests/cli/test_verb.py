@@ -10,8 +10,27 @@ import typer
 from liser.cli.app import app
 from liser.cli.verb import check_value
 
-FILES = {"FILE", "FILE.csv", "FILE.html", "FILE.json", "FILE.png", "FILE.toml", "RECIPE.toml"}
-FOLDERS = {"BUNDLE", "DATA", "DATA…", "DIR", "FILE.csv|DIR", "FILES…", "STUDENT", "VIDEO…"}
+FILES = {
+    "FILE",
+    "FILE.csv",
+    "FILE.html",
+    "FILE.json",
+    "FILE.jsonl",
+    "FILE.png",
+    "FILE.toml",
+    "RECIPE.toml",
+}
+FOLDERS = {
+    "BUNDLE",
+    "DATA",
+    "DATA…",
+    "DIR",
+    "FILE.csv|DIR",
+    "FILES…",
+    "SOURCE…",
+    "STUDENT",
+    "VIDEO…",
+}
 
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
