@@ -18,10 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import onnx
 import typer
+from pydantic import Field
 
 from liser.benchmark.backbones import BackboneSource
 from liser.benchmark.cross_corpus import (
@@ -36,7 +37,7 @@ from liser.bundle import Bundle, read_bundle, write_bundle
 from liser.cli.cross_corpus import corpus_of, settings_of, source_of
 from liser.compress.graph import GraphModule, classifier_part, logmel_of
 from liser.compress.recipe import compress
-from liser.config import CrossCorpus, CrossCorpusRecipe
+from liser.config import CrossCorpus, CrossCorpusRecipe, SourceSettings
 from liser.corpora.base import Corpus, Utterance
 from liser.evaluation.models import EvaluableModel, evaluable_model
 from liser.evaluation.user_scores import user_scores
@@ -53,6 +54,16 @@ from liser.workers import run_in_processes
 RESULTS = Path(__file__).parent / "results" / "twins.json"
 
 
+class ModelRecipe(CrossCorpusRecipe):
+    """The settings file of a bundled model: those of `liser cross-corpus`, of one corpus or more.
+
+    `test` are corpora that no model learns from. They score the model itself.
+    """
+
+    source: Annotated[tuple[SourceSettings, ...], Field(min_length=1)]
+    test: tuple[SourceSettings, ...] = ()
+
+
 def main(
     recipe: Path = typer.Argument(..., help="Corpora, teachers, student and compression."),
     encoder: list[str] = typer.Option(..., help="A Whisper model, and perhaps further encoders."),
@@ -67,21 +78,24 @@ def main(
     """Make the twins and the model, score the twins, and write the model with its card."""
     started = time.monotonic()
     name = recipe.stem
-    plan = CrossCorpusRecipe.from_toml(recipe)
+    plan = ModelRecipe.from_toml(recipe)
     # another recipe, or another encoder, never finds these models
     folder = runs / f"{name}-{fingerprint(plan.model_dump(mode='json'), encoder)}"
     corpora = [corpus_of(one) for one in plan.source]
-    check_corpora(corpora)
+    if len(corpora) > 1:
+        check_corpora(corpora)
     sources = [source_of(one, c, store) for one, c in zip(plan.source, corpora, strict=True)]
     twins = twins_of(sources, settings_of(plan))
     if unknown := {*only} - {twin.name for twin in twins}:
         raise typer.BadParameter(f"no twin is called {', '.join(sorted(unknown))}")
     test_speakers = {c.name: list(c.speakers) for c in twins[0].tests}
     twins = [twin for twin in twins if not only or twin.name in only]
-    everyone = Twin("all", tuple(sources), (), "unseen speakers")
+    everyone = Twin("all", tuple(sources), tuple(map(corpus_of, plan.test)), "left-out corpus")
+    tested = [everyone, *twins] if everyone.tests else twins
+    models = dict.fromkeys([(everyone, 0), *((t, s) for s in range(seeds) for t in tested)])
     work = [
         partial(_make, twin, seed, folder, plan, BackboneSource.of(encoder, store))
-        for twin, seed in [(everyone, 0), *((t, s) for s in range(seeds) for t in twins)]
+        for twin, seed in models
     ]
     rows: list[dict[str, Any]] = []
     with show_progress() as add_task:
@@ -94,7 +108,7 @@ def main(
         "commit": _commit(),
         "wall_time_s": round(time.monotonic() - started, 1),
         "seeds": seeds,
-        "settings": plan.model_dump(mode="json", exclude={"source"}),
+        "settings": plan.model_dump(mode="json", exclude={"source", "test"}),
         "twins": [twin.name for twin in twins],
         "test_speakers": test_speakers,
     }
@@ -114,7 +128,7 @@ def _merged(
 
 
 def _make(
-    twin: Twin, seed: int, folder: Path, plan: CrossCorpusRecipe, source: BackboneSource
+    twin: Twin, seed: int, folder: Path, plan: ModelRecipe, source: BackboneSource
 ) -> list[dict[str, Any]]:
     """Make a model in a folder of its own, score it, and return its scores."""
     own = folder / f"{twin.name}-seed{seed}"
@@ -166,6 +180,7 @@ def _inputs(
             module=GraphModule(part),
             views=SINGLE_VIEW,  # they are in the graph
             temperature=bundle.temperature,
+            short_speech=bundle.short_speech,
         )
         silent = tuple(replace(u, audio=None, video=None) for u in stored)
         yield "stored log-mels", evaluable_model(graph), _only(corpus, silent)
@@ -176,7 +191,7 @@ def _only(corpus: Corpus, utterances: tuple[Utterance, ...]) -> Corpus:
 
 
 def _write(
-    model: Bundle, plan: CrossCorpusRecipe, rows: Sequence[dict[str, Any]], out: Path
+    model: Bundle, plan: ModelRecipe, rows: Sequence[dict[str, Any]], out: Path
 ) -> None:
     """Write the model with its twins' scores on its card."""
     provenance = {

@@ -305,6 +305,7 @@ def write_bands(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundl
             sample_rate=22_050,
             window_s=3.0,
             temperature=8.0,
+            short_speech=0.0,
             threshold=0.0,
             mean_log_posterior=(-1.1, -1.1, -1.1),
             parameters=64 * len(LABELS),

@@ -21,6 +21,7 @@ BUNDLE = Bundle(
     sample_rate=16_000,
     window_s=5.0,
     temperature=1.3,
+    short_speech=0.0,
     threshold=0.5,
     mean_log_posterior=(-1.0, -1.1, -1.25),
     parameters=1234,
@@ -52,7 +53,7 @@ def test_a_bundle_is_read_as_it_was_written(folder: Path) -> None:
 
 def test_the_record_is_plain_json_with_version_and_checksum(folder: Path) -> None:
     record = json.loads((folder / "model.json").read_text())
-    assert record["format"] == 2 and record["liser"] and record["bytes"] == 5
+    assert record["format"] == 3 and record["liser"] and record["bytes"] == 5
     assert len(record["sha256"]) == len(record["checksum"]) == 64 and "folder" not in record
 
 
@@ -110,7 +111,7 @@ def test_a_graph_with_another_checksum_is_refused(folder: Path) -> None:
 
 
 def test_a_bundle_of_the_future_says_to_update(folder: Path) -> None:
-    change(folder, format=3, liser="9.0", labels=...)
+    change(folder, format=4, liser="9.0", labels=...)
     with pytest.raises(InputError, match=r"made by liser 9\.0.*update"):
         read_bundle(folder)
 

@@ -126,7 +126,7 @@ def targets(folder: Path) -> Read:
 
 def bundle(folder: Path) -> Read:
     facts = {"speakers": ["a", "b"], "clips": 12}
-    made = Bundle(folder, "small", ("happy", "sad"), 16_000, 5.0, 1.3, 0.5, (-1.0, -2.0), 12,
+    made = Bundle(folder, "small", ("happy", "sad"), 16_000, 5.0, 1.3, 0.2, 0.5, (-1.0, -2.0), 12,
                   "float32", facts, {"tolerance": 1e-4})  # fmt: skip
     write_bundle(made, bytes(range(256)), folder, "# small\n")
 

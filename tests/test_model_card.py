@@ -15,6 +15,7 @@ def card_of(provenance: dict[str, Any], threshold: float = 0.0) -> str:
         sample_rate=22_050,
         window_s=6.0,
         temperature=1.25,
+        short_speech=0.0,
         threshold=threshold,
         mean_log_posterior=(-1.0, -0.5),
         parameters=370_173,

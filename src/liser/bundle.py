@@ -2,8 +2,9 @@
 
 - `model.onnx` maps a mono ``waveform`` float32 (batch, samples) of any gain to ``logits``
   (batch, classes) and an ``embedding`` (batch, dim). The log-mel front end is inside. Posteriors
-  are ``softmax(logits / temperature)``. It may have ``features`` (batch, features), too: what
-  `liser.Recognizer.adapt` fits a new answer to, in place of the embedding.
+  are ``softmax(logits / temperature)``; for short speech the temperature is higher. It may have
+  ``features`` (batch, features), too: what `liser.Recognizer.adapt` fits a new answer to, in place
+  of the embedding.
 - `model.json` holds the fields of `Bundle`, and checksums of these and of the graph.
 - `README.md` is the model card.
 """
@@ -19,7 +20,7 @@ from liser import __version__, storage
 from liser.errors import InputError, NotFoundError, StorageError
 from liser.folders import BUNDLE, found_instead
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout; it grows whenever an older liser would misread a bundle."""
 
 UNCERTAIN = "uncertain"
@@ -48,6 +49,8 @@ class Bundle:
         window_s: the longest segment that the model takes at once, in seconds; longer speech is
             cut.
         temperature: divides the logits.
+        short_speech: how much higher the temperature is for speech of less than a second
+            (`liser.posteriors.temperature_at`).
         threshold: probability, 0 to 1; if the best label has less, the label is "uncertain".
         mean_log_posterior: one number a label; see `liser.runtime.speaker_adaptation`.
         parameters: how many parameters the student has.
@@ -64,6 +67,7 @@ class Bundle:
     sample_rate: int
     window_s: float
     temperature: float
+    short_speech: float
     threshold: float
     mean_log_posterior: tuple[float, ...]
     parameters: int
@@ -249,6 +253,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         _between(*TEMPERATURE),
         f"a number from {TEMPERATURE[0]:g} to {TEMPERATURE[1]:g}",
     ),
+    "short_speech": (_between(0, 10), "a number from 0 to 10"),
     "threshold": (_between(0, 1), "a probability, 0 to 1"),
     "mean_log_posterior": (_is_log_posteriors, "a list of log-posteriors, one a label"),
     "parameters": (_is_count, "a whole number above 0"),

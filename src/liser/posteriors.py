@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Floats = NDArray[np.float64]
 
@@ -19,6 +19,28 @@ def softmax(logits: NDArray[Any], dtype: DTypeLike = np.float64) -> NDArray[Any]
     """
     powers = np.exp(logits.astype(dtype) - logits.max(-1, keepdims=True))
     return np.asarray(powers / powers.sum(-1, keepdims=True), dtype)
+
+
+SHORT_S = 1.0
+"""Speech shorter than this gets a higher temperature, in seconds."""
+
+LEAST_S = 0.1
+"""The temperature rises no further below this duration, in seconds."""
+
+
+def temperature_at(duration_s: ArrayLike, temperature: float, short_speech: float) -> Floats:
+    """Return the temperature for speech of a duration, or of several: less speech tells less.
+
+    .. math:: T(d) = T (1 + s \\max(0, d_0 / d - 1))
+
+    with `temperature` T, `short_speech` s ≥ 0, and d₀ = `SHORT_S`.
+
+    >>> temperature_at([3.0, 0.5], 2.0, 0.5)
+    array([2., 3.])
+    """
+    seconds = np.maximum(np.asarray(duration_s, np.float64), LEAST_S)
+    missing = np.maximum(SHORT_S / seconds - 1.0, 0.0)
+    return np.asarray(temperature * (1.0 + short_speech * missing))
 
 
 def log_softmax(logits: Floats) -> Floats:

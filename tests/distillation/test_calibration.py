@@ -1,9 +1,13 @@
 """Calibration of a student on speakers and corpora that its probe never saw."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from liser.config import Frontend, Loss
 from liser.distillation.calibration import (
@@ -13,6 +17,7 @@ from liser.distillation.calibration import (
     abstention,
     calibrated,
     weights,
+    with_short_speech,
 )
 from liser.distillation.data import Split, TrainingData
 from liser.distillation.training_targets import training_targets
@@ -87,3 +92,33 @@ def test_threshold_of_joined_corpora_is_for_both_and_answers_enough(seed: int) -
 def test_without_enough_labels_there_is_no_threshold() -> None:
     few, data = held_out(10, 400)
     assert abstention(STUDENT, few, data) == {"threshold": None}
+
+
+class _Odds(nn.Module):
+    """A student whose log-odds are how far the first band is above the others, times ten."""
+
+    def forward(self, logmel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        odds = 10 * (logmel[:, :, 0] - logmel[:, :, 1:].mean(2)).mean(1)
+        return torch.stack([odds, -odds], 1), odds[:, None]
+
+
+def test_a_student_is_less_confident_of_short_speech_where_that_tells_less() -> None:
+    """The first band tells the emotion on average; a few frames of it tell less."""
+    rng, frontend = np.random.default_rng(0), Frontend(mels=16)
+    truth, second = np.arange(200) % 2, round(1 / frontend.hop_s)
+    logmel = rng.normal(0.0, 1.0, (200, 2 * second, 16))
+    told, frames = np.where(truth == 0, 0.3, -0.3), np.full(200, 2 * second)
+    split = Split(np.arange(0), np.arange(200))
+    targets = training_targets(None, truth, 2, Loss())
+
+    def short_speech(logmel: NDArray[np.float64]) -> float:
+        features = LogMelFeatures(logmel.astype(np.float16), frames, frontend, ())
+        data = TrainingData(features, truth, STUDENT.labels, split, np.full(200, ""))
+        student = replace(STUDENT, module=cast(Any, _Odds()))
+        return with_short_speech(student, data, targets).short_speech
+
+    noisy, plain = logmel.copy(), np.zeros_like(logmel)
+    noisy[:, :, 0] += told[:, None]
+    plain[:, :, 0] = told[:, None]
+    assert short_speech(noisy) > 0.3
+    assert short_speech(plain) == 0.0

@@ -25,6 +25,16 @@ def test_posteriors_are_softmax_of_logits_over_temperature(bands: Bundle) -> Non
     np.testing.assert_allclose(np.exp(log_posterior), expected, rtol=1e-5)
 
 
+def test_short_speech_has_a_higher_temperature(write_bands: Write, bands: Bundle) -> None:
+    rng = np.random.default_rng(0)
+    short = Graph(write_bands(short_speech=0.5))
+    for seconds, factor in ((0.5, 1.5), (1.0, 1.0), (2.0, 1.0)):
+        waveform = rng.normal(size=round(seconds * bands.sample_rate)).astype(np.float32)
+        before = Graph(bands).log_posterior(waveform) / factor
+        expected = before - np.log(np.exp(before).sum())
+        np.testing.assert_allclose(short.log_posterior(waveform), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("samples", [1, 100, 22_050 * 3])
 def test_any_length_works(bands: Bundle, samples: int) -> None:
     assert Graph(bands).log_posterior(np.zeros(samples, np.float32)).shape == (len(bands.labels),)

@@ -50,6 +50,19 @@ def test_each_clip_is_predicted_at_its_own_length(tmp_path: Path) -> None:
     np.testing.assert_allclose(clips.logmel[0, :32], expected, atol=4e-3)
 
 
+def test_the_middle_of_a_clip_is_normalised_as_a_clip_of_its_own() -> None:
+    power = torch.from_numpy(np.random.default_rng(0).gamma(1.0, size=(1, 41, 16)).astype("f"))
+    power[:, 30:] *= 100.0  # the middle is softer than the rest
+    frontend = LogMel(MELS)
+    whole = frontend.normalise(power)[0]
+    clips = LogMelFeatures(whole.half().numpy()[None], np.array([41]), MELS, ())
+    middle = clips.middles(np.array([0]), 9 * MELS.hop_s)
+    assert middle.frames.tolist() == [9]
+    expected = frontend.normalise(power[:, 16:25])[0]
+    np.testing.assert_allclose(middle.logmel[0], expected, atol=0.03)
+    assert clips.middles(np.array([0, 0]), 9.0).frames.tolist() == [41, 41]
+
+
 def test_unreadable_clips_are_skipped_counted_and_named(tmp_path: Path) -> None:
     (tmp_path / "junk.wav").write_bytes(b"not sound at all" * 99)
     utterances = [

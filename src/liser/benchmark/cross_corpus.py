@@ -243,15 +243,20 @@ def leave_out(
 
 
 def joined(sources: Sequence[Source]) -> Corpus:
-    """Return all corpora as one, each with uniform input; raises `InputError` as `cross_corpus`."""
+    """Return all corpora as one, each with uniform input; raises `InputError` as `cross_corpus`.
+
+    Unlike there, a single corpus will do.
+    """
     corpora = [s.corpus for s in sources]
-    check_corpora(corpora)
+    if len(corpora) > 1:
+        check_corpora(corpora)
     for source in sources:
         check_targets(source.corpus, source.targets)
     return join([replace(c, utterances=tuple(with_uniform_input(c.utterances))) for c in corpora])
 
 
 def _material(sources: tuple[Source, ...], settings: CrossCorpus) -> _Material:
+    check_corpora([s.corpus for s in sources])
     corpus = joined(sources)
     folds = {s.corpus.name: _folds(s.corpus, settings) for s in sources}
     clips = extract_features(corpus.utterances, settings.distillation.frontend)

@@ -25,7 +25,6 @@ from liser.distillation.data import Split, TrainingData, sources_of
 from liser.distillation.distill import train_student
 from liser.distillation.training_targets import distillation_targets
 from liser.fingerprint import fingerprint
-from liser.posteriors import softmax
 from liser.students.backbone import is_complete, load_backbone
 from liser.students.features import LogMelFeatures
 from liser.systems import SYSTEMS, names_of
@@ -35,7 +34,7 @@ from liser.teachers.base import Modality
 from liser.text.progress import show_progress
 from liser.workers import run_in_processes
 
-RUN_VERSION = 10
+RUN_VERSION = 11
 """Raised whenever the code changes a run's outcome, so that older runs are not mixed in."""
 
 
@@ -228,7 +227,7 @@ def _train_run(data: BenchmarkData, run: Run) -> None:
     logits, embeddings = data.clips.predict(student.inference_module, rows)
     arrays: dict[str, NDArray[Any]] = {
         "rows": rows,
-        "posteriors": softmax(logits / student.temperature),
+        "posteriors": student.posteriors_of(logits, data.clips.frames[rows]),
         "embeddings": embeddings.astype(np.float16),
         "mean_log_posterior": np.array(student.mean_log_posterior),
         "seconds": np.array(time.monotonic() - started),

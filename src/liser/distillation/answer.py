@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from liser.config import Distillation
-from liser.distillation.calibration import HeldOut, calibrated
+from liser.distillation.calibration import HeldOut, calibrated, with_short_speech
 from liser.distillation.data import TrainingData, oversample_sources
 from liser.distillation.losses import smooth
 from liser.distillation.readout import ClipFeatures, fit_linear_probe
@@ -51,7 +51,7 @@ def fit_answer(
     """Turn a trained network, which is changed in place, into a calibrated student.
 
     In this order: interpolation towards the backbone, the linear probe on the training rows, the
-    temperature on held-out rows (`liser.distillation.calibration`), the probe once more on the
+    temperatures on held-out rows (`liser.distillation.calibration`), the probe once more on the
     rows of both, and the mean log-posterior.
     """
     split = data.split
@@ -67,6 +67,7 @@ def fit_answer(
     )
     held_out = _held_out(validation_student, clips, data, targets, settings)
     validation_student = calibrated(validation_student, held_out, targets, data.sources)
+    validation_student = with_short_speech(validation_student, data, targets)
     student = validation_student
     if clips is not None and len(split.valid):
         student = replace(student, module=copy.deepcopy(module))
@@ -155,11 +156,12 @@ def _fit_probe(
         return
     rows, times = np.unique(rows, return_counts=True)
     features, places = clips.of(rows)
-    target = smooth(targets.posterior[rows], settings.training.label_smoothing)
+    prior = None if targets.prior is None else targets.prior[rows]
+    target = smooth(targets.posterior[rows], settings.training.label_smoothing, prior)
     weight = targets.posterior_weight[rows] * torch.from_numpy(times)
     # a clip counts the same in however many views it was drawn
     weight = weight[places] * torch.from_numpy(len(clips.features) / np.bincount(places))[places]
-    prior = None if targets.log_prior is None else targets.log_prior[rows][places]
+    prior = None if prior is None else prior[places]
     fit_linear_probe(probe, features, target[places], weight, settings.readout, prior)
 
 

@@ -20,7 +20,7 @@ class Batch:
     """Crops of clips as log-mels (batch, frames, mels), with their targets.
 
     As in `TrainingTargets`: `posterior` (batch, classes), its `weight` (batch,), `embeddings`, and
-    `prior` (batch, classes), the class shares of each clip's source, or None.
+    `prior` (batch, classes), or None.
     """
 
     logmel: Tensor
@@ -47,7 +47,7 @@ def load_batch(
             name: EmbeddingTarget(embeddings[picked], valid[picked], weight)
             for name, (embeddings, valid, weight) in targets.embeddings.items()
         },
-        None if targets.log_prior is None else targets.log_prior[picked].exp(),
+        None if targets.prior is None else targets.prior[picked],
     )
 
 

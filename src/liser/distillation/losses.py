@@ -19,13 +19,28 @@ def soften(posterior: Tensor, temperature: float) -> Tensor:
     return powered / powered.sum(-1, keepdim=True)
 
 
-def smooth(posterior: Tensor, amount: float) -> Tensor:
+def smooth(posterior: Tensor, amount: float, prior: Tensor | None = None) -> Tensor:
     """Mix posteriors (…, classes) with the uniform one (Szegedy et al. 2016, label smoothing).
+
+    With a loss that adds a log-prior to the logits, mix them with that `prior` (…, classes). Both
+    draw the logits towards equality.
 
     >>> smooth(torch.tensor([1.0, 0.0]), 0.2)
     tensor([0.9000, 0.1000])
     """
-    return posterior * (1.0 - amount) + amount / posterior.shape[-1]
+    rest = 1.0 / posterior.shape[-1] if prior is None else prior
+    return posterior * (1.0 - amount) + amount * rest
+
+
+def adjust(logits: Tensor, prior: Tensor) -> Tensor:
+    """Add the log of a prior (…, classes) to logits (…, classes); 0 is no prior.
+
+    It takes class shares out of what is learnt (Menon et al. 2021, arXiv 2007.07314, eq. 10).
+
+    >>> adjust(torch.zeros(2), torch.tensor([0.5, 0.0])).exp()
+    tensor([0.5000, 1.0000])
+    """
+    return logits + torch.where(prior > 0, prior, 1.0).log()
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

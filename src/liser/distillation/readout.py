@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from liser.config import Precision
-from liser.distillation.losses import soft_cross_entropy
+from liser.distillation.losses import adjust, soft_cross_entropy
 from liser.students.features import LogMelFeatures
 from liser.students.linear_probe import LinearProbe
 from liser.students.module import StudentModule
@@ -99,15 +99,15 @@ def fit_linear_probe(
     target: Tensor,
     weight: Tensor,
     penalty: float,
-    log_prior: Tensor | None = None,
+    prior: Tensor | None = None,
 ) -> None:
     """Fit a probe to soft targets (n, classes) from features (n, dim), by L-BFGS.
 
     Features are scaled to unit deviation. The minimum is that of the cross-entropy's mean, weighted
-    by `weight` (n,), plus ``penalty / 2 · ‖W‖²``. A `log_prior` (n, classes) is added to the
-    logits, as in `liser.distillation.training_targets.log_priors`.
+    by `weight` (n,), plus ``penalty / 2 · ‖W‖²``. The log of a `prior` (n, classes) is added to the
+    logits (`liser.distillation.training_targets.source_priors`).
     """
-    prior = 0.0 if log_prior is None else log_prior.double()
+    prior = torch.zeros(1) if prior is None else prior.double()
     x, target, weight = features.double(), target.double(), weight.double()
     centre, scale = x.mean(0), x.std(0, correction=0) + 1e-5
     x = (x - centre) / scale
@@ -119,7 +119,7 @@ def fit_linear_probe(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = functional.linear(x, slope, offset) + prior
+        logits = adjust(functional.linear(x, slope, offset), prior)
         total = soft_cross_entropy(logits, target, weight) + penalty / 2 * slope.square().sum()
         torch.autograd.backward(total)
         return total

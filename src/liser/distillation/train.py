@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from liser.config import Training
 from liser.distillation.batch import Batch, augment_batch, load_batch, mix_batch
 from liser.distillation.data import Split
-from liser.distillation.losses import alignment, smooth, soft_cross_entropy
+from liser.distillation.losses import adjust, alignment, smooth, soft_cross_entropy
 from liser.distillation.training_targets import TrainingTargets
 from liser.errors import InputError
 from liser.metrics import confusion, uar
@@ -144,9 +144,9 @@ class TrainingState:
         with torch.autocast(self.device, torch.bfloat16, enabled=half):
             logits, embedding = self.student(batch.logmel)
         logits, embedding = logits.float(), embedding.float()
-        posterior = smooth(batch.posterior, self.settings.label_smoothing)
+        posterior = smooth(batch.posterior, self.settings.label_smoothing, batch.prior)
         if batch.prior is not None:
-            logits = logits + batch.prior.log()
+            logits = adjust(logits, batch.prior)
         loss = soft_cross_entropy(logits, posterior, batch.weight)
         for name, (target, valid, weight) in batch.embeddings.items():
             loss = loss + weight * alignment(self.projections[name](embedding), target, valid)

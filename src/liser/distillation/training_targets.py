@@ -15,6 +15,10 @@ from liser.distillation.data import TrainingData
 from liser.distillation.losses import confidence, smooth, soften
 from liser.targets.fusion import FeaturesByModality, posteriors
 
+PRIOR_SMOOTHING = 0.1
+"""Share of a source's prior that goes to all classes alike. With less, an emotion that a corpus
+lacks would be predicted for that corpus as freely as any other."""
+
 
 class EmbeddingTarget(NamedTuple):
     """One teacher's embeddings (n, dim) of the clips, for the alignment term of the loss.
@@ -34,14 +38,14 @@ class TrainingTargets:
     `posterior` (n, classes) is soft or one-hot, and `posterior_weight` (n,) is 0 where there is
     none. `truth` (n, classes) is what a validation clip is scored against: its label, wherever it
     has one. `embeddings` holds what the student's embedding is aligned with, by teacher.
-    `log_prior` (n, classes) is added to the logits in the loss (`log_priors`); None: nothing is.
+    `prior` (n, classes) is that of the loss (`source_priors`), or None.
     """
 
     posterior: Tensor
     posterior_weight: Tensor
     truth: Tensor
     embeddings: Mapping[str, EmbeddingTarget] = field(default_factory=dict)
-    log_prior: Tensor | None = None
+    prior: Tensor | None = None
 
     def has_posterior(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of these rows have a posterior to learn from."""
@@ -82,33 +86,30 @@ def distillation_targets(
     targets = training_targets(fused, data.labels, classes, settings.loss, embeddings, usable)
     if settings.logit_adjustment != "loss":
         return targets
-    smoothing = settings.training.label_smoothing
-    return replace(
-        targets, log_prior=log_priors(targets, data.split.train, data.sources, smoothing)
-    )
+    return replace(targets, prior=source_priors(targets, data.split.train, data.sources))
 
 
-def log_priors(
-    targets: TrainingTargets, rows: NDArray[np.int64], sources: NDArray[np.str_], smoothing: float
+def source_priors(
+    targets: TrainingTargets, rows: NDArray[np.int64], sources: NDArray[np.str_]
 ) -> Tensor:
-    """Return the log of the class shares (n, classes) in each clip's source corpus.
+    """Return the class shares (n, classes) in each clip's source corpus, the loss's prior.
 
-    Added to the logits in the loss, they take the shares out of what is learnt (Menon et al. 2021,
-    arXiv 2007.07314, eq. 10). The shares are those of the smoothed targets of `rows`. So a class
-    that the source lacks has a small one, and its logit learns next to nothing from there. A class
-    that no source has gets 0, and its logit falls as without any prior.
+    The shares are those of the targets of `rows`, mixed with `PRIOR_SMOOTHING` of the classes that
+    some source has. So a class that the source lacks has a small share, and its logit learns next
+    to nothing from there. A class that no source has gets 0: no prior, its logit falls.
     """
     weighted = targets.posterior_weight[:, None] * targets.posterior
-    log_prior = torch.zeros_like(targets.posterior)
-    somewhere = weighted[rows].sum(0) > 0
+    prior = torch.zeros_like(targets.posterior)
+    somewhere = (weighted[rows].sum(0) > 0).float()
     for source in np.unique(sources):
         own = rows[sources[rows] == source]
         if len(own) == 0:
             continue
         shares = weighted[own].sum(0) / targets.posterior_weight[own].sum().clamp_min(1e-9)
-        logarithm = torch.where(somewhere, smooth(shares, smoothing).log(), 0.0)
-        log_prior[torch.from_numpy(sources == source)] = logarithm
-    return log_prior
+        prior[torch.from_numpy(sources == source)] = smooth(
+            shares, PRIOR_SMOOTHING, somewhere / somewhere.sum().clamp_min(1.0)
+        )
+    return prior
 
 
 def training_targets(

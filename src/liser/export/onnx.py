@@ -77,6 +77,7 @@ def export_student(
         sample_rate=student.frontend.sample_rate,
         window_s=window_s,
         temperature=student.temperature,
+        short_speech=student.short_speech,
         threshold=threshold,
         mean_log_posterior=student.mean_log_posterior,
         parameters=student.parameters,

@@ -10,7 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 from liser.bundle import Bundle
 from liser.errors import InputError, MediaError
 from liser.onnx_file.external_data import has_external_data
-from liser.posteriors import log_softmax
+from liser.posteriors import log_softmax, temperature_at
 
 # ONNX Runtime's errors have no common base class.
 _ERRORS = (
@@ -66,7 +66,8 @@ class Graph:
     def log_posterior(self, waveform: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return log-posteriors (classes,) of a waveform (samples,) at the bundle's rate.
 
-        ``log_softmax(logits / temperature)``. Raises `InputError` if the logits aren't finite.
+        ``log_softmax(logits / temperature)``, with the temperature for its duration
+        (`liser.posteriors.temperature_at`). Raises `InputError` if the logits aren't finite.
         """
         return self._log_softmax(self._run(waveform, _OUTPUTS[:1])[0], len(waveform))
 
@@ -99,9 +100,10 @@ class Graph:
 
     def _log_softmax(self, logits: NDArray[Any], samples: int) -> NDArray[np.float64]:
         """Return the log-posteriors (classes,) of logits (1, classes), which must be finite."""
-        scaled = logits[0].astype(np.float64) / self._bundle.temperature
+        seconds = samples / self._bundle.sample_rate
+        temperature = temperature_at(seconds, self._bundle.temperature, self._bundle.short_speech)
+        scaled = logits[0].astype(np.float64) / temperature
         if not np.isfinite(scaled).all():
-            seconds = samples / self._bundle.sample_rate
             raise self._wrong(f"returns {scaled.tolist()} for {seconds:.2f} s of sound")
         return log_softmax(scaled)
 

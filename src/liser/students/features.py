@@ -48,6 +48,21 @@ class LogMelFeatures:
         logmel = self.logmel[rows].astype(np.float32)
         return torch.from_numpy(logmel), torch.from_numpy(self.frames[rows])
 
+    def middles(self, rows: NDArray[np.int64], duration_s: float) -> "LogMelFeatures":
+        """Return the middle of each clip in `rows`, `duration_s` long, as a clip of its own.
+
+        A shorter clip stays whole.
+        """
+        most = max(1, round(duration_s / self.frontend.hop_s))
+        frames = np.minimum(self.frames[rows], most)
+        logmel = np.full((len(rows), most, self.frontend.mels), -1.0, np.float16)
+        normaliser = LogMel(self.frontend)
+        for place, (row, length) in enumerate(zip(rows, frames, strict=True)):
+            start = (self.frames[row] - length) // 2
+            part = torch.from_numpy(self.logmel[row, start : start + length].astype(np.float32))
+            logmel[place, :length] = normaliser.renormalise(part).half().numpy()
+        return LogMelFeatures(logmel, frames, self.frontend, ())
+
     @torch.inference_mode()
     def predict(
         self, student: nn.Module, rows: NDArray[np.int64], device: str = "cpu"

@@ -57,6 +57,11 @@ class LogMel(nn.Module):
         mean = power.mean((1, 2), keepdim=True).clamp_min(1e-12)
         return (torch.log(power / mean + self.floor) - self.silence) / SCALE - 1.0
 
+    def renormalise(self, logmel: Tensor) -> Tensor:
+        """Return part of a normalised log-mel (frames, mels) as if it were a whole clip."""
+        power = torch.exp((logmel + 1.0) * SCALE + self.silence) - self.floor
+        return self.normalise(power.clamp_min(0.0)[None])[0]
+
     @property
     def silence(self) -> float:
         """The value of silence before scaling; after it, that is -1."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from liser.config import Frontend
 from liser.errors import InputError
-from liser.posteriors import softmax
+from liser.posteriors import softmax, temperature_at
 from liser.students.features import LogMelFeatures
 from liser.students.module import StudentModule
 from liser.students.registry import build_student, count_parameters
@@ -18,7 +18,7 @@ from liser.students.serialization import load_weights, save_weights
 from liser.students.shape import Shaped
 from liser.students.views import SINGLE_VIEW, AveragedOverViews, Views
 
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Student:
     `provenance` names its corpus, teachers and settings, as plain JSON. `mean_log_posterior`, a
     number a class, is the mean over its training speakers; speaker adaptation needs it
     (`liser.runtime.speaker_adaptation`). Answers are averaged over the `views` of a clip.
+    `short_speech` is how much higher the temperature is for short speech
+    (`liser.posteriors.temperature_at`).
     """
 
     module: StudentModule
@@ -38,6 +40,7 @@ class Student:
     provenance: dict[str, Any]
     mean_log_posterior: tuple[float, ...]
     views: Views = SINGLE_VIEW
+    short_speech: float = 0.0
 
     @property
     def inference_module(self) -> nn.Module:
@@ -54,7 +57,15 @@ class Student:
     def posteriors(self, clips: LogMelFeatures, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return calibrated posteriors (rows, classes) of features from the student's front end."""
         logits, _ = clips.predict(self.inference_module, rows)
-        return softmax(logits / self.temperature)
+        return self.posteriors_of(logits, clips.frames[rows])
+
+    def posteriors_of(
+        self, logits: NDArray[np.float32], frames: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return calibrated posteriors (n, classes) of logits from clips of so many `frames`."""
+        durations_s = frames * self.frontend.hop_s
+        temperatures = temperature_at(durations_s, self.temperature, self.short_speech)
+        return softmax(logits / np.reshape(temperatures, (-1, 1)))
 
     def calibrated(
         self,
@@ -80,6 +91,7 @@ def save_student(student: Student, folder: Path) -> None:
         "labels": list(student.labels),
         "frontend": student.frontend.model_dump(),
         "temperature": student.temperature,
+        "short_speech": student.short_speech,
         "mean_log_posterior": list(student.mean_log_posterior),
         "parameters": student.parameters,
         "provenance": student.provenance,
@@ -106,6 +118,7 @@ def load_student(folder: Path) -> Student:
         module = build_student(record["student"], len(labels), frontend.mels, shape)
         module.load_state_dict(state)
         temperature, provenance = float(record["temperature"]), dict(record["provenance"])
+        short_speech = float(record["short_speech"])
         mean = tuple(map(float, record["mean_log_posterior"]))
         tempi = tuple(map(float, record["tempi"]))
         shifts = tuple(map(float, record["shifts"]))
@@ -116,4 +129,6 @@ def load_student(folder: Path) -> Student:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the files of the student in {folder} don't fit: {error}") from None
     name, views = str(record["student"]), Views(tempi, shifts)
-    return Student(module.eval(), name, labels, frontend, temperature, provenance, mean, views)
+    return Student(
+        *(module.eval(), name, labels, frontend, temperature, provenance, mean, views, short_speech)
+    )
