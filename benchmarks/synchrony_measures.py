@@ -20,7 +20,7 @@ from liser.ingest.synchrony import lip_motion, loudness, synchrony
 from liser.media.detectors import YuNet
 
 LENGTHS_S = (3, 6, 12)
-TRACKS = 100
+TRACKS = 60
 COMPONENTS, BEFORE, RIDGE = 3, 16, 0.1  # of the canonical correlation; principal ones before it
 
 Series = NDArray[np.float64]

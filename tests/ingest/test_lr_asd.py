@@ -165,23 +165,6 @@ def test_the_authors_file_of_pytorch_weights_gives_the_same_tensors(tensors, tmp
         np.testing.assert_array_equal(found[name], value)
 
 
-def test_a_pickle_that_runs_code_is_refused(tmp_path):
-    torch = pytest.importorskip("torch")
-    path = tmp_path / "evil.model"
-    torch.save({"model.x": _Evil(tmp_path / "ran")}, path)
-    with pytest.raises(InputError, match="no file of PyTorch weights"):
-        read_tensors(path)
-    assert not (tmp_path / "ran").exists()
-
-
-class _Evil:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return (type(self.mark).touch, (self.mark,))
-
-
 def test_other_weights_are_refused(tmp_path, tensors):
     save_file = pytest.importorskip("safetensors.numpy").save_file
     path = tmp_path / "other.safetensors"

@@ -53,10 +53,10 @@ def test_a_still_face_does_not_talk(track_of):
 
 
 def test_a_talking_face_under_another_s_voice_does_not_talk(track_of):
-    face, voice = speech(300, 10, 290, 3), speech(300, 10, 290, 4)
+    face = speech(300, 10, 290, 3)
     own, other = (
         who_talks([track_of(face)], sound_of(opening), [seconds(10, 290)])[0]
-        for opening in (face, voice)
+        for opening in (face, np.roll(face, 40))
     )
     assert own.track == 0 and own.reason == "the only face talks"
     assert other.track is None
@@ -134,10 +134,10 @@ def test_the_network_gets_silence_where_there_is_no_sound(track_of):
 
 
 def test_the_network_runs_only_where_it_can_change_the_answer(track_of):
-    clear, voice = speech(300, 10, 290, 3), speech(300, 10, 290, 4)
+    face = speech(300, 10, 290, 3)
     network = Network(4.0)
-    for opening in (clear, voice):
-        who_talks([track_of(clear)], sound_of(opening), [seconds(10, 290)], network)
+    for opening in (face, np.roll(face, 40)):
+        who_talks([track_of(face)], sound_of(opening), [seconds(10, 290)], network)
     assert network.calls == []
 
 

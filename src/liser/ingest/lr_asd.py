@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from liser.errors import InputError, MissingExtraError
 from liser.ingest.mfcc import COEFFICIENTS, mfcc
+from liser.ingest.state_dict import read_state_dict
 from liser.weights import resolve
 
 CHUNK = 128
@@ -117,10 +118,10 @@ def sounds_of(waveform: Array, frames: int) -> Array:
 def read_tensors(path: Path) -> dict[str, Array]:
     """Read LR-ASD's tensors from safetensors, or from the authors' PyTorch file.
 
-    Raises `InputError` for a file that holds anything else, and `MissingExtraError` where the
-    file's library isn't installed.
+    Raises `InputError` for a file that holds anything else, and `MissingExtraError` without
+    `safetensors`.
     """
-    tensors = _torch_tensors(path) if _is_torch_file(path) else _safe_tensors(path)
+    tensors = read_state_dict(path) if zipfile.is_zipfile(path) else _safe_tensors(path)
     names = {_plain(name): np.asarray(value, np.float32) for name, value in tensors.items()}
     for name, shape in _SHAPES.items():
         found = names[name].shape if name in names else None
@@ -134,12 +135,6 @@ def _plain(name: str) -> str:
     return name.removeprefix("model.").replace("lossAV.FC.", "classifier.")
 
 
-def _is_torch_file(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(2)
-    return zipfile.is_zipfile(path) or start == b"\x80\x02"
-
-
 def _safe_tensors(path: Path) -> Mapping[str, Any]:
     try:
         from safetensors import SafetensorError
@@ -151,18 +146,3 @@ def _safe_tensors(path: Path) -> Mapping[str, Any]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is no file of safetensors: {error}") from error
     return tensors
-
-
-def _torch_tensors(path: Path) -> Mapping[str, Any]:
-    """Read a state dict: `weights_only` runs no code that the file might hold."""
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtraError("torch", "train") from error
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has no error of its own for damaged files
-        raise InputError(f"{path} is no file of PyTorch weights: {error}") from error
-    if not isinstance(tensors, dict):
-        raise InputError(f"{path} holds a {type(tensors).__name__}, not weights by name")
-    return {name: value.numpy() for name, value in tensors.items() if hasattr(value, "numpy")}

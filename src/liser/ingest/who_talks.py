@@ -144,7 +144,7 @@ def decide(by_track: Mapping[int, Evidence]) -> Talker:
     return Talker(
         best if score >= TALKS else None,
         score,
-        _reason(by_track[best], float(shares.sum()), score, len(numbers)),
+        _reason(by_track, float(shares.sum()), score),
         tuple((numbers[row], float(shares[row])) for row in order),
         None if np.isnan(near.score) else near.score,
         None if np.isnan(near.lag_s) else near.lag_s,
@@ -167,12 +167,13 @@ def _is_open(by_track: Mapping[int, Evidence]) -> bool:
     return len(answers | {decide(against).track}) > 1
 
 
-def _reason(best: Evidence, any_face: float, score: float, faces: int) -> str:
+def _reason(by_track: Mapping[int, Evidence], any_face: float, score: float) -> str:
+    faces = len(by_track)
     if score >= TALKS:
         return "the only face talks" if faces == 1 else f"this one of {faces} faces talks"
     if any_face >= TALKS:
         return f"{faces} faces may talk, and none is clearly ahead"
-    if np.isnan(best.near.score):
+    if all(np.isnan(found.near.score) for found in by_track.values()):
         return "the mouth is still" if faces == 1 else "all mouths are still"
     return "the mouth isn't in time with the sound" if faces == 1 else "no mouth is in time"
 
