@@ -72,12 +72,12 @@ def test_a_kill_loses_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    while int(process.stdout.readline()) < 50:
+    while (last := int(process.stdout.readline())) < 50:
         pass
     with pytest.raises(StorageError, match="another process"), Journal(path):
         pass
     process.kill()
-    last = int(process.communicate()[0].split()[-1])
+    last = int([last, *process.communicate()[0].split()][-1])
     with Journal(path) as journal:
         assert all(journal[str(number)] == {"square": number**2} for number in range(last + 1))
         assert len(journal) <= last + 2
