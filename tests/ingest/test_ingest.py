@@ -132,6 +132,8 @@ def test_what_cannot_be_used_is_named(
     assert reasons == {"whole.wav": "same content", "empty.wav": "empty", "odd.mp4": "not media"}
     assert [note["note"] for note in found.summary["notes"]] == ["no speech was found in it"]
     assert found.summary["taken"]["audio-only"]["pieces"] == 1
+    again = ingested(folder, tmp_path / "corpus")
+    assert (again.rows, again.skipped) == (found.rows, found.skipped)
 
 
 def test_a_recording_that_breaks_off_is_used_up_to_there(

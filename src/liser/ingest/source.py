@@ -101,6 +101,8 @@ class SourceIngester:
         known = read_record(self._settings.corpus, sha256)
         if known is not None:
             record = replace(known, path=path, mtime_ns=mtime_ns)
+            if known.path != path and Path(known.path).is_file():
+                return record  # another copy of it, which is used
         else:
             record = SourceRecord(path, sha256, size, mtime_ns)
             try:
