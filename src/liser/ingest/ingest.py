@@ -120,27 +120,7 @@ def ingest(
     if shard is not None:
         paths = [path for path in paths if path in shard]
     _claim(settings)
-    known = {record.path: record for record in read_records(corpus)}
-    new = [path for path in paths if not _is_current(known.get(path), Path(path))]
-    done = len(paths) - len(new)
-    advance(done, len(paths))
-    ingested = 0
-    failed: list[Skip] = []
-    seen = {known[path].sha256: path for path in paths if path in known and path not in set(new)}
-    for outcome in (run or in_this_process())(new, partial(SourceIngester, settings)):
-        done += 1
-        advance(done, len(paths))
-        if isinstance(outcome, Skip):
-            failed.append(outcome)
-            continue
-        ingested += 1
-        if outcome.skip is not None and outcome.may_pass:
-            failed.append(Skip(readable(outcome.path), *outcome.skip))
-            continue
-        first = seen.setdefault(outcome.sha256, outcome.path)
-        if first != outcome.path:
-            detail = f"the same bytes as {readable(first)}, which is used"
-            skipped.append(Skip(readable(outcome.path), "same content", detail))
+    ingested, failed = _ingest_new(paths, settings, run or in_this_process(), advance)
     records = list(read_records(corpus))
     rows = manifest_rows(records, corpus, speaker_of)
     write_manifest(rows, corpus)
@@ -148,6 +128,35 @@ def ingest(
     everything = (*skipped, *failed, *unusable)
     found = summary(records, rows)
     return Ingested(corpus, rows, records, ingested, everything, tuple(left_out), found)
+
+
+def _ingest_new(
+    paths: Sequence[str],
+    settings: IngestSettings,
+    run: Run,
+    advance: Callable[[int, int], None],
+) -> tuple[int, list[Skip]]:
+    """Ingest the paths without a current record; return how many, and those that have none now."""
+    known = {record.path: record for record in read_records(settings.corpus)}
+    new = [path for path in paths if not _is_current(known.get(path), Path(path))]
+    first_of = {known[path].sha256: path for path in set(paths) - set(new)}
+    done, ingested = len(paths) - len(new), 0
+    advance(done, len(paths))
+    skipped: list[Skip] = []
+    for outcome in run(new, partial(SourceIngester, settings)):
+        done += 1
+        advance(done, len(paths))
+        if isinstance(outcome, Skip):
+            skipped.append(outcome)
+            continue
+        ingested += 1
+        first = first_of.setdefault(outcome.sha256, outcome.path)
+        if outcome.skip is not None and outcome.may_pass:
+            skipped.append(Skip(readable(outcome.path), *outcome.skip))
+        elif first != outcome.path:
+            detail = f"the same bytes as {readable(first)}, which is used"
+            skipped.append(Skip(readable(outcome.path), "same content", detail))
+    return ingested, skipped
 
 
 def find_sources(sources: Sequence[Path], corpus: Path) -> tuple[list[str], list[Skip], list[Skip]]:
