@@ -90,9 +90,6 @@ class YuNet:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.weights, self.score_threshold, self.overlap)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.weights, self.score_threshold, self.overlap)
-
     @property
     def settings(self) -> tuple[Any, ...]:
         """Name, weight file, thresholds and input size."""
