@@ -121,6 +121,7 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
         "speed": ["speed", "speed_brief", "runtime"],
         "cross_corpus": ["cross_corpus"],
         "speech_search": ["speech_search"],
+        "ingest": ["ingest"],
         "scale": ["scale_queue", "scale_overhead", "scale_teach"],
         "explore_harden": ["degradation_augmentation"],
     }

@@ -29,6 +29,7 @@ ROOMS = (
     "media",
     "corpora",
     "runtime",
+    "ingest",
     "teachers",
     "targets",
     "students",

@@ -61,6 +61,7 @@ BUNDLE = FolderKind("bundle", ("model.json", "recovery-*.pt"))
 STUDENT = FolderKind("student", ("student.json", "begun.json"))
 BACKBONE = FolderKind("backbone", ("backbone.json", "checkpoint.pt"))
 SYNTHETIC = FolderKind("synthetic corpus", ("synthetic.json",))
+INGESTED = FolderKind("corpus of ingested recordings", ("ingest.json",))
 DEMO = FolderKind("demo", ("corpus/synthetic.json",))
 
 _START = "`liser distill --backbone` starts a student from it"

@@ -49,6 +49,15 @@ KNOWN = {
         licence="MIT",
         source="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
     ),
+    # At the commit 1b6dcd2: a PyTorch state dict, tuned on TalkSet.
+    "lr-asd": Weights(
+        file="finetuning_TalkSet.model",
+        url="https://github.com/Junhua-Liao/LR-ASD/raw/HEAD/weight/finetuning_TalkSet.model",
+        size=3_426_337,
+        sha256="6b4ef53694e874e96cf630198dc479c78aebb3993bbf166aee3d926dfe7d9342",
+        licence="MIT",
+        source="https://github.com/Junhua-Liao/LR-ASD",
+    ),
     # face-api.js publishes its weights in its own format only. This is their ONNX form, with the
     # outputs `embedding` and `logits`. It has to be put in place by hand.
     "face-api-expression": Weights(

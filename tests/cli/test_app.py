@@ -22,6 +22,7 @@ VERBS = (
     *("predict", "listen", "adapt"),
     *("corpus", "faces", "teach", "pretrain", "distill"),
     *("finetune", "evaluate", "compress", "export", "cross-corpus", "benchmark", "demo"),
+    "ingest",
 )
 
 

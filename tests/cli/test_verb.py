@@ -20,7 +20,17 @@ FILES = {
     "FILE.toml",
     "RECIPE.toml",
 }
-FOLDERS = {"BUNDLE", "DATA", "DATA…", "DIR", "FILE.csv|DIR", "FILES…", "STUDENT", "VIDEO…"}
+FOLDERS = {
+    "BUNDLE",
+    "DATA",
+    "DATA…",
+    "DIR",
+    "FILE.csv|DIR",
+    "FILES…",
+    "SOURCE…",
+    "STUDENT",
+    "VIDEO…",
+}
 
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -54,4 +54,6 @@ def test_options_reach_the_loader_and_others_are_refused(tmp_path: Path) -> None
 
 
 def test_the_corpora_are_there() -> None:
-    assert set(CORPORA) == {"ravdess", "cremad", "nemo", "ased", "folder", "synthetic"}
+    assert set(CORPORA) == {
+        *("ravdess", "cremad", "nemo", "ased", "folder", "synthetic", "ingested")
+    }

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from liser.errors import InputError, NotFoundError
+from liser.media.boxes import iou
 from liser.media.detectors import DETECTORS, LbpCascade, YuNet, detector_of
-from liser.media.faces import iou
 from liser.media.video import read_frames
+from liser.runtime.silero import NETWORK
 
 ASTRONAUT = np.float32([170, 65, 110, 130])  # the face in scikit-image's portrait
 
@@ -45,6 +46,32 @@ def test_yunet_finds_the_face_in_any_shape_of_image(yunet, portrait):
     assert iou(best(yunet, wide) - np.float32([400, 0, 0, 0]), square) > 0.8
     assert iou(best(yunet, tall) - np.float32([0, 500, 0, 0]), square) > 0.8
     assert yunet.detect(np.zeros((90, 50, 3), np.uint8)).boxes.shape == (0, 4)
+
+
+@pytest.mark.shared
+def test_yunet_gives_what_opencv_s_own_class_gives(yunet, shared):
+    cv2 = pytest.importorskip("cv2")
+    clip = shared / "data/ravdess/video/Actor_05/01-01-03-01-01-02-05.mp4"
+    faces = read_frames(clip, 1.0, max_height=160).images
+    montage = np.hstack([faces[0], faces[2]])  # 568 wide, so it is enlarged to 640
+    side = yunet.side
+    scale = side / montage.shape[1]
+    canvas = np.zeros((side, side, 3), np.uint8)
+    high = round(montage.shape[0] * scale)
+    canvas[:high] = cv2.resize(montage, (side, high))[..., ::-1]
+    theirs = cv2.FaceDetectorYN.create(str(yunet.weights), "", (side, side), 0.6, 0.3)
+    rows = theirs.detect(canvas)[1]
+    rows = rows[np.argsort(-rows[:, 14])]
+    ours = yunet.detect(montage)
+    assert len(rows) == len(ours.scores) == 2
+    np.testing.assert_allclose(ours.boxes * scale, rows[:, :4], atol=1e-2)
+    np.testing.assert_allclose(ours.landmarks.reshape(-1, 10) * scale, rows[:, 4:14], atol=1e-2)
+    np.testing.assert_allclose(ours.scores, rows[:, 14], atol=1e-4)
+
+
+def test_an_onnx_file_of_another_network_is_refused():
+    with pytest.raises(InputError, match="as YuNet"):
+        YuNet(NETWORK)
 
 
 @pytest.mark.shared

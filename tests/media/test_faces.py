@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser.errors import InputError, MediaError
+from liser.media.boxes import iou
 from liser.media.detectors import Detections
-from liser.media.faces import crop, face_track, iou
+from liser.media.faces import crop, face_track
 from liser.media.video import Frames
 
 HEIGHT, WIDTH = 120, 160

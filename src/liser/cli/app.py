@@ -21,6 +21,7 @@ from liser.cli import (
     export,
     faces,
     finetune,
+    ingest,
     listen,
     predict,
     pretrain,
@@ -48,11 +49,12 @@ PANELS = {
     "Use a model": (predict, listen, adapt),
     "Make a student": (teach, pretrain, distill, finetune, compress, export),
     "Measure": (evaluate, benchmark, cross_corpus, demo),
-    "Look at data": (corpus, faces),
+    "Look at data": (ingest, corpus, faces),
 }
 """The verbs, by their panel in the help."""
 
 _RESUMABLE = (
+    "ingest",
     "teach",
     "pretrain",
     "distill",

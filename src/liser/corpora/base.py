@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from liser.config import Frontend
 from liser.errors import InputError, LiserError, MediaError
 from liser.text.escaping import readable
@@ -34,6 +37,37 @@ class StoredLogMel:
 
 
 @dataclass(frozen=True, slots=True)
+class FaceBoxes:
+    """Where the talking face is in an utterance's video.
+
+    `packed` holds, for each time in order, five little-endian float32: seconds after the
+    utterance's start, and x, y, width and height as shares of the picture's width and height.
+    """
+
+    packed: bytes
+
+    @classmethod
+    def of(cls, times_s: Iterable[float], boxes: Iterable[Iterable[float]]) -> "FaceBoxes":
+        """Pack times (n,) in seconds after the utterance's start, and boxes (n, 4)."""
+        rows = [[time_s, *box] for time_s, box in zip(times_s, boxes, strict=True)]
+        return cls(np.array(rows, "<f4").reshape(-1, 5).tobytes())
+
+    @property
+    def times_s(self) -> NDArray[np.float32]:
+        """Seconds after the utterance's start (n,)."""
+        return self._rows[:, 0]
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """Boxes (n, 4) as shares of the picture."""
+        return self._rows[:, 1:]
+
+    @property
+    def _rows(self) -> NDArray[np.float32]:
+        return np.frombuffer(self.packed, "<f4").reshape(-1, 5)
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """A segment of speech by one speaker, also called a clip.
 
@@ -50,6 +84,7 @@ class Utterance:
             without votes. It is for scoring only, never for training.
         perceived_voice: the same with sound alone.
         source: the corpus that the utterance comes from, where several are joined.
+        face: where the talking face is in the video; None if it has to be found.
     """
 
     id: str
@@ -65,6 +100,7 @@ class Utterance:
     perceived: str | None = None
     perceived_voice: str | None = None
     source: str | None = None
+    face: FaceBoxes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from liser.corpora import ased, cremad, folder, nemo, ravdess, synthetic
+from liser.corpora import ased, cremad, folder, ingested, nemo, ravdess, synthetic
 from liser.corpora.base import Corpus
 from liser.corpora.files import exists, find_media, is_folder
 from liser.corpora.tables import TABLE_SUFFIXES
@@ -46,6 +46,9 @@ CORPORA = {
     ),
     "synthetic": CorpusKind(
         synthetic.load, "synthetic", tables=(synthetic.MANIFEST, synthetic.SETTINGS)
+    ),
+    "ingested": CorpusKind(
+        ingested.load, "ingested recordings", tables=(ingested.MANIFEST, ingested.SETTINGS)
     ),
 }
 """The kinds of corpus by name; add a loader here."""
@@ -89,6 +92,8 @@ def guess_corpus(path: Path) -> str:
     path = Path(path)
     if not exists(path):
         raise NotFoundError(f"there is no folder or manifest {readable(path)!r}: check the path")
+    if ingested.is_ingested(path):
+        return "ingested"
     if not is_folder(path):
         return "folder"
     if (path / synthetic.SETTINGS).is_file():

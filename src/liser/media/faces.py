@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liser.errors import InputError, MediaError
+from liser.media.boxes import Boxes, iou
 from liser.media.detectors import Detections, FaceDetector, import_cv2
 from liser.media.video import Frames, Image
 
 LOST_S = 1.0
 """The track moves to another face only after this long without the old one."""
 
+KNOWN_S = 0.25
+"""A frame that is further from any known box shows the face no more."""
+
 SAME_FACE = 0.2  # IoU from which boxes in neighbouring frames are the same face
 _SMOOTHING = (1.0, 2.0, 3.0, 2.0, 1.0)  # weights of the frames around a box
-
-Boxes = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,7 @@ def face_track(
     Raises `MediaError` "no face" if no frame has one, and `InputError` for a size, margin or shift
     that makes no sense.
     """
-    if size < 1 or not -0.4 <= margin <= 10 or not -1 <= shift <= 1:
-        raise InputError(f"can't crop faces of {size} px with margin {margin} and shift {shift}")
+    _check_crop(size, margin, shift)
     detections = [detector.detect(image) for image in frames.images]
     chosen = _follow(detections, frames)
     found_in = np.array([index is not None for index in chosen])
@@ -104,6 +105,55 @@ def face_track(
     boxes = _steady(boxes)
     crops = [crop(i, b, size, margin, shift) for i, b in zip(frames.images, boxes, strict=True)]
     return FaceTrack(np.stack(crops), scores, boxes, frames.times_s, faces, taken, changes)
+
+
+def stored_track(
+    frames: Frames,
+    times_s: NDArray[np.floating],
+    shares: NDArray[np.floating],
+    size: int = 112,
+    margin: float = 0.2,
+    shift: float = 0.0,
+) -> FaceTrack:
+    """Crop a known face from every frame of a clip; see `face_track` for the crops.
+
+    Args:
+        frames: the clip's.
+        times_s: (n,), of the boxes, on the clock of the frames, ascending.
+        shares: (n, 4) x, y, width and height as shares of the picture's width and height.
+        size, margin, shift: as in `face_track`.
+
+    Boxes are interpolated between two times of the same face. A frame further than `KNOWN_S` from
+    any box has the score 0, others 1.
+
+    Raises `MediaError` "no face" if no frame is near a box, and `InputError` as `face_track`.
+    """
+    _check_crop(size, margin, shift)
+    height, width = frames.images.shape[1:3]
+    known = np.asarray(shares, np.float32) * np.array([width, height, width, height], np.float32)
+    boxes = np.zeros((len(frames.times_s), 4), np.float32)
+    scores = np.zeros(len(boxes), np.float32)
+    for row, time_s in enumerate(frames.times_s):
+        if len(times_s) == 0:
+            break
+        right = int(np.clip(np.searchsorted(times_s, time_s), 0, len(times_s) - 1))
+        left = max(0, right - 1)
+        nearest = min((left, right), key=lambda place: abs(float(times_s[place]) - time_s))
+        boxes[row] = known[nearest]
+        scores[row] = abs(float(times_s[nearest]) - time_s) <= KNOWN_S
+        step_s = float(times_s[right] - times_s[left])
+        if 0 < step_s <= 2 * KNOWN_S and iou(known[left], known[right]) >= SAME_FACE:
+            part = np.float32(np.clip((time_s - float(times_s[left])) / step_s, 0, 1))
+            boxes[row] = (1 - part) * known[left] + part * known[right]
+    if not scores.any():
+        raise MediaError("no face", f"the talking face is in none of the {len(scores)} frames")
+    crops = [crop(i, b, size, margin, shift) for i, b in zip(frames.images, boxes, strict=True)]
+    return FaceTrack(np.stack(crops), scores, boxes, frames.times_s)
+
+
+def _check_crop(size: int, margin: float, shift: float) -> None:
+    if size < 1 or not -0.4 <= margin <= 10 or not -1 <= shift <= 1:
+        raise InputError(f"can't crop faces of {size} px with margin {margin} and shift {shift}")
 
 
 def which(taken: int, faces: int) -> str:
@@ -144,15 +194,6 @@ def crop(
     square = image[rows[:, None], columns[None, :]]
     method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(square, (size, size), interpolation=method), np.uint8)
-
-
-def iou(one: Boxes, other: Boxes) -> NDArray[np.float32]:
-    """Return the intersection over union of boxes (…, 4) as x, y, width, height; 0…1."""
-    low = np.maximum(one[..., :2], other[..., :2])
-    high = np.minimum(one[..., :2] + one[..., 2:], other[..., :2] + other[..., 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    union = one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
 
 
 def _from_the_left(

@@ -64,15 +64,10 @@ def read_frames(
         InputError: the rate, height or segment makes no sense.
     """
     path = Path(path)
-    check_segment(start_s, end_s)
-    if not 0 < frames_per_second < float("inf"):
-        raise InputError(f"frames_per_second must be positive, not {frames_per_second}")
-    if max_height < 1:
-        raise InputError(f"max_height must be positive, not {max_height}")
     times: list[float] = []
     images: list[Image] = []
     size = 0
-    for time_s, image in _sample(path, frames_per_second, start_s, end_s, max_height):
+    for time_s, image in stream_frames(path, frames_per_second, start_s, end_s, max_height):
         times.append(time_s)
         images.append(image)
         size += image.nbytes
@@ -89,10 +84,24 @@ def read_frames(
     return Frames(np.stack(images), np.array(times))
 
 
-def _sample(
-    path: Path, frames_per_second: float, start_s: float, end_s: float | None, max_height: int
+def stream_frames(
+    path: Path | str,
+    frames_per_second: float = 5.0,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    max_height: int = MAX_HEIGHT,
 ) -> Iterator[tuple[float, Image]]:
-    """Yield (time, image on screen) for every tick of the clock within the segment."""
+    """Yield the times and frames of `read_frames` one by one, so that any length fits in memory.
+
+    The frames' size may change midway. Raises as `read_frames`, but for that, "empty" and "too
+    long".
+    """
+    path = Path(path)
+    check_segment(start_s, end_s)
+    if not 0 < frames_per_second < float("inf"):
+        raise InputError(f"frames_per_second must be positive, not {frames_per_second}")
+    if max_height < 1:
+        raise InputError(f"max_height must be positive, not {max_height}")
     tick = 0
     until_s = float("inf") if end_s is None else end_s
     for shown in _shown(path, start_s, until_s):
@@ -104,6 +113,16 @@ def _sample(
             if image is None:
                 image = _image(shown.frame, shown.pixel_aspect, max_height)
             yield time_s, image
+
+
+def has_picture(path: Path | str) -> bool:
+    """Return whether a media file has a video track that can be decoded; raises `MediaError`."""
+    with open_container(Path(path)) as media:
+        try:
+            _video_track(media)
+        except MediaError:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

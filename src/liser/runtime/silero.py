@@ -26,21 +26,26 @@ _CONTEXT = 64
 _UNITS = 128
 
 
-def silero() -> Callable[[], Detector]:
-    """Load Silero's network once; return a function that makes a detector for each recording."""
+def silero(peak_half_life_s: float = PEAK_HALF_LIFE_S) -> Callable[[], Detector]:
+    """Load Silero's network once; return a function that makes a detector for each recording.
+
+    `peak_half_life_s` is the gain control's: a shorter one raises soft speech sooner after
+    something loud.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # it would store a pattern for every number of frames
     session = onnxruntime.InferenceSession(NETWORK, options, providers=["CPUExecutionProvider"])
-    return lambda: _Silero(session)
+    return lambda: _Silero(session, peak_half_life_s)
 
 
 class _Silero:
     """Silero behind a gain control: alone it misses 27 of 32 RAVDESS clips made 40 dB quieter."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, peak_half_life_s: float) -> None:
         self._session, self._peak = session, 0.0
+        self._decay = 0.5 ** (FRAME_S / peak_half_life_s)
         self._context = np.zeros(_CONTEXT, np.float32)
         self._hidden = self._cell = np.zeros((1, 1, _UNITS), np.float32)
 
@@ -64,9 +69,8 @@ class _Silero:
     def _gains(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return each frame's gain. Its own peak counts, so that the gain never clips it."""
         floor = TARGET_PEAK / MOST_GAIN
-        decay = 0.5 ** (FRAME_S / PEAK_HALF_LIFE_S)
         gains = []
         for peak in np.abs(frames).max(axis=1).tolist():
-            self._peak = max(self._peak * decay, peak, floor)
+            self._peak = max(self._peak * self._decay, peak, floor)
             gains.append(max(1.0, TARGET_PEAK / self._peak))
         return np.array(gains, np.float32)

@@ -12,9 +12,11 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from liser import storage
 from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, StorageError
 from liser.targets.local_store import LocalHashes, LocalTargets
@@ -24,7 +26,19 @@ from liser.teachers.base import Modality
 
 StoredTargets = LocalTargets | ObjectTargets
 
+CARD = "teacher.json"
+"""In a teacher's folder: its name, modality and labels."""
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherCard:
+    """A teacher as its folder in the store describes it; `labels` is empty if it names none."""
+
+    name: str
+    modality: Modality
+    labels: tuple[str, ...]
 
 
 class TargetStore:
@@ -54,10 +68,10 @@ class TargetStore:
     ) -> Iterator[Callable[[Utterance], str | Skip]]:
         """Yield a function from an utterance to its key, 64 hex digits.
 
-        The key is a hash of the file's bytes, for the file that the modality needs, and of the
-        start and end that are used. Without such a file it is a hash of the corpus's name and the
-        clip's id. A file that can't be read gives a `Skip`. File hashes are cached by path, size
-        and time of change, if the store is writable.
+        The key is a hash of the file's bytes, for the file that the modality needs, of the start
+        and end that are used, and of the boxes of the face if they are given. Without such a file
+        it is a hash of the corpus's name and the clip's id. A file that can't be read gives a
+        `Skip`. File hashes are cached by path, size and time of change, if the store is writable.
         """
         with _MediaHashes(self._hashes()) as media:
 
@@ -71,7 +85,10 @@ class TargetStore:
                     raise
                 except (OSError, ValueError) as error:  # ValueError: no file can have such a name
                     return Skip.of(utterance.id, error)
-                return _hash("media", content, utterance.start_s, utterance.end_s)
+                parts = ("media", content, utterance.start_s, utterance.end_s)
+                if modality == "face" and utterance.face is not None:
+                    return _hash(*parts, hashlib.sha256(utterance.face.packed).hexdigest())
+                return _hash(*parts)
 
             yield key_of
 
@@ -81,6 +98,25 @@ class TargetStore:
         if self.url is not None:
             return ObjectTargets(f"{self.url}/{name}")
         return LocalTargets(self.folder / name)
+
+    def describe(self, card: TeacherCard, fingerprint: str) -> None:
+        """Write who a teacher is, if its folder doesn't say so yet; nothing at a URL."""
+        stored = self.of_teacher(card.name, fingerprint)
+        if isinstance(stored, LocalTargets) and not (stored.folder / CARD).exists():
+            storage.write_json(stored.folder / CARD, asdict(card), indent=1)
+
+    def classifiers(self) -> Iterator[tuple[TeacherCard, StoredTargets]]:
+        """Yield the teachers that name emotions and have outputs in this folder; none at a URL."""
+        for file in sorted(self.folder.glob(f"*/{CARD}")) if self.url is None else ():
+            try:
+                record = storage.read_record(file)
+                labels = tuple(map(str, record["labels"]))
+                card = TeacherCard(str(record["name"]), record["modality"], labels)
+            except (StorageError, KeyError, TypeError):
+                _log.warning("%s is damaged: delete it", file)
+                continue
+            if card.labels:
+                yield card, LocalTargets(file.parent)
 
     def _hashes(self) -> LocalHashes | ObjectHashes:
         return LocalHashes(self.folder) if self.url is None else ObjectHashes(self.url)

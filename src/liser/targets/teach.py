@@ -14,7 +14,7 @@ from liser.scale.pool import Backend
 from liser.targets.observe import observe
 from liser.targets.on_workers import compute_on_workers, is_killer
 from liser.targets.rows import Outcome
-from liser.targets.store import StoredTargets, TargetStore
+from liser.targets.store import StoredTargets, TargetStore, TeacherCard
 from liser.targets.targets import Targets
 from liser.teachers.base import Target, Teacher
 from liser.text.progress import show_progress
@@ -119,6 +119,9 @@ def _stored_or_computed(
             key = keys.get(utterance.id)
             if key is not None and key not in outcomes:
                 missing.setdefault(key, utterance)
+        if missing:
+            card = TeacherCard(teacher.name, teacher.modality, teacher.labels or ())
+            store.describe(card, teacher.fingerprint)
         if missing and backend is None:
             outcomes |= _compute(teacher, missing, stored, outcomes, progress)
         elif missing and backend is not None:

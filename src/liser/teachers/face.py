@@ -12,7 +12,7 @@ from liser.corpora.base import Skip, Utterance
 from liser.errors import InputError, MediaError, MissingExtraError
 from liser.fingerprint import fingerprint
 from liser.media.detectors import FaceDetector, import_cv2
-from liser.media.faces import FaceTrack, face_track
+from liser.media.faces import FaceTrack, face_track, stored_track
 from liser.media.video import read_frames
 from liser.posteriors import softmax
 from liser.teachers.base import Modality, Target
@@ -40,13 +40,20 @@ class FaceReader:
         return (*self.detector.settings, *crops, POOLING_VERSION)
 
     def read(self, utterance: Utterance) -> FaceTrack:
-        """Track the face through an utterance's video; raises `MediaError`."""
+        """Return the face of an utterance: the one that talks if it is known, or else the main one.
+
+        Raises `MediaError`.
+        """
         if utterance.video is None:
             raise MediaError("no video", "the utterance has no video file")
         frames = read_frames(
             utterance.video, self.frames_per_second, utterance.start_s, utterance.end_s
         )
-        return face_track(frames, self.detector, self.size, self.margin, self.shift)
+        crops = (self.size, self.margin, self.shift)
+        face = utterance.face
+        if face is not None:
+            return stored_track(frames, utterance.start_s + face.times_s, face.boxes, *crops)
+        return face_track(frames, self.detector, *crops)
 
 
 def observe_each(

@@ -1,0 +1,1 @@
+"""Long recordings in; utterances, and the faces that talk in them, out."""
