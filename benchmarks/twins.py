@@ -190,9 +190,7 @@ def _only(corpus: Corpus, utterances: tuple[Utterance, ...]) -> Corpus:
     return replace(corpus, utterances=utterances)
 
 
-def _write(
-    model: Bundle, plan: ModelRecipe, rows: Sequence[dict[str, Any]], out: Path
-) -> None:
+def _write(model: Bundle, plan: ModelRecipe, rows: Sequence[dict[str, Any]], out: Path) -> None:
     """Write the model with its twins' scores on its card."""
     provenance = {
         **model.provenance,
