@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,17 @@ from liser.cli.options import Json, Ray, ShardOf, Workers
 if TYPE_CHECKING:
     from liser.ingest.ingest import Ingested
 
-SpeakerOf = Literal["none", "file", "folder"]  # as `liser.ingest.manifest`, which takes long
+
+class SpeakerOf(StrEnum):
+    """What stands for the speaker, as in `liser.ingest.manifest`, which takes long to import.
+
+    Not a Literal: the lowest typer that we allow knows none.
+    """
+
+    none = "none"
+    file = "file"
+    folder = "folder"
+
 
 Sources = Annotated[
     list[Path], typer.Argument(metavar="SOURCE…", help="Recordings, or folders of them.")
@@ -55,7 +66,7 @@ def ingest_command(
     faces: Faces = True,
     detector: Detector = "yunet",
     network: Network = "lr-asd",
-    speaker: Speaker = "none",
+    speaker: Speaker = SpeakerOf.none,
     cut: Cut = False,
     sheet: Sheet = True,
     store: GuessStore = None,
@@ -82,7 +93,7 @@ def ingest_command(
     backend = backend_of(jobs, ray)
     with _progress() as (advance, within):
         run = in_this_process(within) if backend is None else on_workers(backend)
-        found = ingest(sources, settings, speaker, run, advance, shard_of(shard))
+        found = ingest(sources, settings, speaker.value, run, advance, shard_of(shard))
     record = {"corpus": str(out), "ingested": found.ingested, **found.summary}
     record["skipped"] = [
         {"source": s.id, "reason": s.reason, "detail": s.detail} for s in found.skipped
