@@ -218,28 +218,35 @@ def _write(model: Bundle, plan: ModelRecipe, rows: Sequence[dict[str, Any]], out
         "commit": _commit(),
         "licence": plan.licence,
         "terms": list(plan.terms),
-        "results": [_card_row(row) for row in rows if row["seed"] == 0],
-        "weaknesses": _weaknesses(rows),
+        "results": [_card_row(row, plan) for row in rows if row["seed"] == 0],
+        "weaknesses": _weaknesses(rows, len(model.labels)),
     }
     named = replace(model, name=f"liser-{out.name}", provenance=provenance)
     write_bundle(named, model.graph.read_bytes(), out, card(named))
     print(f"{out}: {model.graph.stat().st_size / 1000:.0f} kB")
 
 
-def _card_row(row: dict[str, Any]) -> dict[str, Any]:
+def _card_row(row: dict[str, Any], plan: ModelRecipe) -> dict[str, Any]:
     """Return a score as the card shows it."""
-    without = "these speakers" if row["role"] == "unseen speakers" else "this corpus"
+    made = "by a twin made without these speakers"
+    if row["role"] == "left-out corpus":
+        itself = row["corpus"] in {one.name or one.corpus for one in plan.test}
+        made = (
+            "by the model itself, which never met it"
+            if itself
+            else "by a twin made without this corpus"
+        )
     right = row["right_of_answered"]
     what = (
         f"{row['corpus']}, {row['speakers']} speakers, {row['classes']} emotions, {row['input']}; "
-        f"by a twin made without {without}, which labels {row['answered']:.0%} of the clips"
+        f"{made}; it labels {row['answered']:.0%} of the clips"
         + ("" if right is None else f", {right:.0%} of them correctly")
         + f"; among the corpus's own emotions {row['uar_possible']:.3f}"
     )
     return {"what": what, "uar": row["uar"], "low": row["uar_low"], "high": row["uar_high"]}
 
 
-def _weaknesses(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _weaknesses(rows: Sequence[dict[str, Any]], emotions: int) -> list[str]:
     """Return the measured weaknesses, the worst first, then what was not measured."""
     worst = sorted(rows, key=lambda row: row["uar_possible"])
     strange = [row for row in worst if row["role"] == "left-out corpus"]
@@ -252,8 +259,8 @@ def _weaknesses(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [
         *found,
         "Not tested: emotion that isn't acted, children, old people",
-        "It doesn't know what people feel: it tells which of eight acted emotions a voice sounds "
-        "most like",
+        f"It doesn't know what people feel: it says which of {emotions} acted emotions a voice "
+        "sounds most like",
     ]
 
 

@@ -49,7 +49,7 @@ KNOWN = {
         licence="MIT",
         source="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
     ),
-    # At the commit 1b6dcd2: a PyTorch state dict, tuned on TalkSet.
+    # A PyTorch state dict, tuned on TalkSet, of commit 1b6dcd2; the checksum refuses another.
     "lr-asd": Weights(
         file="finetuning_TalkSet.model",
         url="https://github.com/Junhua-Liao/LR-ASD/raw/HEAD/weight/finetuning_TalkSet.model",

@@ -107,7 +107,7 @@ def test_a_student_is_less_confident_of_short_speech_where_that_tells_less() -> 
     rng, frontend = np.random.default_rng(0), Frontend(mels=16)
     truth, second = np.arange(200) % 2, round(1 / frontend.hop_s)
     logmel = rng.normal(0.0, 1.0, (200, 2 * second, 16))
-    told, frames = np.where(truth == 0, 0.3, -0.3), np.full(200, 2 * second)
+    odds, frames = np.where(truth == 0, 0.3, -0.3), np.full(200, 2 * second)
     split = Split(np.arange(0), np.arange(200))
     targets = training_targets(None, truth, 2, Loss())
 
@@ -118,7 +118,7 @@ def test_a_student_is_less_confident_of_short_speech_where_that_tells_less() -> 
         return with_short_speech(student, data, targets).short_speech
 
     noisy, plain = logmel.copy(), np.zeros_like(logmel)
-    noisy[:, :, 0] += told[:, None]
-    plain[:, :, 0] = told[:, None]
+    noisy[:, :, 0] += odds[:, None]
+    plain[:, :, 0] = odds[:, None]
     assert short_speech(noisy) > 0.3
     assert short_speech(plain) == 0.0

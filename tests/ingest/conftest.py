@@ -1,4 +1,4 @@
-"""Speech of the synthetic corpus's voice, and drawn faces whose mouths open as told."""
+"""Speech of the synthetic corpus's voice, and drawn faces whose mouths open on cue."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -236,10 +236,10 @@ def test_clips_stand_in_for_a_source_that_is_gone(media: Path, tmp_path: Path) -
 
 
 def test_progress_is_reported_within_a_source(media: Path, tmp_path: Path) -> None:
-    told: list[tuple[str, float, float]] = []
-    run = in_this_process(lambda path, done_s, total_s: told.append((path, done_s, total_s)))
+    reports: list[tuple[str, float, float]] = []
+    run = in_this_process(lambda path, done_s, total_s: reports.append((path, done_s, total_s)))
     ingested(media, tmp_path / "corpus", run)
-    assert [Path(path).name for path, done_s, total_s in told if done_s == total_s] == [
+    assert [Path(path).name for path, done_s, total_s in reports if done_s == total_s] == [
         "first.wav",
         "second.wav",
     ]

@@ -25,7 +25,7 @@ MOST_MUSIC = 0.165
 90 %. A melody that is sung or bowed with vibrato glides as well, and isn't found."""
 MOST_SECOND_VOICE = 0.355
 """Periodicity that is left once the loudest voice is cancelled. It finds a third of the pairs of
-equally loud voices. A lower limit costs single voices: it can't be told more surely."""
+equally loud voices. A lower limit costs single voices: nothing here is surer."""
 
 VOICE_LIMITS = {
     "clipped": MOST_CLIPPED,
