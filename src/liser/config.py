@@ -223,6 +223,10 @@ class Distillation(Settings):
     readout: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
     """Penalty of the linear probe that replaces the student's head after training; 0: no probe,
     the head stays."""
+    novelty: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    """How fast the temperature rises with the distance of a clip's features from the training
+    clips' (`liser.students.novelty`); 0: not at all. It needs a linear probe, and several times
+    as many clips as the probe has inputs."""
     backbone_interpolation: Fraction = 0.0
     """Share of the backbone's weights in the transferred layers after training (WiSE-FT, Wortsman
     et al. 2022). The linear probe is fitted afterwards."""

@@ -386,3 +386,20 @@ def test_clips_of_a_small_source_weigh_more_in_the_probe(nano: str, data: Traini
     evened = np.concatenate([np.tile(np.arange(12), 3), np.arange(12, len(labels))])
     mean = softmax(logits_of(made, data, evened)).mean(0)
     np.testing.assert_allclose(mean, mean_target(data, evened), atol=1e-3)
+
+
+def test_novelty_is_fitted_to_the_training_clips_and_in_the_end_to_validation_clips_too(
+    nano: str, tones: Corpus, data: TrainingData
+) -> None:
+    data = held_out(data, tones)
+    plain, careful = (make(data, novelty=slope) for slope in (0.0, 6.0))
+    assert plain.student.module.readout.novelty is None
+    ours, valid = (
+        one.module.readout.novelty for one in (careful.student, careful.validation_student)
+    )
+    assert ours is not None and valid is not None
+    assert not torch.equal(ours.centre, valid.centre)
+    same = careful.held_out.logits.argmax(1) == plain.held_out.logits.argmax(1)
+    assert same.all()
+    near = softmax(careful.held_out.logits).max(1) <= softmax(plain.held_out.logits).max(1) + 1e-6
+    assert near.all() and not np.allclose(careful.held_out.logits, plain.held_out.logits)

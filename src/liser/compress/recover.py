@@ -5,21 +5,27 @@ clips. The pruned student sees augmented crops of them, as in any training
 (`liser.distillation.train`).
 """
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from liser.compress.prune import choose, cut, importance
-from liser.config import Compression, Loss
+from liser.config import Compression, Loss, Precision
 from liser.distillation.data import Split
+from liser.distillation.novelty import fit_novelty
+from liser.distillation.readout import ClipFeatures
 from liser.distillation.train import train
 from liser.distillation.training_targets import TrainingTargets, training_targets
 from liser.posteriors import log_posteriors
 from liser.students.features import LogMelFeatures
+from liser.students.module import StudentModule
 from liser.students.optimization import ProgressCallback, seed_of
 from liser.students.student import Student
+from liser.students.views import SINGLE_VIEW
 
 MEASURED_CLIPS = 256
 """How many clips the importance of channels is measured on."""
@@ -60,7 +66,7 @@ def prune(
     sample = np.random.default_rng(seed_of(seed, 0)).permutation(rows.learn)[:MEASURED_CLIPS]
     importances = importance(student.module, clips, sample, student.temperature, seed_of(seed, 1))
     channels = choose(student.module, importances, settings.keep, settings.step)
-    pruned = cut(student.module, channels)
+    pruned = cut(_without_novelty(student.module), channels)
     targets, posteriors = _targets(student, clips, rows)
     trained = train(
         pruned.module,
@@ -82,6 +88,10 @@ def prune(
         "agreement": trained.history[-1]["valid_uar"] if len(rows.check) else None,
     }
     provenance = {**student.provenance, "pruned": record}
+    novelty = student.module.readout.novelty
+    if novelty is not None:  # the pruned student's features are others
+        features = _probe_features(trained.module, clips, rows.learn, settings.recovery.precision)
+        trained.module.readout.novelty = fit_novelty(features, float(novelty.slope))
     smaller = replace(student, module=trained.module, temperature=1.0, provenance=provenance)
     return recalibrated(smaller, clips, rows, posteriors)
 
@@ -121,6 +131,20 @@ def _targets(
         {"before": (_embeddings(student, clips, used), np.isin(everything, used), 1.0)},
     )
     return targets, posteriors
+
+
+def _without_novelty(module: StudentModule) -> StudentModule:
+    """Return a copy whose logits don't depend on the distance from the training clips."""
+    plain = copy.deepcopy(module)
+    plain.readout.novelty = None
+    return plain
+
+
+def _probe_features(
+    module: StudentModule, clips: LogMelFeatures, rows: NDArray[np.int64], precision: Precision
+) -> Tensor:
+    rows = np.unique(rows)
+    return ClipFeatures.extract(module, clips, rows, SINGLE_VIEW, precision).of(rows)[0]
 
 
 def _embeddings(

@@ -12,6 +12,7 @@ from liser.config import Distillation
 from liser.distillation.calibration import HeldOut, calibrated, with_short_speech
 from liser.distillation.data import TrainingData, oversample_sources
 from liser.distillation.losses import smooth
+from liser.distillation.novelty import fit_novelty
 from liser.distillation.readout import ClipFeatures, fit_linear_probe
 from liser.distillation.training_targets import TrainingTargets
 from liser.posteriors import log_posteriors, softmax
@@ -138,7 +139,11 @@ def _fit_readout(
 ) -> None:
     """Fit the probe to the targets of `rows`, if there are features, and adjust the logits."""
     if clips is not None:
-        _fit_probe(probe, clips, targets, oversample_sources(rows, data.sources), settings)
+        oversampled = oversample_sources(rows, data.sources)
+        _fit_probe(probe, clips, targets, oversampled, settings)
+        if settings.novelty and clips.has_any(rows):
+            features, _ = clips.of(oversampled[np.isin(oversampled, clips.rows)])
+            probe.novelty = fit_novelty(features, settings.novelty)
     if settings.logit_adjustment == "after":
         _adjust_logits(probe, targets, rows, settings.training.label_smoothing, data.sources)
 

@@ -197,6 +197,7 @@ def finetune(
         targets = training_targets(None, labels, len(student.labels), Distillation().loss)
         checkpoint = folder / "checkpoint.pt"
         fresh = copy.deepcopy(student.module)  # the caller's student stays as it was
+        fresh.readout.novelty = None  # these clips are what it learns from now
         trained = train(fresh, features, targets, split, training, seed, checkpoint, progress)
         tuned = replace(student, module=trained.module)
         tuned = with_temperature(tuned, features, targets, split.valid)

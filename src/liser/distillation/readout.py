@@ -107,6 +107,7 @@ def fit_linear_probe(
     by `weight` (n,), plus ``penalty / 2 · ‖W‖²``. The log of a `prior` (n, classes) is added to the
     logits (`liser.distillation.training_targets.source_priors`).
     """
+    probe.novelty = None  # of a former fit
     prior = torch.zeros(1) if prior is None else prior.double()
     x, target, weight = features.double(), target.double(), weight.double()
     centre, scale = x.mean(0), x.std(0, correction=0) + 1e-5

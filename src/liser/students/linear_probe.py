@@ -5,15 +5,33 @@ part of the student. Settings call it the readout. `liser.distillation.readout` 
 rest of the student is trained.
 """
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from liser.students.novelty import Novelty
 
 
 class LinearProbe(nn.Linear):
     """Features (batch, dim) to logits (batch, classes).
 
-    A fresh one gives zeros, and gradient steps leave it alone.
+    A fresh one gives zeros, and gradient steps leave it alone. With a `novelty`, logits are divided
+    by its temperature: they are smaller for features unlike those of the training clips.
     """
+
+    novelty: Novelty | None
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__(dim, classes)
         self.requires_grad_(False).load_state_dict({k: 0 * v for k, v in self.state_dict().items()})
+        self.novelty = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (batch, classes)."""
+        logits = super().forward(features)
+        return logits if self.novelty is None else logits / self.novelty(features)[:, None]
+
+    def make_room(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Take on the shape of a `state` whose names begin with `prefix`, before it is loaded."""
+        directions = state.get(f"{prefix}novelty.directions.weight")
+        self.novelty = None if directions is None else Novelty(directions.shape[1], len(directions))

@@ -116,6 +116,7 @@ def load_student(folder: Path) -> Student:
         labels = tuple(record["labels"])
         shape = record.get("shape")
         module = build_student(record["student"], len(labels), frontend.mels, shape)
+        module.readout.make_room(state, "readout.")
         module.load_state_dict(state)
         temperature, provenance = float(record["temperature"]), dict(record["provenance"])
         short_speech = float(record["short_speech"])
