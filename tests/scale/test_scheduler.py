@@ -21,7 +21,7 @@ from liser.scale.scheduler import Done, Quarantined, run
 SOME = [(f"item{i}", "") for i in range(8)]
 
 
-@pytest.fixture(params=["in process", "processes", "ray"])
+@pytest.fixture(params=["in process", "processes", pytest.param("ray", marks=pytest.mark.ray)])
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "ray":
         return request.getfixturevalue("two_actors")
@@ -34,7 +34,7 @@ def here(request: pytest.FixtureRequest) -> Backend:
     return InProcess() if request.param == "in process" else Processes(2)
 
 
-@pytest.fixture(params=["processes", "ray"])
+@pytest.fixture(params=["processes", pytest.param("ray", marks=pytest.mark.ray)])
 def apart(request: pytest.FixtureRequest) -> Backend:
     """Two workers that aren't this process."""
     return request.getfixturevalue("two_actors") if request.param == "ray" else Processes(2)

@@ -21,7 +21,7 @@ from liser.targets.teach import teach
 from liser.teachers.registry import teachers
 
 
-@pytest.fixture(params=["processes", "ray"])
+@pytest.fixture(params=["processes", pytest.param("ray", marks=pytest.mark.ray)])
 def backend(request: pytest.FixtureRequest) -> Backend:
     return request.getfixturevalue("two_actors") if request.param == "ray" else Processes(2)
 
