@@ -120,12 +120,13 @@ def _shipped(results: Record) -> str:
     ]
     heads = ["model", "tested on", "UAR", "among the possible", "answered", "right if answered"]
     heads += ["calibration error", "no speech"]
-    seeds = max(record["seeds"] for record in results["models"].values())
+    seeds = ", ".join(f"{name} {one['seeds']}" for name, one in results["models"].items())
     note = (
         "UAR is over all labels of the model; “among the possible” over the emotions that the "
         "tested corpus has. A clip without speech is wrong. In brackets, 95 % intervals over "
-        f"speakers. Mean of {seeds} seed{'s' if seeds > 1 else ''}. Recordings go through the "
-        "whole runtime, stored log-mels through what follows the front end."
+        f"speakers. Seeds that unseen speakers' rows are means of: {seeds}; left-out corpora's rows "
+        "have one. Recordings go through the whole runtime, stored log-mels through what follows "
+        "the front end."
     )
     return "\n".join([*table(heads, lines), "", note]) + "\n"
 

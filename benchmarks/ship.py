@@ -75,7 +75,9 @@ def main(
         None, help="Folder of the model's bundle; by default the package's, named as the recipe."
     ),
     results: Path = typer.Option(RESULTS),
-    seeds: int = typer.Option(1, help="Seeds of the twins; the model has the first."),
+    seeds: int = typer.Option(
+        1, help="Seeds of the twin of unseen speakers; the model and other twins have the first."
+    ),
     jobs: int = typer.Option(2),
     only: list[str] = typer.Option([], help="Twins to make, such as without-nemo; all by default."),
 ) -> None:
@@ -97,7 +99,8 @@ def main(
     twins = [twin for twin in twins if not only or twin.name in only]
     everyone = Twin("all", tuple(sources), tuple(map(corpus_of, plan.test)), "left-out corpus")
     tested = [everyone, *twins] if everyone.tests else twins
-    more = [(t, s) for s in range(seeds) for t in tested if s > 0 or t is not everyone]
+    more = [(twin, 0) for twin in tested if twin is not everyone]
+    more += [(unseen, seed) for seed in range(1, seeds) if unseen in twins]
     work = [
         partial(_make, twin, seed, folder, plan, BackboneSource.of(encoder, store), sources)
         for twin, seed in [(everyone, 0), *more]
@@ -121,7 +124,8 @@ def main(
     rows.sort(key=lambda row: (row["seed"], row["role"], row["corpus"], row["input"]))
     write_results(_merged(results, name, record, rows), results)
     model = read_bundle(folder / "all-seed0" / "bundle")
-    _write(replace(model, window_s=plan.window_s), plan, rows, out or DEFAULT.parent / name)
+    model = replace(model, window_s=plan.window_s)
+    _write(model, plan, rows, record.get("robustness", {}), out or DEFAULT.parent / name)
 
 
 def _merged(
@@ -211,15 +215,21 @@ def _only(corpus: Corpus, utterances: tuple[Utterance, ...]) -> Corpus:
     return replace(corpus, utterances=utterances)
 
 
-def _write(model: Bundle, plan: ModelRecipe, rows: Sequence[dict[str, Any]], out: Path) -> None:
-    """Write the model with its twins' scores on its card."""
+def _write(
+    model: Bundle,
+    plan: ModelRecipe,
+    rows: Sequence[dict[str, Any]],
+    robustness: dict[str, Any],
+    out: Path,
+) -> None:
+    """Write the model with its twins' scores, also of degraded sound, on its card."""
     provenance = {
         **model.provenance,
         "commit": _commit(),
         "licence": plan.licence,
         "terms": list(plan.terms),
         "results": [_card_row(row, plan) for row in rows if row["seed"] == 0],
-        "weaknesses": _weaknesses(rows, len(model.labels)),
+        "weaknesses": _weaknesses(rows, robustness, len(model.labels)),
     }
     named = replace(model, name=f"liser-{out.name}", provenance=provenance)
     write_bundle(named, model.graph.read_bytes(), out, card(named))
@@ -246,7 +256,9 @@ def _card_row(row: dict[str, Any], plan: ModelRecipe) -> dict[str, Any]:
     return {"what": what, "uar": row["uar"], "low": row["uar_low"], "high": row["uar_high"]}
 
 
-def _weaknesses(rows: Sequence[dict[str, Any]], emotions: int) -> list[str]:
+def _weaknesses(
+    rows: Sequence[dict[str, Any]], robustness: dict[str, Any], emotions: int
+) -> list[str]:
     """Return the measured weaknesses, the worst first, then what was not measured."""
     worst = sorted(rows, key=lambda row: row["uar_possible"])
     strange = [row for row in worst if row["role"] == "left-out corpus"]
@@ -256,6 +268,13 @@ def _weaknesses(rows: Sequence[dict[str, Any]], emotions: int) -> list[str]:
         f"{100 * row['ece']:.0f} points on average (expected calibration error)"
         for row in strange
     ]
+    for corpus, record in robustness.items():
+        worst_sound = min(record["conditions"], key=lambda one: one["uar"])
+        found.append(
+            f"Degraded sound: with {worst_sound['description']}, UAR on {corpus} is "
+            f"{worst_sound['uar']:.3f} instead of {record['conditions'][0]['uar']:.3f}, and it "
+            f"labels {worst_sound['coverage']:.0%} of the clips"
+        )
     return [
         *found,
         "Not tested: emotion that isn't acted, children, old people",
