@@ -124,8 +124,8 @@ def _shipped(results: Record) -> str:
     note = (
         "UAR is over all labels of the model; “among the possible” over the emotions that the "
         "tested corpus has. A clip without speech is wrong. In brackets, 95 % intervals over "
-        f"speakers. Seeds that unseen speakers' rows are means of: {seeds}; left-out corpora's rows "
-        "have one. Recordings go through the whole runtime, stored log-mels through what follows "
+        f"speakers. Unseen speakers' rows are means of seeds: {seeds}; left-out corpora have one. "
+        "Recordings go through the whole runtime, stored log-mels through what follows "
         "the front end."
     )
     return "\n".join([*table(heads, lines), "", note]) + "\n"
