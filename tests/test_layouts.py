@@ -86,7 +86,7 @@ def test_shipped_models_are_shown_by_role_as_means_over_seeds(layouts: ModuleTyp
     )
     assert row in page
     assert "nEMO, left out; 8 emotions" in page and "| – |" in page
-    assert "Mean of 2 seeds" in page
+    assert "means of seeds: default 2" in page
     assert len([line for line in page.splitlines() if line.startswith("| default")]) == 6
 
 
