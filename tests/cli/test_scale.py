@@ -31,6 +31,7 @@ def answers(out: str) -> list[dict[str, object]]:
     return [{**one, "elapsed_s": 0} for one in json.loads(out)["recordings"]]
 
 
+@pytest.mark.ray
 def test_workers_predict_what_one_process_does(liser, voices: Path, two_actors: Backend) -> None:
     (voices / "notes.wav").write_text("my notes\n" * 50)
     alone = predict(liser, voices, "--json", "--csv", "alone.csv")
