@@ -162,3 +162,9 @@ def test_folds_are_counted_in_one_way() -> None:
         Protocol.read({"folds": 5, "speakers_per_fold": 4})
     with pytest.raises(InputError, match="folds = 1"):
         Protocol.read({"folds": 1})
+
+
+def test_novelty_needs_a_linear_probe() -> None:
+    with pytest.raises(InputError, match="novelty needs a readout"):
+        Distillation.read({"novelty": 6.0, "readout": 0.0})
+    assert Distillation.read({"novelty": 6.0}).novelty == 6.0

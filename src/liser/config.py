@@ -238,12 +238,14 @@ class Distillation(Settings):
     """Views, drawn for each clip, on which the linear probe is fitted. None: all."""
 
     @model_validator(mode="after")
-    def _interpolates_before_a_readout(self) -> Self:
+    def _has_a_readout_where_one_is_needed(self) -> Self:
         if self.backbone_interpolation and not self.readout:
             raise ValueError(
                 "backbone_interpolation needs a readout, which is fitted afterwards: the head "
                 "that was trained doesn't fit interpolated layers"
             )
+        if self.novelty and not self.readout:
+            raise ValueError("novelty needs a readout: its distance is that of the probe's input")
         return self
 
 
