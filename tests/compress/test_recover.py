@@ -43,7 +43,7 @@ def test_a_pruned_student_knows_the_distance_of_its_own_features(
     every = np.flatnonzero(clips.usable)
     rows = Rows(every[::2], every[1::2])
     before = toy.module.readout
-    before.novelty = fit_novelty(torch.randn(60, before.in_features), 5.0)
+    before.novelty = fit_novelty(torch.randn(60, before.in_features), 5.0, 60.0)
     training = Training(updates=4, updates_a_round=2, batch_size=8, crop_s=0.3, device="cpu")
     pruned = prune(toy, clips, rows, settings=Compression(keep=0.7, step=4, recovery=training))
     after = pruned.module.readout.novelty

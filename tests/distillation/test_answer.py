@@ -181,15 +181,16 @@ def test_a_clip_counts_the_same_in_however_many_views_it_was_drawn(
     drawn = np.ones((4, len(rows)), bool)
     drawn[1:, rng.random(len(rows)) < 0.5] = False  # half of the clips in one view, half in four
     targets = distillation_targets(data, {}, SETTINGS)
-    posteriors = []
+    long, posteriors = np.full(len(rows), 100.0, np.float32), []
     for views in (drawn, drawn[:1]):
         module = build_student("nano", 3, 16)
         module.readout = LinearProbe(5, 3)
-        clips = ClipFeatures(rows, tuple(x[own] for own in views), views)
+        clips = ClipFeatures(rows, *(tuple(v[own] for own in views) for v in (x, long)), views)
         # features are scaled by their deviation over views: without a penalty that changes nothing
         settings = SETTINGS.model_copy(update={"readout": 1e-6})
         _fit_probe(module.readout, clips, targets, rows, settings)
-        posteriors.append(module.readout(torch.from_numpy(x)).softmax(-1).detach().numpy())
+        logits = module.readout(*map(torch.from_numpy, (x, long)))
+        posteriors.append(logits.softmax(-1).detach().numpy())
     np.testing.assert_allclose(*posteriors, atol=2e-3)
 
 
@@ -302,7 +303,7 @@ def test_features_in_drawn_views_are_part_of_those_in_all_views(
     few = rows[3:9]
     x, places = some.of(few)
     assert np.bincount(places).tolist() == [2, 2, 3, 2, 2, 2]
-    logs = module.readout(x).log_softmax(-1).detach().numpy()
+    logs = module.readout(x, some.frames_of(few)).log_softmax(-1).detach().numpy()
     means = [logs[places == place].mean(0) for place in range(len(few))]
     np.testing.assert_allclose(some.log_posteriors(module.readout, few), means, atol=1e-5)
 

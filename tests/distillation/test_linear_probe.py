@@ -20,7 +20,7 @@ def features(n: int = 120, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
 
 def posteriors(probe: LinearProbe, x: torch.Tensor) -> np.ndarray:
     with torch.inference_mode():
-        return probe(x).softmax(-1).numpy()
+        return probe(x, torch.full((len(x),), 100.0)).softmax(-1).numpy()
 
 
 @pytest.mark.parametrize("penalty", [0.003, 0.3])

@@ -79,6 +79,6 @@ def test_an_emotion_of_one_corpus_is_no_sign_of_that_corpus() -> None:
         probe = LinearProbe(1, 3)
         target = smooth(targets.posterior, 0.1, prior)
         fit_linear_probe(probe, features, target, torch.ones(120), 0.01, prior)
-        return float(probe(torch.zeros(1, 1)).softmax(-1)[0, 0])
+        return float(probe(torch.zeros(1, 1), torch.ones(1)).softmax(-1)[0, 0])
 
     assert first(prior) > 2 * first(None)

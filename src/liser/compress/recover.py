@@ -91,7 +91,8 @@ def prune(
     novelty = student.module.readout.novelty
     if novelty is not None:  # the pruned student's features are others
         features = _probe_features(trained.module, clips, rows.learn, settings.recovery.precision)
-        trained.module.readout.novelty = fit_novelty(features, float(novelty.slope))
+        refitted = fit_novelty(features, float(novelty.slope), float(novelty.enough_frames))
+        trained.module.readout.novelty = refitted
     smaller = replace(student, module=trained.module, temperature=1.0, provenance=provenance)
     return recalibrated(smaller, clips, rows, posteriors)
 

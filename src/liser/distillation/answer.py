@@ -12,7 +12,7 @@ from liser.config import Distillation
 from liser.distillation.calibration import HeldOut, calibrated, with_short_speech
 from liser.distillation.data import TrainingData, oversample_sources
 from liser.distillation.losses import smooth
-from liser.distillation.novelty import fit_novelty
+from liser.distillation.novelty import enough_frames, fit_novelty
 from liser.distillation.readout import ClipFeatures, fit_linear_probe
 from liser.distillation.training_targets import TrainingTargets
 from liser.posteriors import log_posteriors, softmax
@@ -143,7 +143,9 @@ def _fit_readout(
         _fit_probe(probe, clips, targets, oversampled, settings)
         if settings.novelty and clips.has_any(rows):
             features, _ = clips.of(oversampled[np.isin(oversampled, clips.rows)])
-            probe.novelty = fit_novelty(features, settings.novelty)
+            probe.novelty = fit_novelty(
+                features, settings.novelty, enough_frames(settings.frontend)
+            )
     if settings.logit_adjustment == "after":
         _adjust_logits(probe, targets, rows, settings.training.label_smoothing, data.sources)
 

@@ -5,6 +5,7 @@ mixed, as they never are at inference. Multinomial logistic regression on whole 
 optimum, and its penalty keeps it from fitting accidents of these clips.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.nn import functional
 from liser.config import Precision
 from liser.distillation.losses import adjust, soft_cross_entropy
 from liser.students.features import LogMelFeatures
-from liser.students.linear_probe import LinearProbe
+from liser.students.linear_probe import LinearProbe, frames_of
 from liser.students.module import StudentModule
 from liser.students.views import Views
 
@@ -26,11 +27,13 @@ class ClipFeatures:
     """Inputs of the linear probe, from whole clips: those of the sorted `rows` of a corpus.
 
     There is an entry for each view that a student averages over at inference. `drawn` (views,
-    rows) marks the clips that were computed in a view; `features` holds theirs, (drawn, dim).
+    rows) marks the clips that were computed in a view; `features` holds theirs, (drawn, dim), and
+    `frames` how many frames each had there, (drawn,).
     """
 
     rows: NDArray[np.int64]
     features: tuple[NDArray[np.float32], ...]
+    frames: tuple[NDArray[np.float32], ...]
     drawn: NDArray[np.bool_]
 
     @classmethod
@@ -49,31 +52,42 @@ class ClipFeatures:
         a probe fitted to features in bfloat16 works on features in float32 as well.
         """
 
-        def features(view: Views, own: NDArray[np.int64]) -> NDArray[np.float32]:
-            def forward(logmel: Tensor) -> tuple[Tensor]:
+        def features(view: Views, own: NDArray[np.int64]) -> tuple[NDArray[np.float32], ...]:
+            def forward(logmel: Tensor) -> tuple[Tensor, Tensor]:
                 half = precision == "bfloat16"
+                (seen,) = view.apply(logmel)
                 with torch.autocast(logmel.device.type, torch.bfloat16, enabled=half):
-                    return (module.features(*view.apply(logmel)),)
+                    return module.features(seen), frames_of(seen)
 
             if len(own) == 0:
-                return np.empty((0, module.readout.in_features), np.float32)
-            return clips.apply(forward, own)[0]
+                nothing = np.empty((0, module.readout.in_features), np.float32)
+                return nothing, nothing[:, 0]
+            return clips.apply(forward, own)
 
         module.eval()
         if drawn is None:
             drawn = np.ones((len(views), len(rows)), bool)
-        each = zip(views.each(), drawn, strict=True)
-        return cls(rows, tuple(features(view, rows[own]) for view, own in each), drawn)
+        each = [features(view, rows[own]) for view, own in zip(views.each(), drawn, strict=True)]
+        return cls(rows, tuple(f for f, _ in each), tuple(n for _, n in each), drawn)
 
     def of(self, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int64]]:
         """Return features (n, dim) of clips in drawn views, and the place of each in `rows`."""
+        return self._of(self.features, rows)
+
+    def frames_of(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return how many frames (n,) the clips of `of` have."""
+        return self._of(self.frames, rows)[0]
+
+    def _of(
+        self, values: Sequence[NDArray[np.float32]], rows: NDArray[np.int64]
+    ) -> tuple[Tensor, NDArray[np.int64]]:
         places = np.searchsorted(self.rows, rows)
-        features, clips = [], []
-        for view, drawn in zip(self.features, self.drawn, strict=True):
+        found, clips = [], []
+        for view, drawn in zip(values, self.drawn, strict=True):
             own = np.flatnonzero(drawn[places])
-            features.append(view[(np.cumsum(drawn) - 1)[places[own]]])
+            found.append(view[(np.cumsum(drawn) - 1)[places[own]]])
             clips.append(own)
-        return torch.from_numpy(np.concatenate(features)), np.concatenate(clips)
+        return torch.from_numpy(np.concatenate(found)), np.concatenate(clips)
 
     def has_any(self, rows: NDArray[np.int64]) -> bool:
         """Tell whether some of these clips have features."""
@@ -87,7 +101,7 @@ class ClipFeatures:
     def log_posteriors(self, probe: LinearProbe, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return a probe's log-posteriors (rows, classes), the mean over drawn views."""
         features, clips = self.of(rows)
-        log_posteriors = probe(features).log_softmax(-1).numpy()
+        log_posteriors = probe(features, self.frames_of(rows)).log_softmax(-1).numpy()
         total = np.zeros((len(rows), log_posteriors.shape[1]), np.float32)
         np.add.at(total, clips, log_posteriors)
         return np.asarray(total / np.bincount(clips, minlength=len(rows))[:, None], np.float32)

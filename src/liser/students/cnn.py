@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from liser.students.linear_probe import LinearProbe
+from liser.students.linear_probe import LinearProbe, frames_of
 from liser.students.module import StudentModule
 from liser.students.pool import AttentivePool
 from liser.students.shape import Group, Rows, Shape, batch_norm, factors
@@ -73,7 +73,7 @@ class Cnn(StudentModule):
         """Return logits (batch, classes) and embedding (batch, dim)."""
         features = self.features(logmel)
         embedding = self.embed(features)
-        return self.classify(embedding) + self.readout(features), embedding
+        return self.classify(embedding) + self.readout(features, frames_of(logmel)), embedding
 
     def features(self, logmel: Tensor) -> Tensor:
         """Return the linear probe's input (batch, dim), mean and deviation over time."""

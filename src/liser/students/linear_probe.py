@@ -7,9 +7,15 @@ rest of the student is trained.
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from liser.students.novelty import Novelty
+
+
+def frames_of(logmel: Tensor) -> Tensor:
+    """Return the number of frames (batch,) of log-mels (batch, frames, mels), as an exact float."""
+    return torch.ones_like(logmel[..., 0], dtype=torch.float32).sum(1)
 
 
 class LinearProbe(nn.Linear):
@@ -26,10 +32,10 @@ class LinearProbe(nn.Linear):
         self.requires_grad_(False).load_state_dict({k: 0 * v for k, v in self.state_dict().items()})
         self.novelty = None
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits (batch, classes)."""
+    def forward(self, features: Tensor, frames: Tensor) -> Tensor:  # type: ignore[override]
+        """Return logits (batch, classes) of clips with so many `frames` (batch,)."""
         logits = super().forward(features)
-        return logits if self.novelty is None else logits / self.novelty(features)[:, None]
+        return logits if self.novelty is None else logits / self.novelty(features, frames)[:, None]
 
     def make_room(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
         """Take on the shape of a `state` whose names begin with `prefix`, before it is loaded."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from liser.students.linear_probe import LinearProbe
+from liser.students.linear_probe import LinearProbe, frames_of
 from liser.students.module import StudentModule
 from liser.students.pool import AttentivePool, moments
 from liser.students.shape import Group, Rows, Shape, factors
@@ -68,7 +68,8 @@ class Transformer(StudentModule):
         """Return logits (batch, classes) and embedding (batch, dim)."""
         streams = self._streams(logmel)
         embedding = self.embed(self.pool(streams[-1]))
-        return self.classify(embedding) + self.readout(_statistics(streams)), embedding
+        probed = self.readout(_statistics(streams), frames_of(logmel))
+        return self.classify(embedding) + probed, embedding
 
     def features(self, logmel: Tensor) -> Tensor:
         """Return the linear probe's input (batch, dim), mean and deviation over time."""
