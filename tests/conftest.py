@@ -353,3 +353,9 @@ def talk() -> Callable[..., np.ndarray]:
         return (whole + 1e-3 * rng.normal(size=len(whole))).astype(np.float32)
 
     return make
+
+
+@pytest.fixture
+def little_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session is adapted to its speaker as soon as predictions vary at all."""
+    monkeypatch.setattr("liser.runtime.speaker_adaptation.TWO_EMOTIONS", 1e-3)

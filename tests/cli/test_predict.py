@@ -120,6 +120,7 @@ def test_notes_stand_in_tables_json_and_csv(liser, voices: Path) -> None:
         assert [row["notes"] for row in csv.DictReader(file)] == [note, ""]
 
 
+@pytest.mark.usefixtures("little_evidence")
 def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path, bands: Bundle) -> None:
     """Each recording adapts to the ones before it, as `SessionAdapter` does."""
     clips = [voices / "speaker0" / f"{word}-0.wav" for word in ("sad", "happy", "angry")]
@@ -131,6 +132,7 @@ def test_one_speaker_s_recordings_follow_each_other(liser, voices: Path, bands: 
     for own, found in zip(plain["recordings"], used["recordings"], strict=True):
         expected = np.exp(voice.update(np.log(list(own["probabilities"].values()))))
         assert list(found["probabilities"].values()) == pytest.approx(expected, abs=1e-4)
+    assert found["probabilities"] != own["probabilities"]
 
 
 def test_only_possible_emotions_are_in_tables_json_and_csv(liser, voices: Path) -> None:

@@ -90,6 +90,7 @@ def test_all_ways_to_name_them_give_the_same(bands: Bundle, talk) -> None:
     assert tuple(other.probabilities) == ("neutral", "sad")
 
 
+@pytest.mark.usefixtures("little_evidence")
 def test_speaker_adaptation_over_the_possible_emotions(by_hand) -> None:
     """The correction is that over all labels, whichever of them are possible."""
     recognizer, sound = by_hand

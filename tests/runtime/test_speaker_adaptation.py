@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from liser.errors import InputError
 from liser.posteriors import log_posteriors, log_softmax
 from liser.runtime.speaker_adaptation import (
-    FULL_EVIDENCE,
     PRIOR_CLIPS,
     SessionAdapter,
     SpeakerAdapter,
@@ -147,15 +146,25 @@ def test_a_session_is_corrected_as_far_as_its_predictions_vary(seed: int) -> Non
 
     for t in range(1, len(z) + 1):
         information = entropy(posteriors[:t].mean(0)) - entropy(posteriors[:t]).mean()
-        weight = min(1.0, information / FULL_EVIDENCE)
+        weight = min(1.0, max(0.0, information / np.log(2) - 1.0))
         expected = z[t - 1] - weight * (z[:t] - mean).sum(0) / (PRIOR_CLIPS + t)
         np.testing.assert_allclose(adapter.update(z[t - 1]), log_softmax(expected), atol=1e-9)
 
 
 def test_a_bias_for_a_voice_vanishes_in_a_mixed_session() -> None:
     """Every clip seems to be of the first class, because of the voice."""
-    adapter = SessionAdapter(np.log(np.full(4, 0.25)))
-    clips = [log_softmax(6.0 * np.eye(4)[k % 4] + [7.0, 0, 0, 0]) for k in range(400)]
+    adapter = SessionAdapter(np.log(np.full(8, 0.125)))
+    voice = 6.2 * np.eye(8)[0]
+    clips = [log_softmax(6.0 * np.eye(8)[k % 8] + voice) for k in range(400)]
     assert {int(z.argmax()) for z in clips} == {0}
     adapted = [int(adapter.update(z).argmax()) for z in clips]
-    assert adapted[-40:] == [k % 4 for k in range(360, 400)]
+    assert adapted[-40:] == [k % 8 for k in range(360, 400)]
+
+
+@pytest.mark.parametrize("emotions", [1, 2])
+def test_sessions_of_one_or_two_emotions_stay_as_they_are(emotions: int) -> None:
+    """However sure the predictions are: it may be the voice or the mood."""
+    adapter = SessionAdapter(np.log(np.full(8, 0.125)))
+    for k in range(60):
+        z = log_softmax(9.0 * np.eye(8)[k % emotions])
+        np.testing.assert_allclose(adapter.update(z), z, atol=1e-6)

@@ -99,6 +99,7 @@ def test_partial_predicts_the_open_segment(loudness_recognizer: Recognizer, talk
     assert stream.partial() is None
 
 
+@pytest.mark.usefixtures("little_evidence")
 def test_one_speaker_s_predictions_are_adapted(loudness_recognizer: Recognizer, talk) -> None:
     """Segment after segment, over all recordings, as `SessionAdapter` does; others don't change."""
     sound = talk((0.2, 0.7), (0.9, 0.4), (0.9, 0.6))

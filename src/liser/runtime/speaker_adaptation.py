@@ -18,9 +18,9 @@ from liser.posteriors import Floats, log_posteriors, log_softmax
 PRIOR_CLIPS = 4.0
 """How many clips of an average speaker a new speaker's mean starts with, κ."""
 
-FULL_EVIDENCE = 0.8
-"""Mutual information (nats) from which on the whole of a speaker's mean is taken for the voice: a
-little less than that of a model on clips of all its emotions."""
+TWO_EMOTIONS = float(np.log(2.0))
+"""Mutual information (nats) of predictions that are sure of two emotions, equally often. Nobody can
+tell what of their mean is the voice. With that of four emotions, its double, all of it is."""
 
 
 class SpeakerAdapter:
@@ -54,8 +54,8 @@ class SessionAdapter(SpeakerAdapter):
     """An adapter for sessions of any mix of emotions: it corrects only as far as there is evidence.
 
     Evidence is that the predictions vary: their mutual information with the clips, I_t, which is
-    the entropy of the mean posterior less the mean entropy (nats). Someone who shows one emotion
-    has next to none, so it is not taken for the voice.
+    the entropy of the mean posterior less the mean entropy (nats). Someone who shows one or two
+    emotions gives none, so they are not taken for the voice.
     """
 
     def __init__(self, mean: ArrayLike, prior_clips: float = PRIOR_CLIPS) -> None:
@@ -66,7 +66,7 @@ class SessionAdapter(SpeakerAdapter):
         """Return the speaker-adapted log-posterior (classes,) of the next clip, z'_t of z_t.
 
         ``z'_t = log_softmax(z_t - w_t Σ_{i≤t} (z_i - m) / (κ + t))`` with
-        ``w_t = min(1, I_t / FULL_EVIDENCE)``. A first clip stays as it is.
+        ``w_t = min(1, max(0, I_t / ln 2 - 1))``. A first clip stays as it is.
 
         >>> adapter = SessionAdapter(np.log([0.5, 0.5]))
         >>> [np.exp(adapter.update(np.log([0.2, 0.8]))).round(2).tolist() for _ in range(3)]
@@ -77,7 +77,7 @@ class SessionAdapter(SpeakerAdapter):
         self._posteriors = self._posteriors + np.exp(z)
         self._entropies += _entropy(np.exp(z))
         information = _entropy(self._posteriors / self._count) - self._entropies / self._count
-        weight = min(1.0, max(0.0, information) / FULL_EVIDENCE)
+        weight = min(1.0, max(0.0, information / TWO_EMOTIONS - 1.0))
         return log_softmax(z - weight * self._sum / (self._prior + self._count))
 
 
