@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TABLES := README.md docs/results.md docs/concepts/robustness.md docs/how-to/scale.md docs/how-to/streams.md docs/tutorials/your-emotions.md
+TABLES := README.md docs/results.md docs/cost.md docs/concepts/robustness.md docs/tutorials/your-emotions.md $(addprefix docs/how-to/,ingest.md scale.md streams.md)
 
 .PHONY: demo test coverage check clean
 

@@ -1,7 +1,7 @@
-"""How well `liser ingest` finds utterances and spoilt ones, and what it costs.
+"""How well `liser ingest` finds utterances and spoilt ones; `teach.py` measures what it costs.
 
     python benchmarks/ingest.py --shared ../shared            # real clips; a quarter of an hour
-    python benchmarks/ingest.py --synthetic corpus/ --out …   # the synthetic corpus, without speed
+    python benchmarks/ingest.py --synthetic corpus/ --out …   # the synthetic corpus
 
 Long recordings are joined from clips with silence, noise, music and black frames
 (`long_recordings.py`). RAVDESS's actors 1–4, 9–12 and 17–20 chose the limits, so the rows of the
@@ -10,11 +10,8 @@ other actors are the ones to quote. ``benchmarks/results/ingest.json`` holds the
 
 import io
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -57,7 +54,6 @@ from made_sounds import made_sound
 RESULTS = Path(__file__).parent / "results" / "ingest.json"
 SEED = 11
 BARS = {"precision": 0.95, "recall": 0.95}
-SPEED_BARS = {"faces": 4.0, "no faces": 10.0}
 
 Row = dict[str, Any]
 
@@ -65,14 +61,12 @@ Row = dict[str, Any]
 def main(
     shared: Path | None = typer.Option(None, help="Folder of real data and weights."),
     synthetic: Path | None = typer.Option(None, help="Folder of a synthetic corpus."),
-    speed: bool = typer.Option(True, help="Also measure speed and memory."),
-    minutes: float = typer.Option(60.0, help="Length of the video whose memory is measured."),
     out: Path = typer.Option(RESULTS),
 ) -> None:
     """Measure, and write the rows; exit with 1 if one of the other actors' rows misses its bar."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        for part in _parts(shared, synthetic, minutes if speed else None, Path(folder)):
+        for part in _parts(shared, synthetic, Path(folder)):
             for row in part:
                 if row.get("bar") is not None:
                     row["passes"] = row["value"] >= row["bar"]
@@ -83,16 +77,12 @@ def main(
     sys.exit(1 if any("choosing" not in row["group"] for row in missed) else 0)
 
 
-def _parts(
-    shared: Path | None, synthetic: Path | None, minutes: float | None, folder: Path
-) -> Iterator[Iterator[Row]]:
+def _parts(shared: Path | None, synthetic: Path | None, folder: Path) -> Iterator[Iterator[Row]]:
     """Yield the rows of each part, those of the other actors first."""
     if shared is not None:
         others, choosing = (_clips(shared, half) for half in ("others", "choosing"))
         yield sound_rows(others, "others")
         yield video_rows(shared, folder)
-        if minutes is not None:
-            yield speed_rows(shared, folder, minutes)
         yield sound_rows(choosing, "choosing")
     if synthetic is not None:
         yield sound_rows(sorted(synthetic.rglob("*.mp4")), "synthetic")
@@ -250,41 +240,6 @@ def video_rows(shared: Path, folder: Path) -> Iterator[Row]:
         }
 
 
-def speed_rows(shared: Path, folder: Path, minutes: float) -> Iterator[Row]:
-    """Time the ingest of a video with one face on one core, and its memory at two lengths."""
-    videos = sorted((shared / "data" / "ravdess" / "video" / "Actor_05").glob("01-*.mp4"))
-    path = folder / "speed" / "long.mp4"
-    write_video(path, (take(video) for video in videos * 3))
-    for name, faces in (("faces", True), ("no faces", False)):
-        corpus = folder / f"speed-{faces}"
-        settings = _settings(shared, corpus, faces)
-        began, cpu = time.perf_counter(), time.process_time()
-        found = ingest([path], settings)
-        wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-        length_s = found.summary["source_seconds"]
-        yield {
-            "row": f"times real time on one core, {name}",
-            "group": "640×360, one face",
-            "value": round(length_s / cpu_s, 2),
-            "wall": round(length_s / wall_s, 2),
-            "seconds": length_s,
-            "stages": {
-                stage: round(spent / length_s, 4)
-                for stage, spent in found.summary["stage_seconds"].items()
-            },
-            "bar": SPEED_BARS[name],
-        }
-    for copies in (1, round(60 * minutes / length_s)):
-        longer = folder / f"long-{copies}.mp4"
-        _repeated(path, longer, copies)
-        seconds, peak = _peak_memory(shared, longer, folder / f"memory-{copies}")
-        yield {
-            "row": "peak memory in MB",
-            "group": f"{seconds / 60:.0f} min of video",
-            "value": round(peak / 1e6),
-        }
-
-
 def _settings(shared: Path, corpus: Path, faces: bool = True) -> IngestSettings:
     models = shared / "models"
     return IngestSettings(
@@ -301,45 +256,6 @@ def _sound_of(video: Path, shared: Path) -> Path | None:
         return None
     name = f"03{video.stem[2:]}.flac"
     return shared / "data" / "ravdess" / "audio" / video.parent.name / name
-
-
-def _peak_memory(shared: Path, video: Path, corpus: Path) -> tuple[float, float]:
-    """Ingest in a process of its own; return the seconds of video, and its peak memory in bytes."""
-    code = (
-        "import resource, sys; from pathlib import Path; from ingest import _settings, ingest;"
-        "shared, video, corpus = map(Path, sys.argv[1:]);"
-        "found = ingest([video], _settings(shared, corpus));"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        "print(found.summary['source_seconds'], peak)"
-    )
-    paths = [str(Path(__file__).parent), *sys.path]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(shared), str(video), str(corpus)],
-        capture_output=True,
-        check=True,
-        text=True,
-        env=environment,
-    )
-    seconds, peak = ran.stdout.split()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(seconds), float(peak) * unit
-
-
-def _repeated(source: Path, target: Path, copies: int) -> None:
-    """Join copies of a video without coding it again."""
-    with av.open(str(source)) as first, av.open(str(target), "w") as joined:
-        streams = {s.index: joined.add_stream_from_template(s) for s in first.streams}
-        length_s = 0.1 + max(float(s.duration * s.time_base) for s in first.streams)
-        for copy in range(copies):
-            with av.open(str(source)) as again:
-                for packet in again.demux():
-                    if packet.dts is None:
-                        continue
-                    shift = round(copy * length_s / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    packet.stream = streams[packet.stream.index]
-                    joined.mux(packet)
 
 
 def _around_speech(sound: Sound) -> Sound:

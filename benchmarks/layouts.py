@@ -19,8 +19,19 @@ from liser.report.benchmark import (
     with_interval,
 )
 from markdown_table import Record, table
-from scale_layouts import overhead, simulation, teaching
+from scale_layouts import overhead, simulation
 from speed_layouts import runtime, speed, speed_brief
+from teach_layouts import (
+    bars,
+    bottlenecks,
+    breaks,
+    limits,
+    memory,
+    stages,
+    voxceleb,
+    waits,
+    workers,
+)
 
 
 def markdown(results: Record, part: str = "") -> str:
@@ -379,16 +390,6 @@ def _ingest(results: Record) -> str:
     return "\n".join(table(["", "recordings", "share", "aim"], lines)) + "\n"
 
 
-def _ingest_cost(results: Record) -> str:
-    """Lay out the speed and memory of `liser ingest`."""
-    lines = []
-    for row in results["rows"]:
-        if row["row"].startswith(("times", "peak")):
-            bar = f"{row['bar']:g}" if row.get("bar") else ""
-            lines.append([row["row"], row["group"], f"{row['value']:,}", bar])
-    return "\n".join(table(["", "recordings", "", "aim"], lines)) + "\n"
-
-
 AIMS = {"ravdess": (0.72, 1.05), "cremad": (0.68, 1.0)}
 """UAR and ratio that were aimed at before the benchmark was run, by corpus."""
 SHOWN = {
@@ -422,10 +423,17 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "cross_corpus": _cross_corpus,
     "speech_search": _speech_search,
     "ingest": _ingest,
-    "ingest_cost": _ingest_cost,
     "degradation_augmentation": _degradation_augmentation,
     "scale_queue": simulation,
     "scale_overhead": overhead,
-    "scale_teach": teaching,
+    "teach_stages": stages,
+    "teach_waits": waits,
+    "teach_workers": workers,
+    "teach_memory": memory,
+    "teach_bars": bars,
+    "teach_voxceleb": voxceleb,
+    "teach_bottlenecks": bottlenecks,
+    "teach_limits": limits,
+    "teach_breaks": breaks,
 }
 """Layouts by the marker's part after the slash; without one, a benchmark's record."""

@@ -171,3 +171,19 @@ def write_video(path: Path, takes: Iterable[Take]) -> list[tuple[float, float]]:
         container.mux(picture.encode(None))
         container.mux(sound.encode(None))
     return utterances
+
+
+def repeated(source: Path, target: Path, copies: int) -> None:
+    """Join copies of a video without coding it again."""
+    with av.open(str(source)) as first, av.open(str(target), "w") as joined:
+        streams = {s.index: joined.add_stream_from_template(s) for s in first.streams}
+        length_s = 0.1 + max(float(s.duration * s.time_base) for s in first.streams)
+        for copy in range(copies):
+            with av.open(str(source)) as again:
+                for packet in again.demux():
+                    if packet.dts is None:
+                        continue
+                    shift = round(copy * length_s / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    packet.stream = streams[packet.stream.index]
+                    joined.mux(packet)

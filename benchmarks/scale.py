@@ -1,8 +1,8 @@
 """Measure the queue: simulated at 10,000 workers, and real with one worker and with two.
 
-    python benchmarks/scale.py --clips ../shared/data/ravdess/video
+    python benchmarks/scale.py
 
-It writes `results/scale.json`:
+It writes `results/scale.json`; what workers do with media, `teach.py` measures:
 
 - `simulation`: the driver's time and memory for ten million items on 10,000 workers that exist on
   paper only: a clock that jumps to the next event stands for them. Some die, some items raise, some
@@ -10,7 +10,6 @@ It writes `results/scale.json`:
 - `overhead`: how many items a second a real driver hands out and takes back: items that do
   nothing, and items that wait.
 - `journal`: what a record costs in time, memory and on disk.
-- `teach`: clips a second of a face teacher on real or synthetic clips, by back end and workers.
 """
 
 import heapq
@@ -22,7 +21,6 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -30,18 +28,12 @@ from typing import Annotated, Any
 import typer
 
 from liser import storage
-from liser.corpora.registry import guess_corpus, load_corpus
-from liser.corpora.synthetic import generate
 from liser.scale.journal import Journal
 from liser.scale.pool import Backend, Event, Factory, Pool
 from liser.scale.processes import Processes
 from liser.scale.scheduler import Done, run
-from liser.targets.store import TargetStore
-from liser.targets.teach import teach
-from liser.teachers.registry import face_teacher
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
-ROUNDS = 2
 WORKERS, ITEMS = 10_000, 10_000_000
 WAIT_S = 0.05
 ITEM_S = 60.0
@@ -215,49 +207,7 @@ def journal(records: int) -> dict[str, Any]:
     }
 
 
-Backends = dict[str, Backend | None]
-
-
-def teaching(clips: Path | None, detector: str, backends: Backends) -> list[dict[str, Any]]:
-    """Return a row for each back end: a face teacher on every clip, from an empty store.
-
-    Each row is the quickest of some rounds, because the machine may have other work. `cpu_s` is the
-    time of all processes, theirs and this one's; Ray's can't be known here.
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    with TemporaryDirectory() as folder:
-        if clips is None:
-            corpus = generate(Path(folder) / "clips", speakers=4, clips_per_speaker=12, jobs=2)
-        else:
-            corpus = load_corpus(guess_corpus(clips), clips)
-        for number, (name, backend) in product(range(ROUNDS), backends.items()):
-            teacher = face_teacher(f"hog:detector={detector}")
-            store = TargetStore(Path(folder) / f"store-{name}-{number}")
-            load, cpu_s, began = os.getloadavg()[0], _cpu_s(), time.perf_counter()
-            found = teach(corpus, teacher, store, False, backend)
-            seconds = round(time.perf_counter() - began, 1)
-            if name not in rows or seconds < rows[name]["seconds"]:
-                rows[name] = {
-                    "backend": name,
-                    "clips": len(corpus.utterances),
-                    "usable": int(found.valid.sum()),
-                    "seconds": seconds,
-                    "clips_a_second": round(len(corpus.utterances) / seconds, 2),
-                    "cpu_s": None if "Ray" in name else round(_cpu_s() - cpu_s, 1),
-                    "load_before": round(load, 1),
-                }
-    return list(rows.values())
-
-
-def _cpu_s() -> float:
-    """Return the CPU time of this process and of its workers that have ended."""
-    used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
 def main(
-    clips: Annotated[Path | None, typer.Option(help="Real clips. [synthetic ones]")] = None,
-    detector: Annotated[str, typer.Option(help="The face teacher's detector.")] = "lbp",
     items: Annotated[int, typer.Option(help="Items of the simulation.")] = ITEMS,
     workers: Annotated[int, typer.Option(help="Workers of the simulation.")] = WORKERS,
     only: Annotated[list[str] | None, typer.Option(help="A part of it; may be repeated.")] = None,
@@ -267,18 +217,10 @@ def main(
     from liser.scale.ray_actors import RayActors
 
     ray = partial(RayActors, "local")
-    backends = {
-        "this process": None,
-        "1 process": Processes(1),
-        "2 processes": Processes(2),
-        "Ray, 1 worker": ray(1),
-        "Ray, 2 workers": ray(2),
-    }
     parts: dict[str, Callable[[], Any]] = {
         "simulation": lambda: simulation(items, workers),
         "overhead": lambda: [*overhead("processes", Processes), *overhead("Ray", ray)],
         "journal": lambda: journal(100_000),
-        "teach": lambda: teaching(clips, detector, backends),
     }
     record: dict[str, Any] = json.loads(out.read_text("utf-8")) if out.exists() else {}
     record |= {

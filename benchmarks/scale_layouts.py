@@ -41,19 +41,3 @@ def overhead(results: Record) -> str:
     ]
     heads = ["items a second", "1 worker", "2 workers", "times as fast"]
     return "\n".join(table(heads, lines)) + "\n"
-
-
-def teaching(results: Record) -> str:
-    """Lay out a face teacher's seconds by back end, and what else the machine did."""
-    lines = [
-        [
-            one["backend"],
-            f"{one['seconds']:.1f}",
-            f"{one['load_before']:.0f}",
-            "" if one["cpu_s"] is None else f"{one['cpu_s']:.1f}",
-        ]
-        for one in results["teach"]
-    ]
-    clips = results["teach"][0]["clips"]
-    heads = [f"a face teacher on {clips} clips", "seconds", "load before", "CPU seconds"]
-    return "\n".join(table(heads, lines)) + "\n"

@@ -122,7 +122,11 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
         "cross_corpus": ["cross_corpus"],
         "speech_search": ["speech_search"],
         "ingest": ["ingest"],
-        "scale": ["scale_queue", "scale_overhead", "scale_teach"],
+        "scale": ["scale_queue", "scale_overhead"],
+        "teach": [
+            *("teach_stages", "teach_waits", "teach_workers", "teach_memory", "teach_bars"),
+            *("teach_voxceleb", "teach_bottlenecks", "teach_limits", "teach_breaks"),
+        ],
         "explore_harden": ["degradation_augmentation"],
     }
     for name, parts in shown.items():
@@ -132,6 +136,59 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
             lines = [line for line in text.splitlines() if line.startswith("|")]
             assert len(lines) > 2 or part == "runtime"
             assert "nan" not in text
+
+
+def costs_of_teaching() -> dict[str, Any]:
+    """A record in which a second of media takes a second of ingest, half of it in networks."""
+    step = {"clips": 10, "media_s": 100.0, "wall_s": 100.0, "cpu_s": 100.0, "network_s": 50.0}
+    teacher = {**step, "cpu_s": 50.0, "dimensions": 1000, "bytes_a_clip": 5000}
+    stages = importlib.import_module("teach_layouts").INGEST
+    return {
+        "media": {"bytes_a_second": 100_000},
+        "stages": [
+            *({**step, "stage": name, "network_s": 0.0} for name in stages),
+            {**step, "stage": "LR-ASD on every utterance", "network_s": 100.0},
+        ],
+        "whole": [{**step, "stage": "ingest, who talks"}],
+        "teachers": [
+            {**teacher, "stage": name, "write_ms_a_clip": 5.0}
+            for name in (
+                *("Whisper-base", "expression net"),
+                "expression net, which detects the face itself",
+            )
+        ],
+        "manifest": {"pieces": 1000, "peak_mb": 20e6 / 2**20, "rows_s": 1.0},
+        "targets": {"clips": 100, "dimensions": 2000, "peak_mb": 100 * 2000 * 8 / 2**20},
+    }
+
+
+def lines_of(page: str) -> dict[str, list[str]]:
+    """Return a table's cells by the first one of their line."""
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")]
+    return {first.strip(): [cell.strip() for cell in cells] for first, *cells in rows}
+
+
+def test_a_large_corpus_is_worked_out_from_what_a_second_costs(layouts: ModuleType) -> None:
+    lines = lines_of(layouts.markdown(costs_of_teaching(), "teach_voxceleb"))
+    every = "ingest, Whisper-base and expression net"
+    assert lines["ingest, who talks"] == ["2,442", "152.6 h", "15.3 h", "1.5 h"]
+    assert lines[every][0] == "4,884"  # 1 + 0.5 + 0.5 s of CPU time
+    assert lines[f"{every}, networks at no cost"][0] == "1,221"  # 0.5 + 0 + 0 s
+    shares = lines_of(layouts.markdown(costs_of_teaching(), "teach_bottlenecks"))
+    assert shares["decode the picture"] == ["10%", "9%", "11%"]
+    assert shares["Whisper-base"][2] == "0%"
+
+
+def test_what_breaks_first_comes_with_its_size(layouts: ModuleType) -> None:
+    record = costs_of_teaching()
+    lines = lines_of(layouts.markdown(record, "teach_breaks"))
+    assert lines["manifest: 16 GB of memory"] == ["800,000 pieces", ""]
+    assert lines["`teach`: 16 GB of Whisper-base's embeddings"][0] == "2,000,000 clips"
+    disk = "1,000 MB/s of disk or network, media read once"
+    assert lines[disk] == ["20,000 cores", "5,000 cores"]  # 0.1 MB takes 2 s, or 0.5 s
+    limits = lines_of(layouts.markdown(record, "teach_limits"))
+    assert limits["media, at the measured clips' bit rate"] == ["0.88 TB"]
+    assert limits["store of Whisper-base: 5,000 bytes a clip"] == ["5.6 GB"]
 
 
 def test_an_unknown_layout_is_refused(layouts: ModuleType) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from liser.ingest.duplicates import DuplicateFinder, audio_fingerprint, bit_errors
+from liser.ingest.duplicates import DuplicateFinder, _Places, audio_fingerprint, bit_errors
 
 Babble = Callable[..., np.ndarray]
 
@@ -48,3 +48,25 @@ def test_bit_errors_are_counted_over_the_shared_words() -> None:
     assert bit_errors(one, other, 2) == (1 / 32, 1)
     assert bit_errors(one, other, -1) == (1 / 32, 1)
     assert bit_errors(one, other, 5) == (1.0, 0)
+
+
+def test_hashes_are_found_where_they_were_added() -> None:
+    """As in a plain list; few values, so that many utterances share a hash."""
+    rng, places = np.random.default_rng(0), _Places()
+    added: list[tuple[int, int, int]] = []
+    for number in range(300):
+        words = rng.permutation(np.arange(1, 200, dtype=np.uint32))[: rng.integers(0, 40)]
+        where = rng.integers(0, 500, len(words)).astype(np.int32)
+        rows, numbers, found = places.find(words)
+        expected = [
+            (row, owner, place)
+            for row, word in enumerate(words.tolist())
+            for owner, other, place in added
+            if other == word
+        ]
+        assert list(zip(rows.tolist(), numbers.tolist(), found.tolist(), strict=True)) == expected
+        places.add(number, words, where)
+        pairs = zip(words.tolist(), where.tolist(), strict=True)
+        added += [(number, word, place) for word, place in pairs]
+    lengths = [len(run[0]) for run in places._runs]
+    assert sum(lengths) == len(added) and len(lengths) <= 5  # 8 times as long as the next

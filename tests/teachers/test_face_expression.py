@@ -1,6 +1,7 @@
 """Expression nets get the pixels of their spec, and a spec that doesn't fit is refused."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -93,6 +94,15 @@ def test_batches_change_nothing(net):
     many = np.random.default_rng(0).integers(0, 255, (130, 16, 16, 3), np.uint8)
     logits, _ = make(net).read_crops(many)
     np.testing.assert_allclose(logits, many.mean(axis=(1, 2)), rtol=1e-4)
+
+
+def test_it_can_be_sent_to_another_process(net):
+    teacher = make(net)
+    some = crops(40, 90)
+    other = pickle.loads(pickle.dumps(teacher))
+    assert other.fingerprint == teacher.fingerprint
+    for one, again in zip(teacher.read_crops(some), other.read_crops(some), strict=True):
+        np.testing.assert_array_equal(one, again)
 
 
 def test_a_fingerprint_covers_weights_spec_and_sampling(net, tmp_path):

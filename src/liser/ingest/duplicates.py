@@ -6,8 +6,8 @@ survive lossy coding, gain and resampling. No small library has them: Chromaprin
 native library that no package index carries.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ _WINDOW, _HOP = 4096, 256  # samples: 256 ms, 16 ms
 _BANDS, _HZ = 33, (300.0, 3000.0)
 _SAMPLED = 64  # hashes of an utterance that are looked up: the smallest ones
 _CANDIDATES = 3  # common utterances that are compared in full
+_SHORTER = 8  # times as short as the run before it is a run of hashes
 
 Words = NDArray[np.uint32]
 
@@ -58,42 +59,87 @@ def bit_errors(one: Words, other: Words, offset: int) -> tuple[float, int]:
 
 
 class DuplicateFinder:
-    """Finds utterances that sound like earlier ones; ids are of the caller's choice."""
+    """Finds utterances that sound like earlier ones; ids are of the caller's choice.
+
+    An utterance of 8 s takes 3 kB.
+    """
 
     def __init__(self) -> None:
-        self._words: dict[str, Words] = {}
-        self._places: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+        self._names: list[str] = []
+        self._words: list[Words] = []
+        self._places = _Places()
 
     def add(self, name: str, words: Words) -> str | None:
         """Return the earlier utterance of which this is a near-duplicate; else add it, and None."""
         first = self.find(words)
         if first is None:
-            self._words[name] = words
-            for word, place in _sampled(words):
-                self._places[word].append((name, place))
+            self._places.add(len(self._names), *_sampled(words))
+            self._names.append(name)
+            self._words.append(words)
         return first
 
     def find(self, words: Words) -> str | None:
         """Return the added utterance of which this fingerprint is a near-duplicate, if any."""
-        for other, offset in self._candidates(_sampled(words)):
-            theirs = self._words[other]
+        for number, offset in self._candidates(words):
+            theirs = self._words[number]
             errors, shared = _best(theirs, words, offset)
             if errors <= MOST_ERRORS and shared >= LEAST_SHARED * min(len(words), len(theirs)):
-                return other
+                return self._names[number]
         return None
 
-    def _candidates(self, sampled: Iterable[tuple[int, int]]) -> Iterator[tuple[str, int]]:
+    def _candidates(self, words: Words) -> Iterator[tuple[int, int]]:
         """Yield the utterances that share hashes most often at one offset."""
-        hits = Counter(
-            (name, theirs - place)
-            for word, place in sampled
-            for name, theirs in self._places.get(word, ())
-        )
+        sampled, places = _sampled(words)
+        rows, numbers, theirs = self._places.find(sampled)
+        hits = Counter(zip(numbers.tolist(), (theirs - places[rows]).tolist(), strict=True))
         yield from (place for place, _ in hits.most_common(_CANDIDATES))
 
 
-def _sampled(words: Words) -> list[tuple[int, int]]:
-    """Return the smallest different hashes and their places.
+class _Places:
+    """Where hashes occur, in sorted runs of 12 bytes a hash.
+
+    A new run is merged with the runs before it until each is much longer than the next. So there
+    are few runs to look through, and a hash is seldom moved (O'Neil et al., "The Log-Structured
+    Merge-Tree", 1996).
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[Words, NDArray[np.int32], NDArray[np.int32]]] = []
+
+    def add(self, number: int, words: Words, places: NDArray[np.int32]) -> None:
+        """Add the hashes of an utterance; numbers ascend."""
+        order = np.argsort(words)
+        run = words[order], np.full(len(words), number, np.int32), places[order]
+        while self._runs and len(self._runs[-1][0]) < _SHORTER * len(run[0]):
+            older = self._runs.pop()
+            both, numbers, found = (np.concatenate(pair) for pair in zip(older, run, strict=True))
+            order = np.argsort(both, kind="stable")  # linear: both are sorted
+            run = both[order], numbers[order], found[order]
+        self._runs.append(run)
+
+    def find(self, words: Words) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+        """Return where these hashes occur: row among `words`, utterance and place, in this order.
+
+        Each is (hits,).
+        """
+        rows, numbers, places = [], [], []
+        for keys, owners, found in self._runs:
+            first, last = (np.searchsorted(keys, words, side) for side in ("left", "right"))
+            for row in np.flatnonzero(last > first):
+                hits = slice(first[row], last[row])
+                rows.append(np.full(hits.stop - hits.start, row))
+                numbers.append(owners[hits])
+                places.append(found[hits])
+        if not rows:
+            nothing = np.zeros(0, np.int32)
+            return np.zeros(0, np.int64), nothing, nothing
+        all_rows, all_numbers = np.concatenate(rows), np.concatenate(numbers)
+        order = np.lexsort((all_numbers, all_rows))
+        return all_rows[order], all_numbers[order], np.concatenate(places)[order]
+
+
+def _sampled(words: Words) -> tuple[Words, NDArray[np.int32]]:
+    """Return the smallest different hashes and their first places.
 
     Two copies choose mostly the same ones (a bottom-k sketch), wherever they were cut.
     """
@@ -107,7 +153,7 @@ def _sampled(words: Words) -> list[tuple[int, int]]:
             found.setdefault(word, place)
         if len(found) == _SAMPLED:
             break
-    return list(found.items())
+    return np.array(list(found), np.uint32), np.array(list(found.values()), np.int32)
 
 
 def _best(one: Words, other: Words, offset: int) -> tuple[float, int]:

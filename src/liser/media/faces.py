@@ -189,9 +189,12 @@ def crop(
     side = max(1, round(float(max(box[2:])) * (1 + 2 * margin)))
     left = round(float(box[0] + box[2] / 2 - side / 2))
     top = round(float(box[1] + box[3] * (0.5 + shift) - side / 2))
-    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
-    square = image[rows[:, None], columns[None, :]]
+    if min(left, top) >= 0 and left + side <= image.shape[1] and top + side <= image.shape[0]:
+        square = image[top : top + side, left : left + side]  # no copy
+    else:
+        rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
+        columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
+        square = image[rows[:, None], columns[None, :]]
     method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(square, (size, size), interpolation=method), np.uint8)
 

@@ -208,7 +208,8 @@ def _stacked(corpus: Corpus, teacher: Teacher, outcomes: dict[str, Outcome]) -> 
         raise LiserError(f"teacher {teacher.name} gave embeddings of several widths: {widths}")
     n, rows = len(corpus.utterances), list(targets)
     embeddings = np.zeros((n, widths[0]), np.float32)
-    embeddings[rows] = np.stack([target.embedding for target in targets.values()])
+    for row, target in targets.items():  # one by one: a stack would be another copy of them all
+        embeddings[row] = target.embedding
     confidence = np.zeros(n, np.float32)
     confidence[rows] = [target.confidence for target in targets.values()]
     valid = np.zeros(n, np.bool_)

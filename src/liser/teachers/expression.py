@@ -134,7 +134,7 @@ class ExpressionNet:
         )
         stem = self.weights.stem
         self.name = name or (self.weights.parent.name if stem == "model" else stem)
-        self._session = _session(self.weights, threads)
+        self._threads = threads
         self._outputs = [n for n in (self.spec.logits, self.spec.embedding) if n is not None]
         self._check()
 
@@ -143,6 +143,14 @@ class ExpressionNet:
         """Hash of the weights' bytes, the spec, the detector, the sampling and the pooling."""
         spec = self.spec.model_dump(mode="json")
         return fingerprint("expression", self.weights, spec, *self.reader.settings)
+
+    @cached_property
+    def _session(self) -> Any:
+        return _session(self.weights, self._threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the loaded network: another process loads it anew."""
+        return {name: value for name, value in vars(self).items() if name != "_session"}
 
     def observe(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Target | Skip]]:
         """Yield each utterance with the target of its face track, or with a skip."""
