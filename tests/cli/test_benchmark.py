@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from liser.benchmark.defaults import protocol_for
+from liser.cli.benchmark import _protocol
 from liser.cli.command import portable
 from liser.cli.settings import settings_from
 from liser.config import Protocol
@@ -33,13 +34,28 @@ def manifest() -> Path:
     return Path("tiny.csv")
 
 
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({}, (3, (0.05, 0.1, 0.2, 1.0))),
+        ({"quick": True}, (1, (0.1, 1.0))),
+        ({"quick": True, "draws": 2, "budgets": "0.5"}, (2, (0.5,))),
+    ],
+)
+def test_a_quick_run_has_one_draw_of_few_labels_and_of_all(given, expected) -> None:
+    names = ("draws", "budgets", "speakers_per_fold", "folds", "seed", "student", "updates")
+    flags = dict.fromkeys((*names, "settings"), None) | {"quick": False, "corpus": "folder"}
+    made = _protocol(flags | given)
+    assert (made.draws, made.budgets) == expected
+
+
 def test_the_protocol_on_a_tiny_corpus(liser, recordings: Path) -> None:
     data = manifest().absolute()
     teacher = Path("named.csv").absolute()
     ask = (
         *("benchmark", "folder", "--data", data, "--settings", "bench.toml", "--jobs", 1),
         *("--speech-teacher", teacher, "--face-teacher", "table:named.csv", "--student", "tiny"),
-        *("--updates", 2, "--draws", 1, "--budgets", "0.5,1", "--report", "page.html"),
+        *("--updates", 2, "--quick", "--budgets", "0.5,1", "--report", "page.html"),
     )
     record = json.loads(liser(*ask, "--json").out)
     assert json.loads(Path("runs/benchmark-folder/results.json").read_text()) == record
@@ -59,6 +75,7 @@ def test_the_protocol_on_a_tiny_corpus(liser, recordings: Path) -> None:
     again = liser(*ask)
     assert again.status == 0
     assert "Distilled student" in again.out
+    assert record["settings"]["draws"] == 1 and "A quick run: one draw" in again.err
     assert Path("page.html").exists()
 
 

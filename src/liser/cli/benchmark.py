@@ -51,10 +51,17 @@ Budgets = Annotated[str | None, typer.Option(metavar="0.1,1", help="Shares of th
 Draws = Annotated[
     int | None, typer.Option(help="Number of random draws of labels, each with its own seed.")
 ]
+Quick = Annotated[
+    bool,
+    typer.Option("--quick", help="One draw of 10 % and of all labels; --draws and --budgets win."),
+]
 SpeakersPerFold = Annotated[
     int | None, typer.Option(help="Test speakers of a fold. [4, without --folds]")
 ]
 Folds = Annotated[int | None, typer.Option(help="Number of folds. [cremad: 5]")]
+
+QUICK = (1, (0.1, 1.0))
+"""Draws and budgets of a quick run."""
 
 
 def register(app: typer.Typer) -> None:
@@ -77,6 +84,7 @@ def benchmark_command(
     report: Page = None,
     budgets: Budgets = None,
     draws: Draws = None,
+    quick: Quick = False,
     speakers_per_fold: SpeakersPerFold = None,
     folds: Folds = None,
     student: StudentSize = None,
@@ -118,9 +126,11 @@ def _protocol(flags: Mapping[str, Any]) -> Protocol:
     from liser.cli.settings import check_student, numbers, settings_from
     from liser.config import Protocol
 
-    names = ("draws", "speakers_per_fold", "folds", "seed")
+    names = ("speakers_per_fold", "folds", "seed")
+    quick_draws, quick_budgets = QUICK if flags["quick"] else (None, None)
     chosen = {name: flags[name] for name in names} | {
-        "budgets": numbers(flags["budgets"], "--budgets", float),
+        "draws": quick_draws if flags["draws"] is None else flags["draws"],
+        "budgets": numbers(flags["budgets"], "--budgets", float) or quick_budgets,
         "distillation.student": flags["student"],
         "distillation.training.updates": flags["updates"],
         "supervised.updates": flags["updates"],

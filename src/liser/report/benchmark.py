@@ -172,7 +172,7 @@ def headline(results: Results) -> str:
 
 
 def notes(results: Results) -> list[str]:
-    """Return notes on systems that are left out, and on the baselines' licences.
+    """Return notes on systems that are left out, the baselines' licences, and a single draw.
 
     >>> notes({"left_out": [{"system": "opensmile_svm", "why": "no clip has an audio file"}]})
     ['openSMILE + SVM is left out: no clip has an audio file.']
@@ -182,7 +182,9 @@ def notes(results: Results) -> list[str]:
         for one in results.get("left_out", ())
     ]
     licences = [f"{one['licence']}." for one in results.get("baselines", ())]
-    return missing + licences
+    once = results.get("settings", {}).get("draws") == 1
+    quick = ["A quick run: one draw of the labels. Another draw moves scores by a few points."]
+    return missing + licences + (quick if once else [])
 
 
 def title(results: Results) -> str:
