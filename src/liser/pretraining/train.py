@@ -8,7 +8,7 @@ of any further encoders. The result is a `Backbone`, from which any number of st
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -112,15 +112,14 @@ def pretrain(
     state = _Pretraining(module, targets, settings, seed)
     if begun is not None:
         state.restore(begun)
-    rounds = math.ceil(settings.updates / ROUND)
-    size, width = min(settings.batch_size, len(segments)), _smoothed_frames(own_frontend)
-    _let_others_train(state, size, width)
-    while state.step < settings.updates:
-        whole = state.made_batches(segments, frontend, min(ROUND, settings.updates - state.step))
-        state.train_round(state.ranks.share(whole, _part, size), width)
+
+    def end_round() -> None:
         if checkpoint is not None:
             save_checkpoint(checkpoint, {"recipe": recipe, **state.snapshot()})
+        rounds = math.ceil(settings.updates / ROUND)
         progress(math.ceil(state.step / ROUND), rounds, state.explained)
+
+    train(state, segments, frontend, end_round)
     made_from = encoder_records(encoders, sources, by_source) | clip_counts(sources, by_source)
     provenance = made_from | state.provenance
     return Backbone(transferred_weights(state.average.cpu()), student, own_frontend, provenance)
@@ -224,16 +223,19 @@ class _Pretraining:
         self.step, self.explained = 0, 0.0
         self.explained_by = [0.0] * len(targets)
 
-    def made_batches(
-        self, segments: Sequence[Segment], frontend: Frontend, count: int
-    ) -> Iterator[_Batch]:
+    @property
+    def updates_of_round(self) -> int:
+        """How many updates the next round has; the last one may have fewer."""
+        return min(ROUND, self.settings.updates - self.step)
+
+    def made_batches(self, segments: Sequence[Segment], frontend: Frontend) -> Iterator[_Batch]:
         """Yield the batches of a round; all their randomness is seeded by (seed, step)."""
         rng = torch.Generator().manual_seed(seed_of(self.seed, self.step, 4))
         order = np.random.default_rng([self.seed, self.step])
         size = min(self.settings.batch_size, len(segments))
         own_hop = frontend.hop_ms * self.settings.oversampling
         length = round(self.settings.crop_s * 1000 / own_hop)
-        for _ in range(count):
+        for _ in range(self.updates_of_round):
             picked = order.choice(len(segments), size, replace=False)
             crops = [self._crop(segments[i], int(i), length, frontend, order) for i in picked]
             logmels, targets = zip(*crops, strict=True)
@@ -335,17 +337,30 @@ class _Pretraining:
             getattr(self, name).load_state_dict(snapshot[name])
 
 
-def _let_others_train(state: _Pretraining, size: int, width: int) -> None:
-    """Let other processes, if there are any, take their shares from here on."""
-    state.ranks.check(size, state.device)
-    if state.ranks.world > 1:
+def train(
+    state: _Pretraining,
+    segments: Sequence[Segment],
+    frontend: Frontend,
+    end_round: Callable[[], None],
+) -> None:
+    """Make all updates that are left, together with other processes, if there are any."""
+    settings, ranks = state.settings, state.ranks
+    size = min(settings.batch_size, len(segments))
+    hop_ms = frontend.hop_ms * settings.oversampling
+    width = 2 * int(SMOOTHED_MS / 2 / hop_ms) + 1
+    ranks.check(size, state.device)
+    if ranks.world > 1:
         targets = [one.without_frames() for one in state.targets]
-        start = copy.deepcopy(state.average).cpu(), targets, state.settings, state.seed
-        state.ranks.call(_pretrain_along, *start, size, width, pack(state.snapshot()))
-    share_layers(state.student, state.ranks, size)
+        start = copy.deepcopy(state.average).cpu(), targets, settings, state.seed
+        ranks.call(_train_along, *start, size, width, pack(state.snapshot()))
+    share_layers(state.student, ranks, size)
+    while state.step < settings.updates:
+        whole = state.made_batches(segments, frontend)
+        state.train_round(ranks.share(whole, _part, size), width)
+        end_round()
 
 
-def _pretrain_along(
+def _train_along(
     student: Transformer,
     targets: Sequence[FrameTargets],
     settings: Pretraining,
@@ -354,18 +369,12 @@ def _pretrain_along(
     width: int,
     snapshot: bytes,
 ) -> None:
-    """Make the updates of `pretrain` in one of several processes, from a snapshot on."""
+    """Make the updates of `train` in one of the other processes, from a snapshot on."""
     state, ranks = _Pretraining(student, targets, settings, seed), Ranks.current()
     state.restore(unpack(snapshot))
     share_layers(state.student, ranks, size)
     while state.step < settings.updates:
-        count = min(ROUND, settings.updates - state.step)
-        state.train_round((ranks.receive() for _ in range(count)), width)
-
-
-def _smoothed_frames(frontend: Frontend) -> int:
-    """Return how many frames predictions are averaged over, an odd number."""
-    return 2 * int(SMOOTHED_MS / 2 / frontend.hop_ms) + 1
+        state.train_round((ranks.receive() for _ in range(state.updates_of_round)), width)
 
 
 def _part(batch: _Batch, rows: slice) -> _Batch:

@@ -168,9 +168,10 @@ def _lost_process() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        cause = str(error).partition(". ")[0]
         raise LostProcessError(
             "another process of this training has ended, or can't be reached: see its own error, "
-            f"and give the same command again to go on from the checkpoint ({error})"
+            f"and give the same command again to go on from the checkpoint ({cause})"
         ) from error
 
 
