@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -127,17 +128,21 @@ def main() -> None:
     """
     accept_any_encoding()
     with stoppable():
-        _run()
-
-
-def _run() -> None:
-    try:
         if _is_started_by_torchrun() and set(sys.argv[1:2]) & set(_PARALLEL):
-            from liser.students.parallel import run_on_first
-
-            run_on_first(app)
+            _run(_run_on_first)
         else:
-            app()
+            _run(app)
+
+
+def _run_on_first() -> None:
+    from liser.students.parallel import run_on_first
+
+    run_on_first(lambda: _run(app))  # an error is printed before the other processes end
+
+
+def _run(command: Callable[[], Any]) -> None:
+    try:
+        command()
     except LiserError as error:
         _end(str(error), error.exit_status)
     except ModuleNotFoundError as error:

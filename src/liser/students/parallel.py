@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -249,6 +250,7 @@ def _help(ranks: Ranks) -> None:
                 continue  # the first process has raised it too, and says so
     except _Ended as ended:
         if ended.status:
+            time.sleep(1)  # torchrun names the process that ends first: let it be the other
             sys.exit(ended.status)
     except LostProcessError:  # torchrun says which
         sys.exit(1)
