@@ -59,6 +59,10 @@ class DamagedError(StorageError):
     """A stored file is not what liser wrote: delete it, and liser makes it again."""
 
 
+class LostProcessError(LiserError, RuntimeError):
+    """One of the processes that train together has ended, or can't be reached."""
+
+
 class MediaError(LiserError, ValueError):
     """One clip can't be used; the caller skips it, counts it and names it.
 

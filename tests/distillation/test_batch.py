@@ -59,7 +59,7 @@ def test_pairs_are_mixed_by_weighted_targets() -> None:
     settings = SETTINGS.model_copy(update={"mixup": 1.0, "mixup_share": 1.0})
     batch = made()
     share, partner = mixup_shares(6, settings, generator(5))
-    mixed = mix_batch(batch, settings, generator(5), "cpu")
+    mixed = mix_batch(batch, settings, generator(5))
     for i in range(6):
         own, other = float(share[i]), int(partner[i])
         pair = [(own, i), (1 - own, other)]
@@ -83,7 +83,7 @@ def test_without_mixup_every_clip_keeps_to_itself(changes: dict[str, Any]) -> No
     settings = SETTINGS.model_copy(update=changes)
     share, _ = mixup_shares(50, settings, generator())
     assert (share == 1).all()
-    mixed = mix_batch(made(), settings, generator(), "cpu")
+    mixed = mix_batch(made(), settings, generator())
     assert torch.equal(mixed.logmel, made().logmel)
     assert torch.equal(mixed.weight, made().weight)
 
@@ -110,7 +110,7 @@ def test_what_is_off_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, expected, rows = generator(), generator(), np.arange(8)
     batch = load_batch(features(), targets, rows, SETTINGS, drawn)
     batch = augment_batch(batch, FRONTEND, SETTINGS, drawn)
-    mix_batch(batch, SETTINGS, drawn, "cpu")
+    mix_batch(batch, SETTINGS, drawn)
     x = crop(*features().batch(rows), features().crop_frames(SETTINGS), expected)
     x = augment(x, expected, FRONTEND.hop_ms)
     mixup_shares(8, SETTINGS, expected)

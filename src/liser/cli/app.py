@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -66,6 +67,9 @@ _RESUMABLE = (
 )
 """Verbs that resume a stopped run."""
 
+_PARALLEL = ("pretrain", "distill")
+"""Verbs whose training several processes of ``torchrun`` share."""
+
 
 class _Verbs(TyperGroup):
     """Says how to resume a stopped verb, and shows arguments without control characters."""
@@ -124,12 +128,21 @@ def main() -> None:
     """
     accept_any_encoding()
     with stoppable():
-        _run()
+        if _is_started_by_torchrun() and set(sys.argv[1:2]) & set(_PARALLEL):
+            _run(_run_on_first)
+        else:
+            _run(app)
 
 
-def _run() -> None:
+def _run_on_first() -> None:
+    from liser.students.parallel import run_on_first
+
+    run_on_first(lambda: _run(app))  # an error is printed before the other processes end
+
+
+def _run(command: Callable[[], Any]) -> None:
     try:
-        app()
+        command()
     except LiserError as error:
         _end(str(error), error.exit_status)
     except ModuleNotFoundError as error:
@@ -150,6 +163,12 @@ def _run() -> None:
             raise
         where = f"{error.filename}: " if error.filename else ""
         _end(f"{where}{error.strerror}; make room or choose another path, and run it again", 1)
+
+
+def _is_started_by_torchrun() -> bool:
+    """Tell whether this is one of several processes, by the variables that torchrun sets."""
+    variables = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    return all(v in os.environ for v in variables) and os.environ["WORLD_SIZE"] != "1"
 
 
 def _end(message: str, status: int) -> None:

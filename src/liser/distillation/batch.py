@@ -1,6 +1,6 @@
 """A batch on its way to the loss: cropped, augmented, mixed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,27 @@ class Batch:
     weight: Tensor
     embeddings: Mapping[str, EmbeddingTarget]
     prior: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """Apply a function to each of the tensors."""
+        return Batch(
+            function(self.logmel),
+            function(self.posterior),
+            function(self.weight),
+            {
+                name: EmbeddingTarget(function(embeddings), function(valid), weight)
+                for name, (embeddings, valid, weight) in self.embeddings.items()
+            },
+            None if self.prior is None else function(self.prior),
+        )
+
+    def part(self, rows: slice) -> "Batch":
+        """Return a copy of some rows."""
+        return self.map(lambda whole: whole[rows].clone())
+
+    def to(self, device: str) -> "Batch":
+        """Move the batch to a device."""
+        return self.map(lambda own: own.to(device))
 
 
 def load_batch(
@@ -63,8 +84,8 @@ def augment_batch(
     return replace(batch, logmel=logmel)
 
 
-def mix_batch(batch: Batch, settings: Training, rng: torch.Generator, device: str) -> Batch:
-    """Mix clips and their targets in pairs, by mixup, and move them to a device.
+def mix_batch(batch: Batch, settings: Training, rng: torch.Generator) -> Batch:
+    """Mix clips and their targets in pairs, by mixup.
 
     Targets are weighted before they are mixed: a clip without a target contributes its sound, but
     no class.
@@ -73,7 +94,7 @@ def mix_batch(batch: Batch, settings: Training, rng: torch.Generator, device: st
 
     def mixed(own: Tensor) -> Tensor:
         kept = share.view(-1, *[1] * (own.dim() - 1))
-        return (kept * own + (1 - kept) * own[partner]).to(device)
+        return kept * own + (1 - kept) * own[partner]
 
     weight = mixed(batch.weight)
     posterior = mixed(batch.weight[:, None] * batch.posterior)

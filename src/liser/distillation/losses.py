@@ -43,25 +43,31 @@ def adjust(logits: Tensor, prior: Tensor) -> Tensor:
     return logits + torch.where(prior > 0, prior, 1.0).log()
 
 
-def soft_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def soft_cross_entropy(
+    logits: Tensor, target: Tensor, weight: Tensor, total: Tensor | None = None
+) -> Tensor:
     """Cross-entropy against soft targets, a weighted mean over the clips; 0 if no clip counts.
 
     .. math:: L = \\sum_n w_n \\, (-\\sum_i q_{ni} \\log p_{ni}) / \\sum_n w_n
 
     `logits` and `target` are (batch, classes), `weight` is (batch,) ≥ 0. For soft targets this is
     the KL divergence of distillation (Hinton et al. 2015, eq. 2) plus the target's entropy, a
-    constant. For one-hot targets it is the supervised loss.
+    constant. For one-hot targets it is the supervised loss. Where these clips are a share of a
+    batch, `total` is the weight of the whole batch, and the shares' losses add up to its loss.
     """
     losses = -(target * logits.log_softmax(-1)).sum(-1)
-    return (losses * weight).sum() / weight.sum().clamp_min(1e-8)
+    return _mean(losses, weight, total)
 
 
-def alignment(projected: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def alignment(
+    projected: Tensor, target: Tensor, weight: Tensor, total: Tensor | None = None
+) -> Tensor:
     """One minus the cosine between student and teacher embeddings; 0 if no clip counts.
 
     .. math:: L = \\sum_n w_n (1 - \\cos(e_n, t_n)) / \\sum_n w_n
 
     `projected` and `target` are (batch, dim), `weight` is (batch,) ≥ 0; the result is in 0…2.
+    `total` is that of `soft_cross_entropy`.
     (Representation matching after Romero et al. 2015, arXiv 1412.6550, with the cosine in place
     of the squared distance.)
 
@@ -69,7 +75,12 @@ def alignment(projected: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     True
     """
     losses = 1.0 - functional.cosine_similarity(projected, target, dim=-1)
-    return (losses * weight).sum() / weight.sum().clamp_min(1e-8)
+    return _mean(losses, weight, total)
+
+
+def _mean(losses: Tensor, weight: Tensor, total: Tensor | None) -> Tensor:
+    total = weight.sum() if total is None else total
+    return (losses * weight).sum() / total.clamp_min(1e-8)
 
 
 def confidence(posterior: Tensor, power: float) -> Tensor:

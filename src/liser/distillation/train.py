@@ -5,11 +5,16 @@ checkpoint. The result is the moving average of the weights at the end of the sc
 scores choose nothing: with few labels the validation speakers have a dozen of them, and the best of
 many rounds would be noise. All randomness of a round is seeded by (seed, round), so that a resumed
 run ends where an unbroken one does.
+
+Several processes may share the work (`liser.students.parallel`). The first one makes the batches,
+scores and saves, the others compute the gradients of their shares.
 """
 
 import copy
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +31,7 @@ from liser.distillation.training_targets import TrainingTargets
 from liser.errors import InputError
 from liser.metrics import confusion, uar
 from liser.students.augment import centre_crop
-from liser.students.checkpoint import load_checkpoint, save_checkpoint
+from liser.students.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from liser.students.divergence import check_loss, check_weights
 from liser.students.features import LogMelFeatures
 from liser.students.module import StudentModule
@@ -38,6 +43,8 @@ from liser.students.optimization import (
     update_average,
     warmed_up_decay,
 )
+from liser.students.parallel import Ranks
+from liser.students.whole_batch import share_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +76,24 @@ def train(
     validation clips. Without it only the last round is scored.
 
     Raises:
-        InputError: fewer than two clips have a target, training diverges, or the checkpoint is of
-            another run.
+        InputError: fewer than two clips have a target, training diverges, the checkpoint is of
+            another run, or there are more processes than clips in a batch.
+        LostProcessError: one of several processes has ended.
     """
     rows = split.train[targets.has_any(split.train)]
     if len(rows) < 2:
         raise InputError(f"{len(rows)} clips to learn from: at least 2 are needed")
     settings = limit_passes(settings, len(rows))
     rounds = math.ceil(settings.updates / settings.updates_a_round)
-    state = TrainingState(student, targets, settings, seed)
+    size = min(settings.batch_size, len(rows))
+    state = TrainingState(student, targets.dims, settings, seed)
     if checkpoint is not None and checkpoint.exists():
         state.restore(load_checkpoint(checkpoint))
+    _let_others_train(state, targets.dims, seed, size)
     while state.round < rounds:
-        loss = train_round(state, features, targets, rows, seed)
+        batches = batches_of_round(rows, settings, seed_of(seed, state.round, 2))
+        whole = made_batches(state, features, targets, batches[: state.updates_of_round], seed)
+        loss = train_round(state, state.ranks.share(whole, Batch.part, size), seed)
         scored = progress is not None or state.round == rounds - 1
         score = validation_uar(state, features, targets, split.valid) if scored else None
         state.end_round(loss, score)
@@ -92,26 +104,62 @@ def train(
     return TrainingResult(state.average.cpu().eval(), tuple(state.history))
 
 
-def train_round(
+def _let_others_train(
+    state: "TrainingState", dims: Mapping[str, int], seed: int, size: int
+) -> None:
+    """Let other processes, if there are any, take their shares from here on."""
+    state.ranks.check(size, state.device)
+    if state.ranks.world > 1:
+        start = copy.deepcopy(state.average).cpu(), dims, state.settings, seed, size
+        state.ranks.call(_train_along, *start, pack(state.snapshot()))
+    share_layers(state.student, state.ranks, size)
+
+
+def _train_along(
+    student: StudentModule,
+    dims: Mapping[str, int],
+    settings: Training,
+    seed: int,
+    size: int,
+    snapshot: bytes,
+) -> None:
+    """Make the updates of `train` in one of the other processes, from a snapshot on."""
+    ranks, rounds = Ranks.current(), math.ceil(settings.updates / settings.updates_a_round)
+    state = TrainingState(student, dims, settings, seed)
+    state.restore(unpack(snapshot))
+    share_layers(state.student, ranks, size)
+    while state.round < rounds:
+        loss = train_round(state, (ranks.receive() for _ in range(state.updates_of_round)), seed)
+        state.end_round(loss, None)
+
+
+def made_batches(
     state: "TrainingState",
     features: LogMelFeatures,
     targets: TrainingTargets,
-    rows: NDArray[np.int64],
+    batches: Iterable[NDArray[np.int64]],
     seed: int,
-) -> float:
-    """Make one round's updates, each from a batch to the averaged weights; return the mean loss."""
-    settings, losses = state.settings, []
-    torch.manual_seed(seed_of(seed, state.round))  # dropout draws from this generator
-    rng = torch.Generator().manual_seed(seed_of(seed, state.round, 1))
-    batches = batches_of_round(rows, settings, seed_of(seed, state.round, 2))
-    state.student.train()
-    for picked in batches[: settings.updates - state.step]:
+) -> Iterator[Batch]:
+    """Yield a round's batches: loaded, augmented and mixed."""
+    settings, rng = state.settings, torch.Generator().manual_seed(seed_of(seed, state.round, 1))
+    for picked in batches:
         batch = load_batch(features, targets, picked, settings, rng)
         batch = augment_batch(batch, features.frontend, settings, rng)
-        batch = mix_batch(batch, settings, rng, state.device)
-        loss = state.loss(batch)
+        yield mix_batch(batch, settings, rng)
+
+
+def train_round(state: "TrainingState", batches: Iterable[Batch], seed: int) -> float:
+    """Make one round's updates, each from a batch to the averaged weights; return the mean loss.
+
+    Of several processes, each gets its share of the batches, and returns the loss of the whole.
+    """
+    losses = []
+    torch.manual_seed(seed_of(seed, state.round))  # dropout draws from this generator
+    state.student.train()
+    for batch in batches:
+        loss = state.loss(batch.to(state.device))
         losses.append(state.update(loss))
-        decay = warmed_up_decay(settings.average, state.step)
+        decay = warmed_up_decay(state.settings.average, state.step)
         update_average(state.average, state.student, decay)
     return float(np.mean(losses))
 
@@ -120,16 +168,17 @@ class TrainingState:
     """All that changes while training: weights, their average, the optimiser, and counters."""
 
     def __init__(
-        self, student: StudentModule, targets: TrainingTargets, settings: Training, seed: int
+        self, student: StudentModule, dims: Mapping[str, int], settings: Training, seed: int
     ) -> None:
         self.settings, self.device = settings, pick_device(settings.device)
+        self.ranks = Ranks.current()
         self.recipe = f"{settings.model_dump_json()} seed={seed}"
         self.student: StudentModule = student.to(self.device)
         for parameter in self.student.parameters():
             if parameter.dim() == 4:  # channels_last: mkldnn and cuDNN need no reordering then
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.student).eval()
-        self.projections = _projections(self.student, targets, seed).to(self.device)
+        self.projections = _projections(self.student, dims, seed).to(self.device)
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.student, self.projections, settings),
             weight_decay=settings.weight_decay,
@@ -138,8 +187,16 @@ class TrainingState:
         self.step = self.round = 0
         self.history: list[dict[str, float]] = []
 
+    @property
+    def updates_of_round(self) -> int:
+        """How many updates the next round has; the last one may have fewer."""
+        return min(self.settings.updates_a_round, self.settings.updates - self.step)
+
     def loss(self, batch: Batch) -> Tensor:
-        """Return the sum of the loss's terms on a batch: posteriors, and each alignment."""
+        """Return the sum of the loss's terms on a batch: posteriors, and each alignment.
+
+        Of several processes, each returns its share; the shares add up to the loss.
+        """
         half = self.settings.precision == "bfloat16"
         with torch.autocast(self.device, torch.bfloat16, enabled=half):
             logits, embedding = self.student(batch.logmel)
@@ -147,18 +204,22 @@ class TrainingState:
         posterior = smooth(batch.posterior, self.settings.label_smoothing, batch.prior)
         if batch.prior is not None:
             logits = adjust(logits, batch.prior)
-        loss = soft_cross_entropy(logits, posterior, batch.weight)
+        total = self.ranks.sum(batch.weight.sum())
+        loss = soft_cross_entropy(logits, posterior, batch.weight, total)
         for name, (target, valid, weight) in batch.embeddings.items():
-            loss = loss + weight * alignment(self.projections[name](embedding), target, valid)
+            total = self.ranks.sum(valid.sum())
+            projected = self.projections[name](embedding)
+            loss = loss + weight * alignment(projected, target, valid, total)
         return loss
 
     def update(self, loss: Tensor) -> float:
-        """Make one step of AdamW down the loss, and return its value."""
-        value = float(loss.item())
+        """Make one step of AdamW down the loss, all processes the same, and return its value."""
+        value = float(self.ranks.sum(loss.detach()).item())
         check_loss(value, self.step + 1, self.settings)
         set_learning_rates(self.optimizer, self.step, self.settings.updates)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
+        self.ranks.sum_gradients(chain(self.student.parameters(), self.projections.parameters()))
         nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
@@ -232,11 +293,10 @@ def _parameter_groups(
     return groups
 
 
-def _projections(student: StudentModule, targets: TrainingTargets, seed: int) -> nn.ModuleDict:
+def _projections(student: StudentModule, dims: Mapping[str, int], seed: int) -> nn.ModuleDict:
     """Return a linear map from the student's embedding to each teacher's; only training uses it."""
     torch.manual_seed(seed_of(seed, 0, 3))
     width = student.head.in_features
-    dims = {name: target.embeddings.shape[1] for name, target in targets.embeddings.items()}
     return nn.ModuleDict({name: nn.Linear(width, dim) for name, dim in dims.items()})
 
 

@@ -47,6 +47,11 @@ class TrainingTargets:
     embeddings: Mapping[str, EmbeddingTarget] = field(default_factory=dict)
     prior: Tensor | None = None
 
+    @property
+    def dims(self) -> dict[str, int]:
+        """The width of each teacher's embeddings."""
+        return {name: target.embeddings.shape[1] for name, target in self.embeddings.items()}
+
     def has_posterior(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of these rows have a posterior to learn from."""
         return np.asarray(self.posterior_weight.numpy()[rows] > 0)

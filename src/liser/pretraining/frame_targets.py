@@ -1,7 +1,7 @@
 """Targets of pretraining: an encoder's frames of all segments, in their principal components."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ class FrameTargets:
     def dim(self) -> int:
         """The number of components."""
         return next(frames.shape[1] for frames in self.frames if frames is not None)
+
+    def without_frames(self) -> "FrameTargets":
+        """Return what a process needs that gets its targets from another one."""
+        return replace(self, frames=[torch.empty(0, self.dim)])
 
     def at(self, segment: int, seconds: Tensor) -> tuple[Tensor, bool]:
         """Return targets (times, dim) of a segment, and whether there are any; else zeros."""

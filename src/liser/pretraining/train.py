@@ -8,8 +8,7 @@ of any further encoders. The result is a `Backbone`, from which any number of st
 
 import copy
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,13 @@ from liser.pretraining.encoders import transferred
 from liser.pretraining.frame_encoder import FrameEncoder
 from liser.pretraining.frame_store import FrameStore
 from liser.pretraining.frame_targets import FrameTargets, frame_targets
+from liser.pretraining.provenance import clip_counts, encoder_records
 from liser.pretraining.segments import Segment, SegmentSource, frontend_of, segments_of
 from liser.pretraining.weight_transfer import transfer_weights
 from liser.pretraining.whisper import Whisper
 from liser.students.augment import perturb
 from liser.students.backbone import Backbone, transferred_weights
-from liser.students.checkpoint import load_checkpoint, save_checkpoint
+from liser.students.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from liser.students.divergence import check_loss, check_weights
 from liser.students.optimization import (
     ProgressCallback,
@@ -41,8 +41,10 @@ from liser.students.optimization import (
     update_average,
     warmed_up_decay,
 )
+from liser.students.parallel import Ranks
 from liser.students.registry import build_student
 from liser.students.transformer import Transformer, norm
+from liser.students.whole_batch import share_layers
 
 AVERAGE_DECAY = 0.995
 """Decay of the moving average of the weights, which is the result."""
@@ -58,6 +60,9 @@ WEIGHT_TRANSFER_FRAMES = 40_000
 
 _Masked = tuple[Tensor, Tensor]
 """Targets (…, frames, dim), and which frames have one (…, frames), 1 or 0."""
+
+_Batch = tuple[Tensor, list[_Masked]]
+"""Log-mels (batch, frames, mels), and each encoder's targets of them."""
 
 
 def pretrain(
@@ -88,6 +93,7 @@ def pretrain(
             twice, an encoder that needs audio and gets none, a student without layers to transfer,
             training that diverges, or a checkpoint of another run.
         StorageError: the checkpoint or the frames can't be stored, or are damaged.
+        LostProcessError: one of several processes has ended.
     """
     settings = settings or Pretraining()
     whisper = transferred(encoders)
@@ -106,13 +112,15 @@ def pretrain(
     state = _Pretraining(module, targets, settings, seed)
     if begun is not None:
         state.restore(begun)
-    rounds = math.ceil(settings.updates / ROUND)
-    while state.step < settings.updates:
-        state.train_round(segments, frontend, min(ROUND, settings.updates - state.step))
+
+    def end_round() -> None:
         if checkpoint is not None:
             save_checkpoint(checkpoint, {"recipe": recipe, **state.snapshot()})
+        rounds = math.ceil(settings.updates / ROUND)
         progress(math.ceil(state.step / ROUND), rounds, state.explained)
-    made_from = _encoders(encoders, sources, by_source) | _counts(sources, by_source)
+
+    train(state, segments, frontend, end_round)
+    made_from = encoder_records(encoders, sources, by_source) | clip_counts(sources, by_source)
     provenance = made_from | state.provenance
     return Backbone(transferred_weights(state.average.cpu()), student, own_frontend, provenance)
 
@@ -186,43 +194,6 @@ def _sample(segments: Sequence[Segment], count: int, seed: int) -> list[Segment]
     return drawn
 
 
-def _counts(
-    sources: Sequence[SegmentSource], by_source: Sequence[Sequence[Segment]]
-) -> dict[str, Any]:
-    """Count clips by corpus: used, used with their audio, too short, and skipped."""
-    clips, audio, short, skipped = (Counter[str]() for _ in range(4))
-    for source, segments in zip(sources, by_source, strict=True):
-        used = len({one.row for one in segments})
-        clips[source.name] += used
-        audio[source.name] += len({one.row for one in segments if one.has_audio})
-        short[source.name] += len(source.rows) - used
-        skipped[source.name] += len(source.features.skipped)
-    return {
-        "clips": dict(clips),
-        "of_sound": dict(audio),
-        "too_short": dict(short),
-        "skipped": dict(skipped),
-    }
-
-
-def _encoders(
-    encoders: Sequence[FrameEncoder],
-    sources: Sequence[SegmentSource],
-    by_source: Sequence[Sequence[Segment]],
-) -> dict[str, Any]:
-    """Name the encoders, and count by corpus the clips of which each further one has frames."""
-    records = []
-    for encoder in encoders[1:]:
-        clips = Counter[str]()
-        for source, segments in zip(sources, by_source, strict=True):
-            given = {one.row for one in segments if one.input_of(encoder) is not None}
-            clips[source.name] += len(given)
-        record = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
-        records.append({**record, "clips": dict(clips)})
-    first = {"encoder": encoders[0].name, "encoder_fingerprint": encoders[0].fingerprint}
-    return first | ({"further_encoders": records} if records else {})
-
-
 class _Pretraining:
     """All that changes while pretraining: the student, its projections, average and optimiser.
 
@@ -238,7 +209,7 @@ class _Pretraining:
         seed: int,
     ) -> None:
         self.settings, self.seed, self.device = settings, seed, pick_device(settings.device)
-        self.targets = targets
+        self.targets, self.ranks = targets, Ranks.current()
         self.student = student.to(self.device)
         width = 2 * student.lift.out_features
         self.projections = nn.ModuleList(nn.Linear(width, one.dim) for one in targets)
@@ -252,21 +223,29 @@ class _Pretraining:
         self.step, self.explained = 0, 0.0
         self.explained_by = [0.0] * len(targets)
 
-    def train_round(self, segments: Sequence[Segment], frontend: Frontend, count: int) -> None:
-        """Make `count` updates; all randomness of a round is seeded by (seed, step)."""
+    @property
+    def updates_of_round(self) -> int:
+        """How many updates the next round has; the last one may have fewer."""
+        return min(ROUND, self.settings.updates - self.step)
+
+    def made_batches(self, segments: Sequence[Segment], frontend: Frontend) -> Iterator[_Batch]:
+        """Yield the batches of a round; all their randomness is seeded by (seed, step)."""
         rng = torch.Generator().manual_seed(seed_of(self.seed, self.step, 4))
         order = np.random.default_rng([self.seed, self.step])
         size = min(self.settings.batch_size, len(segments))
         own_hop = frontend.hop_ms * self.settings.oversampling
         length = round(self.settings.crop_s * 1000 / own_hop)
-        width = 2 * int(SMOOTHED_MS / 2 / own_hop) + 1
-        missed: list[list[float]] = []
-        for _ in range(count):
+        for _ in range(self.updates_of_round):
             picked = order.choice(len(segments), size, replace=False)
             crops = [self._crop(segments[i], int(i), length, frontend, order) for i in picked]
             logmels, targets = zip(*crops, strict=True)
-            logmel = perturb(torch.stack(logmels), rng, own_hop)
-            missed.append(self._update(logmel, _stacked(targets), width))
+            yield perturb(torch.stack(logmels), rng, own_hop), _stacked(targets)
+
+    def train_round(self, batches: Iterable[_Batch], width: int) -> None:
+        """Make the updates of a round, the student's stream averaged over `width` frames."""
+        missed: list[list[float]] = []
+        for logmel, targets in batches:
+            missed.append(self._update(logmel, targets, width))
             decay = warmed_up_decay(AVERAGE_DECAY, self.step - 1)
             update_average(self.average, self.student, decay)
         check_weights(self.average, self.step, self.settings)
@@ -301,7 +280,8 @@ class _Pretraining:
         """Make one step down the squared error, as a share of each encoder's variance; return them.
 
         The loss is the mean over the encoders that have a target in the batch; the share of others
-        is NaN. The student's stream is averaged over `width` frames first, an odd number.
+        is NaN. The student's stream is averaged over `width` frames first, an odd number. Of
+        several processes, each gets its part of the batch, and all return the shares of the whole.
         """
         logmel = logmel.to(self.device)
         set_learning_rates(self.optimizer, self.step, self.settings.updates)
@@ -311,24 +291,24 @@ class _Pretraining:
             streams = torch.cat([norm(first), norm(last)], -1).float()
             smoothed = _smoothed(streams, width)
             predictions = [project(smoothed) for project in self.projections]
-        shares = []
+        shares, present = [], []
         for own, prediction, (target, inside) in zip(
             self.targets, predictions, targets, strict=True
         ):
             target, inside = target.to(self.device), inside.to(self.device)
             error = (prediction.float() - target).square().sum(-1)
-            shares.append((error * inside).sum() / inside.sum() / own.variance)
-        present = [
-            share for share, (_, inside) in zip(shares, targets, strict=True) if inside.any()
-        ]
+            frames = self.ranks.sum(inside.sum())
+            shares.append((error * inside).sum() / frames / own.variance)
+            present += [shares[-1]] if frames else []
         loss = torch.stack(present).mean()
-        check_loss(float(loss.item()), self.step + 1, self.settings)
+        check_loss(float(self.ranks.sum(loss.detach()).item()), self.step + 1, self.settings)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
+        self.ranks.sum_gradients(chain(self.student.parameters(), self.projections.parameters()))
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        return [float(share.item()) for share in shares]
+        return self.ranks.sum(torch.stack(shares).detach()).tolist()
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -355,6 +335,53 @@ class _Pretraining:
         self.explained_by = snapshot["explained_by"]
         for name in self._MODULES:
             getattr(self, name).load_state_dict(snapshot[name])
+
+
+def train(
+    state: _Pretraining,
+    segments: Sequence[Segment],
+    frontend: Frontend,
+    end_round: Callable[[], None],
+) -> None:
+    """Make all updates that are left, together with other processes, if there are any."""
+    settings, ranks = state.settings, state.ranks
+    size = min(settings.batch_size, len(segments))
+    hop_ms = frontend.hop_ms * settings.oversampling
+    width = 2 * int(SMOOTHED_MS / 2 / hop_ms) + 1
+    ranks.check(size, state.device)
+    if ranks.world > 1:
+        targets = [one.without_frames() for one in state.targets]
+        start = copy.deepcopy(state.average).cpu(), targets, settings, state.seed
+        ranks.call(_train_along, *start, size, width, pack(state.snapshot()))
+    share_layers(state.student, ranks, size)
+    while state.step < settings.updates:
+        whole = state.made_batches(segments, frontend)
+        state.train_round(ranks.share(whole, _part, size), width)
+        end_round()
+
+
+def _train_along(
+    student: Transformer,
+    targets: Sequence[FrameTargets],
+    settings: Pretraining,
+    seed: int,
+    size: int,
+    width: int,
+    snapshot: bytes,
+) -> None:
+    """Make the updates of `train` in one of the other processes, from a snapshot on."""
+    state, ranks = _Pretraining(student, targets, settings, seed), Ranks.current()
+    state.restore(unpack(snapshot))
+    share_layers(state.student, ranks, size)
+    while state.step < settings.updates:
+        state.train_round((ranks.receive() for _ in range(state.updates_of_round)), width)
+
+
+def _part(batch: _Batch, rows: slice) -> _Batch:
+    """Return a copy of some rows of a batch."""
+    logmel, targets = batch
+    masked = [(target[rows].clone(), inside[rows].clone()) for target, inside in targets]
+    return logmel[rows].clone(), masked
 
 
 def _stacked(crops: Sequence[Sequence[_Masked]]) -> list[_Masked]:
