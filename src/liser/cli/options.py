@@ -89,6 +89,10 @@ ShardOf = Annotated[
         "--shard", metavar="I/N", help="Do this share only, such as 2/8 of a SLURM array."
     ),
 ]
+RetryKillers = Annotated[
+    bool,
+    typer.Option("--retry-killers", help="Try files again that have killed their worker."),
+]
 Seed = Annotated[int, typer.Option(min=0, max=HIGHEST_SEED, help="Seed of all random numbers.")]
 ValidSpeakers = Annotated[
     int,

@@ -20,7 +20,13 @@ from liser.fingerprint import fingerprint
 from liser.folders import INGESTED
 from liser.ingest.manifest import Row, SpeakerOf, manifest_rows, summary, write_manifest
 from liser.ingest.records import SourceRecord, read_records
-from liser.ingest.source import IngestSettings, ProgressCallback, SourceIngester
+from liser.ingest.source import (
+    IngestSettings,
+    ProgressCallback,
+    SourceIngester,
+    forget_killers,
+    quarantine,
+)
 from liser.scale import scheduler
 from liser.scale.pool import Backend
 from liser.scale.shard import Shard
@@ -30,9 +36,10 @@ VERSION = 1
 """Increase it with any change to what a record holds or how its figures are made."""
 
 Worker = Callable[[str], SourceRecord]
-Run = Callable[[Iterable[str], Callable[[], Worker]], Iterator[SourceRecord | Skip]]
+Outcome = SourceRecord | scheduler.Quarantined[str]
+Run = Callable[[Iterable[str], Callable[[], Worker]], Iterator[Outcome]]
 """Does the work: takes the paths to ingest, and what makes a worker in each process; yields a
-record for each path, or a skip of one that no worker survives. In any order."""
+record for each path, or why it was given up. In any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ def in_this_process(
 ) -> Run:
     """Return a `Run` that ingests one source after another, and reports how far each has come."""
 
-    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[SourceRecord | Skip]:
+    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[Outcome]:
         worker: Worker | None = None
         for path in paths:
             if worker is None:
@@ -77,12 +84,9 @@ def in_this_process(
 def on_workers(backend: Backend) -> Run:
     """Return a `Run` that shares the sources among workers (`liser.scale`)."""
 
-    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[SourceRecord | Skip]:
+    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[Outcome]:
         for outcome in scheduler.run(paths, make, backend):
-            if isinstance(outcome, scheduler.Done):
-                yield outcome.result
-            else:
-                yield Skip(readable(outcome.item), outcome.reason, readable(outcome.detail))
+            yield outcome.result if isinstance(outcome, scheduler.Done) else outcome
 
     return run
 
@@ -94,6 +98,7 @@ def ingest(
     run: Run | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
     shard: Shard | None = None,
+    retry_killers: bool = False,
 ) -> Ingested:
     """Ingest media files and folders of them into a corpus, and write its manifest.
 
@@ -108,6 +113,8 @@ def ingest(
         advance: called with the number of sources that are done, and of all.
         shard: ingest this share of the sources only. The manifest holds what all shards have
             recorded by then.
+        retry_killers: try sources again that have killed their workers. They get a record, so that
+            they aren't tried in every run.
 
     Raises:
         InputError: the corpus has other settings, or its folder holds other files.
@@ -120,6 +127,8 @@ def ingest(
     if shard is not None:
         paths = [path for path in paths if path in shard]
     _claim(settings)
+    if retry_killers:
+        forget_killers(corpus, paths)
     ingested, failed = _ingest_new(paths, settings, run or in_this_process(), advance)
     records = list(read_records(corpus))
     rows = manifest_rows(records, corpus, speaker_of)
@@ -146,8 +155,11 @@ def _ingest_new(
     for outcome in run(new, partial(SourceIngester, settings)):
         done += 1
         advance(done, len(paths))
-        if isinstance(outcome, Skip):
-            skipped.append(outcome)
+        if isinstance(outcome, scheduler.Quarantined):
+            killed = outcome.reason == scheduler.KILLED
+            if not killed or not quarantine(settings.corpus, outcome.item, outcome.detail):
+                detail = readable(outcome.detail)
+                skipped.append(Skip(readable(outcome.item), outcome.reason, detail))
             continue
         ingested += 1
         first = first_of.setdefault(outcome.sha256, outcome.path)
