@@ -4,18 +4,15 @@ The corpus is a folder: ``ingest.json`` (the settings), ``sources/`` (a record a
 ``manifest.parquet``. Media stay where they are.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from liser import storage
 from liser.corpora.base import Skip
 from liser.corpora.files import is_folder, look_through, once
-from liser.corpora.ingested import SETTINGS
-from liser.errors import InputError, NotFoundError
+from liser.errors import NotFoundError
 from liser.fingerprint import fingerprint
 from liser.folders import INGESTED
 from liser.ingest.manifest import Row, SpeakerOf, manifest_rows, summary, write_manifest
@@ -126,7 +123,15 @@ def ingest(
     paths, skipped, left_out = find_sources(sources, corpus)
     if shard is not None:
         paths = [path for path in paths if path in shard]
-    _claim(settings)
+    INGESTED.claim(
+        corpus,
+        {
+            "corpus": "ingested",
+            "version": VERSION,
+            "faces": settings.faces,
+            "models": _models(settings) if settings.faces else None,
+        },
+    )
     if retry_killers:
         forget_killers(corpus, paths)
     ingested, failed = _ingest_new(paths, settings, run or in_this_process(), advance)
@@ -212,29 +217,6 @@ def _is_current(record: SourceRecord | None, path: Path) -> bool:
     return (record.size, record.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
-def _claim(settings: IngestSettings) -> None:
-    """Record the settings of the corpus; refuse a folder with other ones, or with other files."""
-    own = {
-        "corpus": "ingested",
-        "version": VERSION,
-        "faces": settings.faces,
-        "models": _models(settings) if settings.faces else None,
-    }
-    file = settings.corpus / SETTINGS
-    if not INGESTED.check(settings.corpus):
-        storage.write_json(file, own, indent=1)
-        return
-    try:
-        found = json.loads(storage.read_text(file))
-    except ValueError as error:
-        raise InputError(f"{file} is damaged: delete it and run again") from error
-    if found != own:
-        raise InputError(
-            f"{settings.corpus} was ingested with other settings ({_difference(found, own)}): "
-            "choose another folder, or give the settings of the first run"
-        )
-
-
 def _models(settings: IngestSettings) -> str:
     """Return a hash of the face detector and of the network that finds who talks."""
     from liser.media.detectors import detector_of
@@ -245,13 +227,3 @@ def _models(settings: IngestSettings) -> str:
     if settings.network is not None:
         network = resolve(settings.network, "network that finds who talks")
     return fingerprint(*detector_of(name, weights or None).settings, network)
-
-
-def _difference(found: Any, own: dict[str, Any]) -> str:
-    if not isinstance(found, dict):
-        return "no record of them"
-    return ", ".join(
-        f"{key} was {found.get(key)!r} and is {value!r}"
-        for key, value in own.items()
-        if found.get(key) != value
-    )
