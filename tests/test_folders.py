@@ -7,7 +7,7 @@ import pytest
 
 from liser.bundle import read_bundle
 from liser.errors import InputError, NotFoundError
-from liser.folders import BUNDLE, STUDENT
+from liser.folders import BUNDLE, STUDENT, SYNTHETIC
 from liser.students.backbone import load_backbone
 from liser.students.student import load_student
 
@@ -28,6 +28,17 @@ def test_folders_with_other_files_are_refused(tmp_path: Path) -> None:
         BUNDLE.check(tmp_path)
     with pytest.raises(InputError, match="can't hold a student: Not a directory"):
         STUDENT.check(tmp_path / "talk.mp4")
+
+
+def test_a_folder_is_claimed_for_its_settings(tmp_path: Path) -> None:
+    SYNTHETIC.claim(tmp_path, {"seed": 1, "version": 2})
+    SYNTHETIC.claim(tmp_path, {"seed": 1, "version": 2})
+    with pytest.raises(InputError, match=r"other settings \(seed was 1 and is 3\)"):
+        SYNTHETIC.claim(tmp_path, {"seed": 3, "version": 2})
+    for text, words in (("[]", "no record of them"), ("{", "is damaged: delete the folder")):
+        (tmp_path / "synthetic.json").write_text(text)
+        with pytest.raises(InputError, match=words):
+            SYNTHETIC.claim(tmp_path, {"seed": 1, "version": 2})
 
 
 @pytest.mark.parametrize(

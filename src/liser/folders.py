@@ -1,9 +1,12 @@
 """Output folders: each kind is recognised by its files, and never mixed with other files."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from liser import storage
 from liser.errors import InputError
 
 
@@ -32,6 +35,37 @@ class FolderKind:
             pass  # `check_holds_only` says why
         check_holds_only(folder, self.name)
         return False
+
+    def claim(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Record the settings of a folder in the first marker, or compare them with its own.
+
+        Raises:
+            InputError: the folder has other settings, or as `check`.
+            StorageError: it can't be written.
+        """
+        file = folder / self.markers[0]
+        if not self.check(folder):
+            storage.write_json(file, settings, indent=1)
+            return
+        try:
+            found = json.loads(storage.read_text(file))
+        except ValueError as error:
+            raise InputError(f"{file} is damaged: delete the folder, and run again") from error
+        if found != settings:
+            raise InputError(
+                f"{folder} holds a {self.name} with other settings "
+                f"({_difference(found, settings)}): choose another folder, or give its settings"
+            )
+
+
+def _difference(found: Any, settings: Mapping[str, Any]) -> str:
+    if not isinstance(found, dict):
+        return "no record of them"
+    return ", ".join(
+        f"{key} was {found.get(key)!r} and is {value!r}"
+        for key, value in settings.items()
+        if found.get(key) != value
+    )
 
 
 def check_holds_only(

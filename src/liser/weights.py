@@ -49,6 +49,16 @@ KNOWN = {
         licence="MIT",
         source="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
     ),
+    # Seen as a copy of this size in another package; several projects pin the checksum of this URL.
+    "mediapipe-face-landmarker": Weights(
+        file="face_landmarker.task",
+        url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/"
+        "float16/1/face_landmarker.task",
+        size=3_758_596,
+        sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        licence="Apache-2.0",
+        source="https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
+    ),
     # A PyTorch state dict, tuned on TalkSet, of commit 1b6dcd2; the checksum refuses another.
     "lr-asd": Weights(
         file="finetuning_TalkSet.model",

@@ -47,6 +47,21 @@ def test_label_tables_and_teachers_tables_find_joined_clips(tmp_path: Path) -> N
     assert found == [True, False]
 
 
+def test_a_corpus_without_labels_fits_any_other() -> None:
+    unlabelled = Corpus("talks", (), "given", (Utterance("x1"),))
+    both = join([unlabelled, A])
+    assert (both.labels, both.label_kind) == (A.labels, "intended")
+    assert [u.label for u in both.utterances] == [None, "surprised"]
+    assert join([unlabelled, replace(unlabelled, name="more")]).label_kind == "given"
+
+
+def test_a_table_labels_the_corpora_that_it_names(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,label\ntalks:t1,neutral\n")
+    talks = Corpus("talks", (), "given", (Utterance("t1"), Utterance("t2")))
+    found = label_from(join([A, B, talks]), tmp_path / "labels.csv")
+    assert [u.label for u in found.utterances] == ["surprised", "disgust", "neutral", None]
+
+
 def test_corpora_that_do_not_fit_are_refused() -> None:
     for corpora, words in (
         ([], "no corpus"),

@@ -94,7 +94,7 @@ def test_processes_make_the_same_files(tmp_path: Path) -> None:
 
 
 def test_clips_of_two_seeds_are_not_mixed(corpus: Corpus, folder: Path) -> None:
-    with pytest.raises(InputError, match=r"'seed': 0.*'seed': 1.*another folder"):
+    with pytest.raises(InputError, match=r"seed was 0 and is 1.*another folder"):
         synthetic.generate(folder, 2, 3, seed=1, progress=False)
 
 

@@ -377,6 +377,14 @@ def test_joined_corpora_are_adjusted_each_by_itself(
     assert abs(expected[0, 0]) < 0.2
 
 
+def test_a_source_that_teaches_nothing_calibrates_nothing(nano: str, data: TrainingData) -> None:
+    """Without teachers, the clips of an unlabelled corpus can't stand in for another one's."""
+    unlabelled = np.arange(len(data.labels)) < 12
+    labels = np.where(unlabelled, -1, data.labels)
+    data = replace(data, labels=labels, sources=np.where(unlabelled, "talks", "labelled"))
+    assert len(make(data).held_out.rows) == 0
+
+
 def test_clips_of_a_small_source_weigh_more_in_the_probe(nano: str, data: TrainingData) -> None:
     """Where sources differ in labels, the mean posterior is that of evened sources."""
     sources = np.where(np.arange(len(data.labels)) < 12, "few", "many")

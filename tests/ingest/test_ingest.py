@@ -1,7 +1,7 @@
 """A corpus is the same however often it was stopped; what can't be used is counted and named."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from liser.ingest.records import Piece, SourceRecord, TalkingFace, encoded, read
 from liser.ingest.source import IngestSettings, SourceIngester
 from liser.media.audio import load_audio
 from liser.scale.in_process import InProcess
+from liser.scale.pool import Event, Factory, Pool
+from liser.scale.scheduler import KILLED, Quarantined
 from liser.scale.shard import Shard
 
 Recording = Callable[..., np.ndarray]
@@ -272,3 +274,63 @@ def test_a_source_that_raises_is_named_and_the_others_are_ingested(
     (skip,) = found.skipped
     assert skip.id.endswith("second.wav")
     assert "the worker's own fault" in skip.detail
+
+
+class Mortal(InProcess):
+    """A worker that dies of one source; `asked` names the sources that it got."""
+
+    size = 1
+
+    def __init__(self, deadly: str) -> None:
+        self.deadly, self.asked = deadly, list[str]()
+
+    def open(self, factory: Factory) -> Pool:
+        self._own = super().open(factory)
+        self.start, self.stop, self.close = self._own.start, self._own.stop, self._own.close
+        self._dies = False
+        return self
+
+    def send(self, worker: int, item: str) -> None:
+        self.asked.append(Path(item).name)
+        self._dies = self.asked[-1] == self.deadly
+        if not self._dies:
+            self._own.send(worker, item)
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        if not self._dies:
+            return self._own.wait(timeout_s)
+        self._dies = False
+        return [Event(0, "died", "signal 9")]
+
+
+def test_a_source_that_kills_its_workers_is_not_tried_again_until_that_is_asked_for(
+    media: Path, tmp_path: Path
+) -> None:
+    worker = Mortal("second.wav")
+    settings = IngestSettings(tmp_path / "corpus", faces=False)
+
+    def again(retry_killers: bool = False) -> tuple[int, list[str], list[str]]:
+        worker.asked.clear()
+        found = ingest([media], settings, run=on_workers(worker), retry_killers=retry_killers)
+        return len(found.rows), [skip.reason for skip in found.skipped], list(worker.asked)
+
+    tries = ["second.wav"] * 3
+    assert again() == (2, [KILLED], ["first.wav", *tries])
+    assert again() == (2, [KILLED], [])
+    assert again(retry_killers=True) == (2, [KILLED], tries)
+    worker.deadly = ""
+    assert again() == (2, [KILLED], [])
+    assert again(retry_killers=True) == (5, [], ["second.wav"])
+
+
+def test_a_deadly_source_that_is_gone_is_named(media: Path, tmp_path: Path) -> None:
+    source = tmp_path / "talk.wav"
+    source.write_bytes((media / "first.wav").read_bytes())
+
+    def run(paths: list[str], make: object) -> Iterator[Quarantined[str]]:
+        source.unlink()
+        yield Quarantined(paths[0], KILLED, "signal 9", 3, False)
+
+    found = ingest([source], IngestSettings(tmp_path / "corpus", faces=False), run=run)
+    assert [(s.id, s.reason) for s in found.skipped] == [(str(source), KILLED)]
+    assert not found.records

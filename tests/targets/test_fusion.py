@@ -297,6 +297,16 @@ def test_identical_labelled_clips_leave_a_head_unfitted() -> None:
     assert score(both, truth) > 0.9
 
 
+def test_classes_with_the_same_mean_are_no_warning() -> None:
+    features = np.array([[-1.0], [1.0], [-1.0], [1.0]])
+    labels = np.array([0, 0, 1, 1])
+    one = TeacherFeatures(features, np.ones(4, np.bool_))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = posteriors([one], labels, 2, np.ones(4, np.bool_), PLAIN)
+    np.testing.assert_allclose(found, 0.5, atol=1e-6)
+
+
 def test_the_prior_is_counted_once_however_many_heads() -> None:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +12,6 @@ from liser.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from liser.corpora.base import Corpus
 
 
 Corpora = Annotated[
@@ -71,6 +68,7 @@ def compress_command(
 
     Example: `liser compress student/ --data recordings/ --keep 0.7 --out bundle/`
     """
+    from liser.cli.corpora import open_joined
     from liser.cli.settings import settings_from
     from liser.config import Compression
 
@@ -79,7 +77,7 @@ def compress_command(
     chosen = settings_from(Compression, settings, flags, {})
     if keep_student is not None and not chosen.prune:
         raise InputError("--keep-student saves the pruned student, but --no-prune makes none")
-    corpus = _corpus(data, kind, labels)
+    corpus = open_joined(data, kind, labels)
 
     from liser.compress.recipe import compress  # imports torch: only after the checks
     from liser.students.student import load_student
@@ -114,15 +112,6 @@ def _check_folders(student: Path, out: Path, keep_student: Path | None) -> None:
     for kind, folder in ((BUNDLE, out), (STUDENT, keep_student)):
         if folder is not None and kind.check(folder):
             console.print(f"replaces the {kind.name} in {folder}", highlight=False, markup=False)
-
-
-def _corpus(folders: Sequence[Path], kind: str | None, labels: Path | None) -> Corpus:
-    """Open the corpora, joined into one, with the labels of the table."""
-    from liser.cli.corpora import open_corpus, with_labels
-    from liser.corpora.joined import join
-
-    corpora = [open_corpus(folder, kind) for folder in folders]
-    return with_labels(corpora[0] if len(corpora) == 1 else join(corpora), labels)
 
 
 def _print(record: dict[str, Any], out: Path, as_json: bool) -> None:

@@ -28,14 +28,21 @@ def open_corpus(path: Path, kind: str | None, labels: Path | None = None) -> Cor
 
     chosen = kind or guess_corpus(path)
     if kind is None:
-        console.print(f"kind: {chosen} (guessed from the file names; --kind overrides it)")
+        console.print(f"kind: {chosen} (guessed from the files; --kind overrides it)")
     corpus = load_corpus(chosen, path)
     print_synonyms(corpus)
-    return with_labels(corpus, labels)
+    return _with_labels(corpus, labels)
 
 
-def with_labels(corpus: Corpus, table: Path | None) -> Corpus:
-    """Return the corpus with the labels of a table, if there is one."""
+def open_joined(paths: Sequence[Path], kind: str | None, labels: Path | None = None) -> Corpus:
+    """Load a corpus, or several joined into one, with the labels of a table if one is given."""
+    from liser.corpora.joined import join
+
+    corpora = [open_corpus(path, kind) for path in paths]
+    return _with_labels(corpora[0] if len(corpora) == 1 else join(corpora), labels)
+
+
+def _with_labels(corpus: Corpus, table: Path | None) -> Corpus:
     from liser.corpora.labelled import label_from
 
     if table is None:

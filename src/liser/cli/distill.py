@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liser.cli.options import (
-    Data,
+    Corpora,
     FaceTeacher,
     Json,
     Kind,
@@ -49,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 
 def distill_command(
-    data: Data,
+    data: Corpora,
     out: Out,
     speech_teacher: SpeechTeacher = None,
     face_teacher: FaceTeacher = None,
@@ -67,8 +68,8 @@ def distill_command(
 ) -> None:
     """Distil teachers into a small student of the audio alone.
 
-    A few labels are enough: from the manifest, or from a table. Without teachers this is supervised
-    training. A stopped run resumes when the command is given again.
+    A few labels are enough: from the manifest, a table, or another corpus, which is joined. Without
+    teachers this is supervised training. A stopped run resumes when the command is given again.
 
     Example: `liser distill recordings/ --labels few.csv --speech-teacher openai/whisper-base
     --face-teacher hog --out student/`
@@ -120,14 +121,14 @@ def _start_and_settings(
 
 
 def _corpus(
-    data: Path, kind: str | None, labels: Path | None, budget: str | None, seed: int
+    data: Sequence[Path], kind: str | None, labels: Path | None, budget: str | None, seed: int
 ) -> Corpus:
-    """Open the corpus with as many labels as the budget allows."""
-    from liser.cli.corpora import open_corpus
+    """Open the corpora, joined into one, with as many labels as the budget allows."""
+    from liser.cli.corpora import open_joined
     from liser.corpora.labelled import keep_labels
 
     share_or_count = None if budget is None else _budget(budget)
-    corpus = open_corpus(data, kind, labels)
+    corpus = open_joined(data, kind, labels)
     if share_or_count is not None:
         corpus = keep_labels(corpus, share_or_count, seed)
     _check_labels(corpus)
@@ -151,7 +152,8 @@ def _check_labels(corpus: Corpus) -> None:
         raise InputError(
             f"{corpus.name!r} has labelled clips of {len(found)} emotions"
             f"{' (' + found[0] + ')' if found else ''}; at least two are needed: fill in the "
-            "manifest's column `label` for a few clips, or give --labels FILE.csv"
+            "manifest's column `label` for a few clips, give --labels FILE.csv, or name a labelled "
+            "corpus as well"
         )
 
 

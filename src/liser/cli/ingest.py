@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liser.cli.options import Json, Ray, ShardOf, Workers
+from liser.cli.options import Json, Ray, RetryKillers, ShardOf, Workers
 
 if TYPE_CHECKING:
     from liser.ingest.ingest import Ingested
@@ -73,6 +73,7 @@ def ingest_command(
     jobs: Workers = None,
     ray: Ray = None,
     shard: ShardOf = None,
+    retry_killers: RetryKillers = False,
     as_json: Json = False,
 ) -> None:
     """Cut long recordings into utterances, find out whose face talks, and leave out what is bad.
@@ -93,7 +94,8 @@ def ingest_command(
     backend = backend_of(jobs, ray)
     with _progress() as (advance, within):
         run = in_this_process(within) if backend is None else on_workers(backend)
-        found = ingest(sources, settings, speaker.value, run, advance, shard_of(shard))
+        share = shard_of(shard)
+        found = ingest(sources, settings, speaker.value, run, advance, share, retry_killers)
     record = {"corpus": str(out), "ingested": found.ingested, **found.summary}
     record["skipped"] = [
         {"source": s.id, "reason": s.reason, "detail": s.detail} for s in found.skipped

@@ -11,10 +11,14 @@ from liser.errors import InputError
 MOST_JOBS, MOST_WORKERS, HIGHEST_SEED = 256, 100_000, 2**32 - 1
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The corpus's folder, or a manifest.")]
+Corpora = Annotated[
+    list[Path],
+    typer.Argument(metavar="DATA…", help="The corpora's folders, or manifests."),
+]
 StudentFolder = Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder of a student.")]
 Kind = Annotated[
     str | None,
-    typer.Option(help="Kind of the corpus: {corpora}. [guessed from the file names]"),
+    typer.Option(help="Kind of the corpus: {corpora}. [guessed from the files]"),
 ]
 Labels = Annotated[
     Path | None,
@@ -84,6 +88,10 @@ ShardOf = Annotated[
     typer.Option(
         "--shard", metavar="I/N", help="Do this share only, such as 2/8 of a SLURM array."
     ),
+]
+RetryKillers = Annotated[
+    bool,
+    typer.Option("--retry-killers", help="Try files again that have killed their worker."),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=HIGHEST_SEED, help="Seed of all random numbers.")]
 ValidSpeakers = Annotated[

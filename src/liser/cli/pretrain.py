@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from liser.cli.options import (
+    Corpora,
     Json,
     Kind,
     Seed,
@@ -36,9 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def pretrain_command(
-    data: Annotated[
-        list[Path], typer.Argument(metavar="DATA…", help="Corpora: folders or manifests.")
-    ],
+    data: Corpora,
     encoder: Annotated[
         list[str],
         typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from liser.cli.options import (
     Json,
     Kind,
     Ray,
+    RetryKillers,
     SettingsFile,
     ShardOf,
     SpeechTeacher,
@@ -24,11 +25,6 @@ from liser.errors import InputError
 if TYPE_CHECKING:
     from liser.corpora.base import Corpus, Skip
     from liser.targets.targets import Targets
-
-RetryKillers = Annotated[
-    bool,
-    typer.Option("--retry-killers", help="Try clips again that have killed their worker."),
-]
 
 
 def register(app: typer.Typer) -> None:

@@ -17,7 +17,8 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
 
     Ids and speakers get the corpus's name as a prefix (`prefixed`), so speakers of different
     corpora stay distinct. An utterance's own id becomes an alias, so tables still find it.
-    Emotions come in the canonical order, other labels after them. Skips are prefixed, too.
+    Emotions come in the canonical order, other labels after them. Skips are prefixed, too. A corpus
+    without labels, such as one of ingested recordings, fits any other.
 
     Raises:
         InputError: there is no corpus, two have the same name, or their labels are of different
@@ -33,14 +34,14 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
     doubles = [name for name, n in Counter(c.name for c in corpora).items() if n > 1]
     if doubles:
         raise InputError(f"two corpora are called {doubles[0]!r}: rename one")
-    kinds = {c.label_kind for c in corpora}
-    if len(kinds) > 1:
-        found = ", ".join(f"those of {c.name} are {c.label_kind}" for c in corpora)
+    labelled = [c for c in corpora if c.labels] or corpora
+    if len({c.label_kind for c in labelled}) > 1:
+        found = ", ".join(f"those of {c.name} are {c.label_kind}" for c in labelled)
         raise InputError(f"joined labels must be of one kind, but {found}")
     return Corpus(
         "+".join(c.name for c in corpora),
         in_order(chain(*(c.labels for c in corpora))),
-        corpora[0].label_kind,
+        labelled[0].label_kind,
         tuple(_renamed(c.name, u) for c in corpora for u in c.utterances),
         tuple(replace(s, id=prefixed(c.name, s.id)) for c in corpora for s in c.skipped),
         tuple(replace(s, id=prefixed(c.name, s.id)) for c in corpora for s in c.left_out),

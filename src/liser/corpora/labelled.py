@@ -17,6 +17,8 @@ from liser.labels import canonical, renamed
 def label_from(corpus: Corpus, table: Path) -> Corpus:
     """Return the corpus with the labels of a CSV or Parquet table, and no others.
 
+    Of joined corpora, one that the table doesn't name stays as it is.
+
     The table has a column ``label`` and one of `liser.corpora.tables.NAME_COLUMNS`, which names
     the clip (`liser.corpora.naming`). Rows without a label are ignored. The label set is the
     corpus's own, or else the labels of the clips found, sorted. A row without a clip in the corpus
@@ -48,13 +50,17 @@ def label_from(corpus: Corpus, table: Path) -> Corpus:
         raise InputError(
             f"{table.name} has the label {unknown[0]!r}, which is not one of {', '.join(labels)}"
         )
+    named_sources = {u.source for u in corpus.utterances if u.id in given}
     strays = (Skip(name, "label of no clip", f"in {table.name}") for name in found.strays)
     used = (named[name] for names in found.rows.values() for name in names)
     return replace(
         corpus,
         labels=labels,
         label_kind=corpus.label_kind if corpus.labels else "given",
-        utterances=tuple(replace(u, label=given.get(u.id)) for u in corpus.utterances),
+        utterances=tuple(
+            replace(u, label=given.get(u.id)) if u.source in named_sources else u
+            for u in corpus.utterances
+        ),
         skipped=(*corpus.skipped, *strays),
         synonyms=renamed(used),
     )

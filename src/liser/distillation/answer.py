@@ -92,7 +92,8 @@ def _held_out(
     rows = data.split.valid[targets.has_posterior(data.split.valid)]
     logits = _logits(student, data.features, rows, clips if answers_by_probe else None)
     held_out = HeldOut(rows, logits, np.zeros(len(rows), np.bool_))
-    sources = np.unique(data.sources[data.split.train])
+    learnt = data.split.train[targets.has_posterior(data.split.train)]
+    sources = np.unique(data.sources[learnt])
     if clips is None or not answers_by_probe or len(sources) < 2:
         return held_out
     for source in sources:

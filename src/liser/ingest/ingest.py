@@ -4,23 +4,26 @@ The corpus is a folder: ``ingest.json`` (the settings), ``sources/`` (a record a
 ``manifest.parquet``. Media stay where they are.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from liser import storage
 from liser.corpora.base import Skip
 from liser.corpora.files import is_folder, look_through, once
-from liser.corpora.ingested import SETTINGS
-from liser.errors import InputError, NotFoundError
+from liser.errors import NotFoundError
 from liser.fingerprint import fingerprint
 from liser.folders import INGESTED
 from liser.ingest.manifest import Row, SpeakerOf, manifest_rows, summary, write_manifest
 from liser.ingest.records import SourceRecord, read_records
-from liser.ingest.source import IngestSettings, ProgressCallback, SourceIngester
+from liser.ingest.source import (
+    IngestSettings,
+    ProgressCallback,
+    SourceIngester,
+    forget_killers,
+    quarantine,
+)
 from liser.scale import scheduler
 from liser.scale.pool import Backend
 from liser.scale.shard import Shard
@@ -30,9 +33,10 @@ VERSION = 1
 """Increase it with any change to what a record holds or how its figures are made."""
 
 Worker = Callable[[str], SourceRecord]
-Run = Callable[[Iterable[str], Callable[[], Worker]], Iterator[SourceRecord | Skip]]
+Outcome = SourceRecord | scheduler.Quarantined[str]
+Run = Callable[[Iterable[str], Callable[[], Worker]], Iterator[Outcome]]
 """Does the work: takes the paths to ingest, and what makes a worker in each process; yields a
-record for each path, or a skip of one that no worker survives. In any order."""
+record for each path, or why it was given up. In any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def in_this_process(
 ) -> Run:
     """Return a `Run` that ingests one source after another, and reports how far each has come."""
 
-    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[SourceRecord | Skip]:
+    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[Outcome]:
         worker: Worker | None = None
         for path in paths:
             if worker is None:
@@ -77,12 +81,9 @@ def in_this_process(
 def on_workers(backend: Backend) -> Run:
     """Return a `Run` that shares the sources among workers (`liser.scale`)."""
 
-    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[SourceRecord | Skip]:
+    def run(paths: Iterable[str], make: Callable[[], Worker]) -> Iterator[Outcome]:
         for outcome in scheduler.run(paths, make, backend):
-            if isinstance(outcome, scheduler.Done):
-                yield outcome.result
-            else:
-                yield Skip(readable(outcome.item), outcome.reason, readable(outcome.detail))
+            yield outcome.result if isinstance(outcome, scheduler.Done) else outcome
 
     return run
 
@@ -94,6 +95,7 @@ def ingest(
     run: Run | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
     shard: Shard | None = None,
+    retry_killers: bool = False,
 ) -> Ingested:
     """Ingest media files and folders of them into a corpus, and write its manifest.
 
@@ -108,6 +110,8 @@ def ingest(
         advance: called with the number of sources that are done, and of all.
         shard: ingest this share of the sources only. The manifest holds what all shards have
             recorded by then.
+        retry_killers: try sources again that have killed their workers. They get a record, so that
+            they aren't tried in every run.
 
     Raises:
         InputError: the corpus has other settings, or its folder holds other files.
@@ -119,7 +123,17 @@ def ingest(
     paths, skipped, left_out = find_sources(sources, corpus)
     if shard is not None:
         paths = [path for path in paths if path in shard]
-    _claim(settings)
+    INGESTED.claim(
+        corpus,
+        {
+            "corpus": "ingested",
+            "version": VERSION,
+            "faces": settings.faces,
+            "models": _models(settings) if settings.faces else None,
+        },
+    )
+    if retry_killers:
+        forget_killers(corpus, paths)
     ingested, failed = _ingest_new(paths, settings, run or in_this_process(), advance)
     records = list(read_records(corpus))
     rows = manifest_rows(records, corpus, speaker_of)
@@ -146,8 +160,11 @@ def _ingest_new(
     for outcome in run(new, partial(SourceIngester, settings)):
         done += 1
         advance(done, len(paths))
-        if isinstance(outcome, Skip):
-            skipped.append(outcome)
+        if isinstance(outcome, scheduler.Quarantined):
+            killed = outcome.reason == scheduler.KILLED
+            if not killed or not quarantine(settings.corpus, outcome.item, outcome.detail):
+                detail = readable(outcome.detail)
+                skipped.append(Skip(readable(outcome.item), outcome.reason, detail))
             continue
         ingested += 1
         first = first_of.setdefault(outcome.sha256, outcome.path)
@@ -200,29 +217,6 @@ def _is_current(record: SourceRecord | None, path: Path) -> bool:
     return (record.size, record.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
-def _claim(settings: IngestSettings) -> None:
-    """Record the settings of the corpus; refuse a folder with other ones, or with other files."""
-    own = {
-        "corpus": "ingested",
-        "version": VERSION,
-        "faces": settings.faces,
-        "models": _models(settings) if settings.faces else None,
-    }
-    file = settings.corpus / SETTINGS
-    if not INGESTED.check(settings.corpus):
-        storage.write_json(file, own, indent=1)
-        return
-    try:
-        found = json.loads(storage.read_text(file))
-    except ValueError as error:
-        raise InputError(f"{file} is damaged: delete it and run again") from error
-    if found != own:
-        raise InputError(
-            f"{settings.corpus} was ingested with other settings ({_difference(found, own)}): "
-            "choose another folder, or give the settings of the first run"
-        )
-
-
 def _models(settings: IngestSettings) -> str:
     """Return a hash of the face detector and of the network that finds who talks."""
     from liser.media.detectors import detector_of
@@ -233,13 +227,3 @@ def _models(settings: IngestSettings) -> str:
     if settings.network is not None:
         network = resolve(settings.network, "network that finds who talks")
     return fingerprint(*detector_of(name, weights or None).settings, network)
-
-
-def _difference(found: Any, own: dict[str, Any]) -> str:
-    if not isinstance(found, dict):
-        return "no record of them"
-    return ", ".join(
-        f"{key} was {found.get(key)!r} and is {value!r}"
-        for key, value in own.items()
-        if found.get(key) != value
-    )

@@ -127,13 +127,18 @@ def encoded(words: Words) -> str:
 
 def write_record(corpus: Path, record: SourceRecord) -> None:
     """Write a source's record into a corpus's folder."""
-    path = corpus / SOURCES / f"{record.sha256}.json"
+    path = _file_of(corpus, record.sha256)
     storage.write_json(path, storage.with_checksum(asdict(record)), indent=0)
+
+
+def delete_record(corpus: Path, record: SourceRecord) -> None:
+    """Delete a source's record, so that the source is ingested again."""
+    _file_of(corpus, record.sha256).unlink(missing_ok=True)
 
 
 def read_record(corpus: Path, sha256: str) -> SourceRecord | None:
     """Return the record of a source; None if there is none, or a damaged one."""
-    path = corpus / SOURCES / f"{sha256}.json"
+    path = _file_of(corpus, sha256)
     return _read(path) if path.exists() else None
 
 
@@ -143,6 +148,10 @@ def read_records(corpus: Path) -> Iterator[SourceRecord]:
         record = _read(path)
         if record is not None:
             yield record
+
+
+def _file_of(corpus: Path, sha256: str) -> Path:
+    return corpus / SOURCES / f"{sha256}.json"
 
 
 def _read(path: Path) -> SourceRecord | None:

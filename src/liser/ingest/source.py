@@ -7,7 +7,7 @@ source's length.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +20,15 @@ from liser.errors import MediaError
 from liser.ingest.duplicates import audio_fingerprint
 from liser.ingest.pictures import PictureReader
 from liser.ingest.quality import voice_quality
-from liser.ingest.records import Piece, SourceRecord, encoded, read_record, write_record
+from liser.ingest.records import (
+    Piece,
+    SourceRecord,
+    delete_record,
+    encoded,
+    read_record,
+    read_records,
+    write_record,
+)
 from liser.ingest.utterances import (
     SHORTEST_S,
     SpokenUtterance,
@@ -30,6 +38,7 @@ from liser.ingest.utterances import (
 from liser.media.audio import Blocks, open_audio, probe
 from liser.media.video import has_picture
 from liser.runtime.vad import FRAME_S
+from liser.scale.scheduler import KILLED
 
 ProgressCallback = Callable[[str, float, float], None]
 """Called with a source's path, and the seconds of it that are done and to do."""
@@ -174,6 +183,24 @@ class SourceIngester:
                     return pieces, duration_s, broken
                 with clock.of("quality"):
                     pieces.append(_piece(one))
+
+
+def quarantine(corpus: Path, path: str, detail: str) -> bool:
+    """Record that a source kills its workers; return False if its file can't be read any more."""
+    try:
+        sha256, size, mtime_ns = _identity(Path(path))
+    except OSError:
+        return False
+    write_record(corpus, SourceRecord(path, sha256, size, mtime_ns, skip=(KILLED, detail)))
+    return True
+
+
+def forget_killers(corpus: Path, paths: Collection[str]) -> None:
+    """Delete the records of those sources that have killed their workers."""
+    wanted = set(paths)
+    for record in list(read_records(corpus)):
+        if record.skip is not None and record.skip[0] == KILLED and record.path in wanted:
+            delete_record(corpus, record)
 
 
 def _piece(spoken: SpokenUtterance) -> Piece:

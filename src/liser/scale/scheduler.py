@@ -23,6 +23,9 @@ R = TypeVar("R")
 TRIES = 3
 """Tries of an item, starts of a worker, and items in a row on which a machine may fail."""
 
+KILLED = "killed its worker"
+"""Why an item is given up whose workers died."""
+
 MOST_FAILURES = 10
 """If so many items fail and none has succeeded, the fault isn't theirs, and the run ends."""
 
@@ -218,7 +221,7 @@ class _Queue:
             else:
                 self._waiting.append(task)
         elif kind == "died" and worker in self._busy:
-            yield from self._replace(worker, "killed its worker", str(value))
+            yield from self._replace(worker, KILLED, str(value))
         else:
             self._start_again(worker, value)
 

@@ -266,7 +266,8 @@ def _lda(features: Floats, labels: NDArray[np.int64], shrinkage: float):  # type
     if len(np.unique(labels)) < 2 or len(labels) <= len(np.unique(labels)):
         return None
     analysis = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage)
-    with warnings.catch_warnings():
+    # where all classes have the same mean, no variance is explained, and its shares are 0 / 0
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # shrinkage copes with a class of one labelled clip, which has no spread
         warnings.filterwarnings("ignore", message="Only one sample available")
         try:

@@ -5,13 +5,12 @@ from functools import partial
 
 from liser.corpora.base import Skip, Utterance
 from liser.scale.pool import Backend
-from liser.scale.scheduler import Done, run
+from liser.scale.scheduler import KILLED, Done, run
 from liser.targets.observe import MOST_FAILURES, broken, observe
 from liser.targets.rows import Outcome
 from liser.targets.store import StoredTargets, TargetStore
 from liser.teachers.base import Target, Teacher
 
-_KILLED = "killed its worker"
 _PORTIONS, _LARGEST_PORTION = 64, 32
 
 Portion = tuple[tuple[str, Utterance], ...]
@@ -70,7 +69,7 @@ def compute_on_workers(
 
 def is_killer(outcome: Outcome) -> bool:
     """Return whether an outcome is the skip of a clip that has killed its workers."""
-    return isinstance(outcome, Skip) and outcome.reason == _KILLED
+    return isinstance(outcome, Skip) and outcome.reason == KILLED
 
 
 def _portions(missing: Mapping[str, Utterance]) -> Iterator[Portion]:

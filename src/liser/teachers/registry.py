@@ -96,6 +96,12 @@ def _image_classifier(model: str, detector: str = "yunet", revision: str | None 
     return HuggingFaceFaceClassifier(model, _face_detector(detector), revision=revision)
 
 
+def _blendshapes(model: str, detector: str = "yunet") -> Teacher:
+    from liser.teachers.blendshapes import KNOWN_MODEL, BlendshapeFace
+
+    return BlendshapeFace(_face_detector(detector), model or KNOWN_MODEL)
+
+
 def _openface(folder: str) -> Teacher:
     from liser.teachers.openface import OpenFaceTeacher
 
@@ -108,6 +114,10 @@ def _is_table(_: str, path: Path) -> bool:
 
 def _is_onnx(_: str, path: Path) -> bool:
     return path.suffix.lower() == ".onnx"
+
+
+def _is_landmarker(_: str, path: Path) -> bool:
+    return path.suffix.lower() == ".task"
 
 
 def _is_expression_net(name: str, path: Path) -> bool:
@@ -167,6 +177,13 @@ FACE_TEACHERS: dict[str, TeacherKind] = {
         options=("detector", "revision"),
         is_meant=_is_model,
     ),
+    "blendshapes": TeacherKind(
+        "blendshapes or the .task file of MediaPipe's Face Landmarker",
+        _blendshapes,
+        options=("detector",),
+        named=None,
+        is_meant=_is_landmarker,
+    ),
     "openface": TeacherKind(
         "a folder of OpenFace's CSV files", _openface, is_meant=_is_openface_output
     ),
@@ -199,6 +216,7 @@ def face_teacher(spec: str) -> Teacher:
       (`ExpressionNet`)
     - a hub id, or a local folder with a ``config.json``, with the options ``detector`` and
       ``revision`` (`HuggingFaceFaceClassifier`)
+    - ``blendshapes`` or a ``.task`` file, with the option ``detector`` (`BlendshapeFace`)
     - a folder of OpenFace's CSV files (`OpenFaceTeacher`)
     - a table, as in `speech_teacher`
 

@@ -6,7 +6,6 @@ speech. Its name, its files and their titles say that it is synthetic.
 
 import csv
 import io
-import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -98,7 +97,7 @@ def generate(
             raise InputError(f"{name} is {value}; it must be at least {least}")
     folder = Path(folder)
     clips = [_Clip(seed, s, n) for s in range(speakers) for n in range(clips_per_speaker)]
-    _claim(folder, seed)
+    SYNTHETIC.claim(folder, {"corpus": "synthetic", "version": _VERSION, "seed": seed})
     missing = [clip for clip in clips if not (folder / clip.path).is_file()]
     _make_all(folder, missing, jobs, progress)
     _write_manifest(folder, clips)
@@ -153,24 +152,6 @@ def _make_all(folder: Path, clips: list[_Clip], jobs: int | None, progress: bool
         task = add_task("synthetic clips", len(clips))
         for _ in run_in_processes((partial(_make, folder, clip) for clip in clips), workers):
             task.advance()
-
-
-def _claim(folder: Path, seed: int) -> None:
-    """Record the seed and version of the clips in the folder; refuse a folder of others."""
-    settings = {"corpus": "synthetic", "version": _VERSION, "seed": seed}
-    file = folder / SETTINGS
-    if not SYNTHETIC.check(folder):
-        storage.write_json(file, settings, indent=1)
-        return
-    try:
-        found = json.loads(storage.read_text(file))
-    except ValueError as error:
-        raise InputError(f"{str(file)!r} is damaged; delete the folder and try again") from error
-    if found != settings:
-        raise InputError(
-            f"{str(folder)!r} has a synthetic corpus with {found}, and this one has {settings}: "
-            "choose another folder, or delete that one"
-        )
 
 
 def _write_manifest(folder: Path, clips: list[_Clip]) -> None:
