@@ -324,6 +324,9 @@ class CrossCorpus(Experiment):
     budget: Budget = 1.0
     """Share of the training and validation speakers' labels."""
     draws: Count = 1
+    training_sets: Literal["each alone", "all but one"] = "each alone"
+    """Of what students are trained beside that of all corpora. All but one needs three or more: the
+    one left out is what a stranger's speech is to them."""
 
     @model_validator(mode="after")
     def _has_the_folds_it_runs(self) -> Self:

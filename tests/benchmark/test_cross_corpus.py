@@ -118,6 +118,15 @@ def test_every_training_set_is_tested_on_every_corpus(run: tuple[dict[str, Any],
     json.dumps(record)
 
 
+def test_students_may_be_of_all_corpora_but_each(sources: list[Source]) -> None:
+    first = sources[0]
+    three = [Source(replace(first.corpus, name=name), ()) for name in ("a", "b", "c")]
+    settings = SETTINGS.model_copy(update={"training_sets": "all but one"})
+    sets = stage._training_sets(three, settings)
+    assert sets == [("b", "c"), ("a", "c"), ("a", "b"), ("a", "b", "c")]
+    assert stage._training_sets(three, SETTINGS) == [("a",), ("b",), ("c",), ("a", "b", "c")]
+
+
 def names_of(data: BenchmarkData) -> str:
     """Return the corpora that some data's students are trained on, by their folder's name."""
     return data.folders["distilled"].parent.parent.name
@@ -269,11 +278,13 @@ def test_corpora_that_cannot_be_compared_are_refused_before_any_work(
     apart = tuple(replace(u, label=f"{u.label}-2") for u in second.corpus.utterances)
     foreign = replace(second.corpus, labels=("low-2", "mid-2"), utterances=apart)
     few = CrossCorpus.read({**SETTINGS.model_dump(), "folds": 6})
+    one_out = SETTINGS.model_copy(update={"training_sets": "all but one"})
     for given, settings, words in (
         ([first], SETTINGS, "at least two"),
         ([first, Source(foreign, second.targets)], SETTINGS, "0 emotions in common"),
         ([first, Source(second.corpus, first.targets)], SETTINGS, "not of corpus"),
         (sources, few, "raise run_folds"),
+        (sources, one_out, "needs three corpora or more, and there are 2"),
     ):
         with pytest.raises(InputError, match=words):
             cross_corpus(given, tmp_path / "runs", settings)

@@ -2,7 +2,8 @@
 
 Every corpus's speakers are divided into folds. In each fold, one student is distilled from each
 corpus's training speakers, and one from all of them. Every student is tested on the held-out
-speakers of every corpus, on the emotions that training and test have in common.
+speakers of every corpus, on the emotions that training and test have in common. With three corpora
+or more, the students may also be of all but one (`CrossCorpus.training_sets`).
 """
 
 import time
@@ -94,27 +95,30 @@ def cross_corpus(
     command: str = "",
     progress: bool | None = None,
 ) -> dict[str, Any]:
-    """Train students on each corpus and on all, test each on all, and return the record.
+    """Train students on each corpus (or all but each) and on all, test each on all.
 
-    The record's `rows` have one entry for each training set and tested corpus: `trained_on`,
-    `tested_on`, `classes` (those of both; posteriors are renormalised over them), the scores of
-    `liser.metrics.summary`, and `speaker_adapted` ones as in `liser.benchmark.protocol`. `common`
-    has the scores on the emotions that all corpora share, by which rows compare. `comparisons`
-    are those of the student of all corpora with that of each alone. `folder` gets every student's
-    predictions; an experiment that was stopped goes on from there. With a `backbone_source` every
-    student starts from a backbone of exactly the speakers that it learns from.
+    Returns the record. Its `rows` have one entry for each training set and tested corpus:
+    `trained_on`, `tested_on`, `classes` (those of both; posteriors are renormalised over them), the
+    scores of `liser.metrics.summary`, and `speaker_adapted` ones as in `liser.benchmark.protocol`.
+    `common` has the scores on the emotions that all corpora share, by which rows compare.
+    `comparisons` are those of the student of all corpora with the others. `folder` gets every
+    student's predictions; an experiment that was stopped goes on from there. With a
+    `backbone_source` every student starts from a backbone of exactly the speakers that it learns
+    from.
 
     Raises:
-        InputError: fewer than two corpora, corpora with fewer than two emotions in common, labels
-            of several kinds, no teacher for a corpus, or too few speakers or labels.
+        InputError: fewer than two corpora (or three, to leave one out), corpora with fewer than two
+            emotions in common, labels of several kinds, no teacher for a corpus, or too few
+            speakers or labels.
         StorageError: the folder can't be written.
     """
     settings = settings or CrossCorpus()
     started = time.monotonic()
+    training_sets = _training_sets(sources, settings)
     material = _material(tuple(sources), settings)
     sets = [
         _TrainingSet(names, material.fold(names, i))
-        for names in _training_sets(material.sources)
+        for names in training_sets
         for i in range(settings.run_folds)
     ]
     folds = [one.fold for one in sets]
@@ -263,10 +267,16 @@ def _material(sources: tuple[Source, ...], settings: CrossCorpus) -> _Material:
     return _Material(sources, corpus, clips, settings, folds)
 
 
-def _training_sets(sources: Sequence[Source]) -> list[tuple[str, ...]]:
-    """Return each corpus alone, and all of them."""
+def _training_sets(sources: Sequence[Source], settings: CrossCorpus) -> list[tuple[str, ...]]:
+    """Return each corpus alone, or all but each, and all of them."""
     names = [s.corpus.name for s in sources]
-    return [*((name,) for name in names), tuple(names)]
+    if settings.training_sets == "each alone":
+        return [*((name,) for name in names), tuple(names)]
+    if len(names) < 3:
+        raise InputError(
+            f'training_sets = "all but one" needs three corpora or more, and there are {len(names)}'
+        )
+    return [*(tuple(n for n in names if n != left_out) for left_out in names), tuple(names)]
 
 
 def _pairs(
@@ -286,7 +296,7 @@ def _pairs(
             tuple(own for one, own in zip(sets, data, strict=True) if one.names == names),
             runs,
         )
-        for names in _training_sets(material.sources)
+        for names in _training_sets(material.sources, material.settings)
         for source in material.sources
     ]
 

@@ -102,7 +102,7 @@ def row_of(pair: TrainTestPair, seed: int) -> dict[str, Any]:
 
 
 def differences(pairs: Sequence[TrainTestPair], seed: int) -> list[dict[str, Any]]:
-    """Compare the student of all corpora with that of each alone, on each tested corpus.
+    """Compare the student of all corpora with the others, on each tested corpus.
 
     UARs are on the emotions that all corpora have; intervals are paired, over speakers.
     """
