@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from ingest_layouts import shares, who_talks
 from liser.corpora.registry import corpus_title
 from liser.errors import InputError
 from liser.report.benchmark import (
@@ -377,19 +378,6 @@ def _speech_search(results: Record) -> str:
     return "\n".join(table(heads, lines)) + "\n"
 
 
-def _ingest(results: Record) -> str:
-    """Lay out the shares of `liser ingest`'s rows on the actors that chose no limit, with bars."""
-    lines = []
-    for row in results["rows"]:
-        group = row["group"].removeprefix("others").strip(":, ") or "utterances alone"
-        if not row["group"].startswith("others") or "error" in row["row"]:
-            continue
-        interval = f" ({row['low']:.1%}–{row['high']:.1%})" if "low" in row else ""
-        bar = f"{row['bar']:.0%}" if row.get("bar") else ""
-        lines.append([row["row"], group, f"{row['value']:.1%}{interval}", bar])
-    return "\n".join(table(["", "recordings", "share", "aim"], lines)) + "\n"
-
-
 AIMS = {"ravdess": (0.72, 1.05), "cremad": (0.68, 1.0)}
 """UAR and ratio that were aimed at before the benchmark was run, by corpus."""
 SHOWN = {
@@ -422,7 +410,8 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "speed_brief": speed_brief,
     "cross_corpus": _cross_corpus,
     "speech_search": _speech_search,
-    "ingest": _ingest,
+    "ingest": shares,
+    "who_talks": who_talks,
     "degradation_augmentation": _degradation_augmentation,
     "scale_queue": simulation,
     "scale_overhead": overhead,

@@ -1,0 +1,39 @@
+"""How well `liser ingest` does, as tables."""
+
+from markdown_table import Record, table
+
+
+def shares(results: Record) -> str:
+    """Lay out the shares of `ingest.json`'s rows on the actors that chose no limit, with bars."""
+    lines = []
+    for row in results["rows"]:
+        group = row["group"].removeprefix("others").strip(":, ") or "utterances alone"
+        if not row["group"].startswith("others") or "error" in row["row"]:
+            continue
+        interval = f" ({row['low']:.1%}–{row['high']:.1%})" if "low" in row else ""
+        bar = f"{row['bar']:.0%}" if row.get("bar") else ""
+        lines.append([row["row"], group, f"{row['value']:.1%}{interval}", bar])
+    return "\n".join(table(["", "recordings", "share", "aim"], lines)) + "\n"
+
+
+def who_talks(results: Record) -> str:
+    """Lay out who talks by kind of scene, on the actor that chose nothing, with bars."""
+    heads = ["scenes", "utterances", "recall", "precision", "nobody, rightly", "aim"]
+    lines = [
+        [
+            row["kind"],
+            str(row["utterances"]),
+            *(_share(row, name) for name in ("recall", "precision", "rejected")),
+            row["bar"].replace("rejected", "nobody"),
+        ]
+        for row in results["rows"]
+        if row.get("actors") == "test" and "utterances" in row
+    ]
+    return "\n".join(table(heads, lines)) + "\n"
+
+
+def _share(row: Record, name: str) -> str:
+    if name not in row:
+        return ""
+    low, high = row[f"{name} interval"]
+    return f"{row[name]:.0%} ({low:.0%}–{high:.0%})"
