@@ -52,6 +52,17 @@ def test_a_still_face_does_not_talk(track_of):
     assert answer.reason == "the mouth is still"
 
 
+def test_a_mouth_that_hardly_moves_does_not_talk_whatever_its_synchrony(track_of):
+    high = Synchrony(4.0, 0.08, 0.9)
+    assert decide({0: Evidence(high, high)}).track == 0
+    still = decide({0: Evidence(high, high, network=4.0, is_still=True)})
+    assert (still.track, still.reason, still.synchrony) == (None, "the mouth is still", 4.0)
+    opening = speech(200, 20, 180)
+    sound, spans = sound_of(opening), [seconds(30, 90), seconds(182, 198)]
+    first, second = module.evidence([track_of(opening)], sound, spans)
+    assert (first[0].is_still, second[0].is_still) == (False, True)
+
+
 def test_a_talking_face_under_another_s_voice_does_not_talk(track_of):
     face = speech(300, 10, 290, 3)
     own, other = (

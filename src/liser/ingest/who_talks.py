@@ -23,9 +23,15 @@ TALKS = 0.5
 CONTEXT = 25
 """Frames before and after an utterance that count for its synchrony: pauses tell much."""
 
+STILL = 0.3
+"""A mouth whose speed, in its fastest tenth of an utterance, stays below this many pixels a frame
+doesn't talk, whatever its synchrony. In scenes of one actor, idle mouths reach 0.25, and talking
+ones 0.51 at least."""
+
 _PRESENT = 0.5  # a face must be in the picture for this share of the utterance
 _NETWORK_CONTEXT = 10  # frames; LR-ASD looks 9 frames back and ahead
 _MOST = 4.0  # LR-ASD's logits beyond it say no more
+_NOT = -4.0  # logit of a still mouth
 _LEAST_SYNCHRONY, _MOST_SYNCHRONY = -2.0, 4.0  # likewise
 
 
@@ -37,11 +43,13 @@ class Evidence:
         near: synchrony in the utterance and a second around it.
         whole: synchrony of the whole track.
         network: mean logit of LR-ASD in the utterance, -4…4; None where it didn't run.
+        is_still: whether the mouth hardly moves in the utterance (`STILL`).
     """
 
     near: Synchrony
     whole: Synchrony
     network: float | None = None
+    is_still: bool = False
 
     @property
     def features(self) -> NDArray[np.float64]:
@@ -133,7 +141,8 @@ def decide(by_track: Mapping[int, Evidence]) -> Talker:
     if not by_track:
         return Talker(None, 0.0, "no face")
     numbers = list(by_track)
-    logits = np.array([WEIGHTS @ by_track[number].features for number in numbers])
+    found = [by_track[number] for number in numbers]
+    logits = np.array([_NOT if one.is_still else WEIGHTS @ one.features for one in found])
     highest = max(0.0, float(logits.max()))
     shares = np.exp(logits - highest)
     shares /= shares.sum() + np.exp(-highest)
@@ -173,7 +182,7 @@ def _reason(by_track: Mapping[int, Evidence], any_face: float, score: float) -> 
         return "the only face talks" if faces == 1 else f"this one of {faces} faces talks"
     if any_face >= TALKS:
         return f"{faces} faces may talk, and none is clearly ahead"
-    if all(np.isnan(found.near.score) for found in by_track.values()):
+    if all(found.is_still or np.isnan(found.near.score) for found in by_track.values()):
         return "the mouth is still" if faces == 1 else "all mouths are still"
     return "the mouth isn't in time with the sound" if faces == 1 else "no mouth is in time"
 
@@ -204,7 +213,9 @@ class _View:
         """Measure the synchrony in the frames of an utterance."""
         begin, end = self._inside(begin, end)
         around = slice(max(0, begin - CONTEXT), end + CONTEXT)
-        return Evidence(synchrony(self._motion[around], self._loud[around]), self._whole)
+        near = synchrony(self._motion[around], self._loud[around])
+        is_still = float(np.quantile(self._motion[begin:end], 0.9)) < STILL
+        return Evidence(near, self._whole, is_still=is_still)
 
     def talks(self, begin: int, end: int, network: LrAsd) -> float:
         """Return LR-ASD's mean logit in the frames of an utterance."""
