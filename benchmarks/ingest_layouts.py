@@ -1,5 +1,6 @@
 """How well `liser ingest` does, as tables."""
 
+from liser.corpora.registry import corpus_title
 from markdown_table import Record, table
 
 
@@ -30,6 +31,32 @@ def who_talks(results: Record) -> str:
         if row.get("actors") == "test" and "utterances" in row
     ]
     return "\n".join(table(heads, lines)) + "\n"
+
+
+def students(results: Record) -> str:
+    """Lay out students of ingested recordings beside students of the clips, by corpus."""
+    heads = ["corpus", "student of", "UAR, whole files", "less the clips", "cut to speech", "less"]
+    lines = []
+    for corpus, run in results.items():
+        rows = [row for row in run["rows"] if row["row"] == "UAR"]
+        for name in dict.fromkeys(row["student of"] for row in rows):
+            cells = []
+            for row in (row for row in rows if row["student of"] == name):
+                less = ""
+                if "less clips" in row:
+                    span = f"{row['less_low']:.3f} to {row['less_high']:.3f}"
+                    less = f"{row['less clips']:.3f} ({span})"
+                cells += [f"{row['uar']:.3f} ({row['low']:.3f}–{row['high']:.3f})", less]
+            lines.append([corpus_title(corpus), name, *cells])
+    lines = [[cell.replace("-", "−") for cell in line] for line in lines]
+    notes = [
+        f"{corpus_title(corpus)}: {row['used']} of {row['clips']} utterances are used, "
+        f"{row['with their talking face']} with their talking face."
+        for corpus, run in results.items()
+        for row in run["rows"]
+        if row["row"] == "pieces"
+    ]
+    return "\n".join([*table(heads, lines), "", *notes]) + "\n"
 
 
 def _share(row: Record, name: str) -> str:

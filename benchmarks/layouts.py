@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from ingest_layouts import shares, who_talks
+from ingest_layouts import shares, students, who_talks
 from liser.corpora.registry import corpus_title
 from liser.errors import InputError
 from liser.report.benchmark import (
@@ -412,6 +412,7 @@ LAYOUTS: dict[str, Callable[[Record], str]] = {
     "speech_search": _speech_search,
     "ingest": shares,
     "who_talks": who_talks,
+    "students": students,
     "degradation_augmentation": _degradation_augmentation,
     "scale_queue": simulation,
     "scale_overhead": overhead,

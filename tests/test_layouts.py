@@ -123,6 +123,7 @@ def test_every_record_has_its_layout(layouts: ModuleType) -> None:
         "speech_search": ["speech_search"],
         "ingest": ["ingest"],
         "who_talks": ["who_talks"],
+        "ingested_student": ["students"],
         "scale": ["scale_queue", "scale_overhead"],
         "teach": [
             *("teach_stages", "teach_waits", "teach_workers", "teach_memory", "teach_bars"),

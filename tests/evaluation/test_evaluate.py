@@ -178,6 +178,16 @@ def test_seen_speakers_are_refused_unless_asked_for(predictions: list[int]) -> N
         evaluate(student(speakers=["1.0", "2.0"]), numbered)
 
 
+def test_speakers_of_two_published_corpora_are_different_people(predictions: list[int]) -> None:
+    predictions += [0, 1]
+    ravdess = replace(corpus(["neutral", "happy"], ["01", "02"]), name="ravdess")
+    for seen in ({"corpus": "ased", "speakers": ["01"]}, {"speakers": ["ased:01", "nemo:02"]}):
+        assert evaluate(student(**seen), ravdess)["seen_speakers"] == []
+    for seen in ({"corpus": "ravdess", "speakers": ["01"]}, {"speakers": ["ravdess:01"]}):
+        with pytest.raises(InputError, match="1 of the 2 speakers"):
+            evaluate(student(**seen), ravdess)
+
+
 def test_without_labels_all_classes_are_predicted(predictions: list[int]) -> None:
     predictions += [2, 1]
     record = evaluate(student(), corpus([None, None], ["a", "b"], ()))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from liser import storage
 from liser.config import Protocol
 from liser.corpora.base import Corpus
+from liser.corpora.registry import share_no_speaker
 from liser.corpora.splits import Fold
 from liser.corpora.tables import same_name
 from liser.distillation.distill import check_backbone_interpolation
@@ -157,6 +158,8 @@ def _refuse_shared_speakers(corpus: Corpus, also: Sequence[Corpus]) -> None:
     """Raise `InputError` if a backbone would learn from a speaker that a fold tests."""
     own = {same_name(speaker) for speaker in corpus.speakers}
     for other in also:
+        if share_no_speaker(corpus.name, other.name):
+            continue
         shared = [speaker for speaker in other.speakers if same_name(speaker) in own]
         if shared:
             raise InputError(

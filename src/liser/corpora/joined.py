@@ -68,6 +68,16 @@ def bare(name: str) -> str:
     return own if mark else name
 
 
+def source_of(name: str) -> str:
+    """Return the corpus that a name's prefix names, or nothing.
+
+    >>> source_of("ravdess:07"), source_of("ann")
+    ('ravdess', '')
+    """
+    source, mark, _ = name.partition(_MARK)
+    return source if mark else ""
+
+
 def labelled_in(corpus: Corpus, labels: Sequence[str]) -> Corpus:
     """Return the corpus with a smaller label set; other labels and votes become None."""
     known = tuple(name for name in corpus.labels if name in labels)

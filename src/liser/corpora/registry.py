@@ -66,6 +66,16 @@ def corpus_title(name: str) -> str:
     return CORPORA[name].title if name in CORPORA else name
 
 
+def share_no_speaker(name: str, other: str) -> bool:
+    """Tell whether two corpora are different published ones: "01" is somebody else in each.
+
+    >>> share_no_speaker("ravdess", "ased"), share_no_speaker("ravdess", "my-videos")
+    (True, False)
+    """
+    published = {n for n in (name, other) if n in CORPORA and CORPORA[n].is_name is not None}
+    return len(published) == 2
+
+
 def load_corpus(name: str, path: Path, **options: Any) -> Corpus:
     """Read the corpus at `path` with the loader `name` and its `options`.
 

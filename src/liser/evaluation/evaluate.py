@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from liser import __version__
 from liser.corpora.base import Corpus, Skip, Utterance
-from liser.corpora.joined import bare
+from liser.corpora.joined import bare, source_of
+from liser.corpora.registry import share_no_speaker
 from liser.corpora.tables import same_name
 from liser.errors import InputError
 from liser.evaluation.models import EvaluableModel, evaluable_model
@@ -105,14 +106,19 @@ def seen_speakers(
     """Return the corpus's speakers who took part in the student's training or fine-tuning.
 
     Speakers are compared by name: case doesn't matter, nor ``.0`` after a number, nor the prefix
-    that names got where corpora were joined.
+    that names got where corpora were joined. Those of two published corpora are different people.
     """
     after = ("finetuned", "adapted")
     trainings = [
         student.provenance,
         *(t for kind in after for t in student.provenance.get(kind, [])),
     ]
-    known = {name for training in trainings for name in training.get("speakers", [])}
+    known = {
+        name
+        for training in trainings
+        for name in training.get("speakers", [])
+        if not share_no_speaker(source_of(name) or training.get("corpus", ""), corpus.name)
+    }
     known |= set(trained_on.speakers) if trained_on is not None else set()
     names = {same_name(form) for name in known for form in (name, bare(name))}
     return tuple(s for s in corpus.speakers if {same_name(s), same_name(bare(s))} & names)
