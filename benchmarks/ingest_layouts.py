@@ -1,5 +1,7 @@
 """How well `liser ingest` does, as tables."""
 
+from collections.abc import Sequence
+
 from liser.corpora.registry import corpus_title
 from markdown_table import Record, table
 
@@ -49,14 +51,15 @@ def students(results: Record) -> str:
                 cells += [f"{row['uar']:.3f} ({row['low']:.3f}–{row['high']:.3f})", less]
             lines.append([corpus_title(corpus), name, *cells])
     lines = [[cell.replace("-", "−") for cell in line] for line in lines]
-    notes = [
-        f"{corpus_title(corpus)}: {row['used']} of {row['clips']} utterances are used, "
-        f"{row['with their talking face']} with their talking face."
-        for corpus, run in results.items()
-        for row in run["rows"]
-        if row["row"] == "pieces"
-    ]
-    return "\n".join([*table(heads, lines), "", *notes]) + "\n"
+    notes = [_pieces(corpus_title(corpus), run["rows"]) for corpus, run in results.items()]
+    return "\n".join([*table(heads, lines), "", " ".join(notes)]) + "\n"
+
+
+def _pieces(corpus: str, rows: Sequence[Record]) -> str:
+    row = next(row for row in rows if row["row"] == "pieces")
+    faces = any("faces" in row.get("student of", "") for row in rows)
+    seen = f", {row['with their talking face']} with their talking face" if faces else ""
+    return f"{corpus}: {row['used']} of {row['clips']} utterances are used{seen}."
 
 
 def _share(row: Record, name: str) -> str:
