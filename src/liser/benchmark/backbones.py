@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from liser import storage
 from liser.config import Protocol
 from liser.corpora.base import Corpus
-from liser.corpora.registry import share_no_speaker
+from liser.corpora.same_speaker import comparable, may_be_among
 from liser.corpora.splits import Fold
-from liser.corpora.tables import same_name
 from liser.distillation.distill import check_backbone_interpolation
 from liser.errors import InputError
 from liser.fingerprint import fingerprint
@@ -156,11 +155,9 @@ def backbones_of(
 
 def _refuse_shared_speakers(corpus: Corpus, also: Sequence[Corpus]) -> None:
     """Raise `InputError` if a backbone would learn from a speaker that a fold tests."""
-    own = {same_name(speaker) for speaker in corpus.speakers}
+    own = comparable(corpus.speakers, corpus.name)
     for other in also:
-        if share_no_speaker(corpus.name, other.name):
-            continue
-        shared = [speaker for speaker in other.speakers if same_name(speaker) in own]
+        shared = [one for one in other.speakers if may_be_among(one, other.name, own)]
         if shared:
             raise InputError(
                 f"pretraining on {other.name} would include {len(shared)} speakers of "

@@ -22,8 +22,7 @@ from liser.compress.recover import Rows, prune
 from liser.compress.table import Version, table_of
 from liser.config import Compression
 from liser.corpora.base import Corpus
-from liser.corpora.joined import bare
-from liser.corpora.tables import same_name
+from liser.corpora.same_speaker import comparable, may_be_among
 from liser.errors import InputError
 from liser.evaluation.evaluate import seen_speakers
 from liser.evaluation.models import evaluable_model
@@ -103,16 +102,14 @@ def divide(
     may have been in one, and are not scored.
     """
     seen = set(seen_speakers(evaluable_model(student), corpus))
-    held = set(student.provenance.get("result", {}).get("valid_speakers", ()))
-    held = {same_name(name) for speaker in held for name in (speaker, bare(speaker))}
+    names = student.provenance.get("result", {}).get("valid_speakers", ())
+    held = comparable(names, student.provenance.get("corpus", ""))
     places = np.flatnonzero(clips.usable)
     utterances = [corpus.utterances[row] for row in places]
-    names = [u.speaker_id or "" for u in utterances]
+    speakers = [u.speaker_id or "" for u in utterances]
     trained = np.array([u.speaker_id is None or u.speaker_id in seen for u in utterances], np.bool_)
     labelled = np.array([u.label in student.labels for u in utterances], np.bool_)
-    valid = np.array(
-        [bool({same_name(name), same_name(bare(name))} & held) for name in names], np.bool_
-    )
+    valid = np.array([may_be_among(name, corpus.name, held) for name in speakers], np.bool_)
     if not (trained & valid).any():
         valid = trained & (np.cumsum(trained) % CHECK_SHARE == 0)
     rows = Rows(places[trained & ~valid], places[trained & valid])

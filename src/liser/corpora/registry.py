@@ -66,14 +66,13 @@ def corpus_title(name: str) -> str:
     return CORPORA[name].title if name in CORPORA else name
 
 
-def share_no_speaker(name: str, other: str) -> bool:
-    """Tell whether two corpora are different published ones: "01" is somebody else in each.
+def is_published(name: str) -> bool:
+    """Tell whether a corpus is one that others have as well, with the same people in it.
 
-    >>> share_no_speaker("ravdess", "ased"), share_no_speaker("ravdess", "my-videos")
+    >>> is_published("ravdess"), is_published("my-videos")
     (True, False)
     """
-    published = {n for n in (name, other) if n in CORPORA and CORPORA[n].is_name is not None}
-    return len(published) == 2
+    return name in CORPORA and CORPORA[name].is_name is not None
 
 
 def load_corpus(name: str, path: Path, **options: Any) -> Corpus:

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from liser import __version__
 from liser.corpora.base import Corpus, Skip, Utterance
-from liser.corpora.joined import bare, source_of
-from liser.corpora.registry import share_no_speaker
-from liser.corpora.tables import same_name
+from liser.corpora.same_speaker import comparable, may_be_among
 from liser.errors import InputError
 from liser.evaluation.models import EvaluableModel, evaluable_model
 from liser.metrics import answered, aurc, score, summary, uar_by_group
@@ -105,23 +103,16 @@ def seen_speakers(
 ) -> tuple[str, ...]:
     """Return the corpus's speakers who took part in the student's training or fine-tuning.
 
-    Speakers are compared by name: case doesn't matter, nor ``.0`` after a number, nor the prefix
-    that names got where corpora were joined. Those of two published corpora are different people.
+    They are compared by name (`liser.corpora.same_speaker`).
     """
     after = ("finetuned", "adapted")
     trainings = [
         student.provenance,
         *(t for kind in after for t in student.provenance.get(kind, [])),
     ]
-    known = {
-        name
-        for training in trainings
-        for name in training.get("speakers", [])
-        if not share_no_speaker(source_of(name) or training.get("corpus", ""), corpus.name)
-    }
-    known |= set(trained_on.speakers) if trained_on is not None else set()
-    names = {same_name(form) for name in known for form in (name, bare(name))}
-    return tuple(s for s in corpus.speakers if {same_name(s), same_name(bare(s))} & names)
+    met = [comparable(one.get("speakers", []), one.get("corpus", "")) for one in trainings]
+    met += [] if trained_on is None else [comparable(trained_on.speakers, trained_on.name)]
+    return tuple(s for s in corpus.speakers if any(may_be_among(s, corpus.name, m) for m in met))
 
 
 def _seen_message(corpus: Corpus, seen: Sequence[str]) -> str:

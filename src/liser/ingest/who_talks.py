@@ -25,8 +25,8 @@ CONTEXT = 25
 
 STILL = 0.3
 """A mouth whose speed, in its fastest tenth of an utterance, stays below this many pixels a frame
-doesn't talk, whatever its synchrony. In scenes of one actor, idle mouths reach 0.25, and talking
-ones 0.51 at least."""
+doesn't talk, whatever its synchrony. It lies between idle and talking mouths in scenes of one
+actor."""
 
 _PRESENT = 0.5  # a face must be in the picture for this share of the utterance
 _NETWORK_CONTEXT = 10  # frames; LR-ASD looks 9 frames back and ahead

@@ -5,8 +5,8 @@ distance from the training clips tells such speech apart (Lee et al. 2018, arXiv
 temperature that rises with the distance lowers the confidence. The predicted emotion stays.
 
 Short speech is far from whole clips, whoever speaks: its mean and deviation over time vary more.
-So a distance counts as a multiple of what short speech has anyway, or about half of that: foreign
-speech that is short can't be told apart, and the other half keeps it from being answered.
+So its distance is divided by an expected one. That takes only a part of the rise out: the shorter
+speech is, the less it shows whether it is of another kind, and the less should be answered.
 """
 
 import torch
@@ -27,7 +27,7 @@ class Novelty(nn.Module):
     .. math:: d^2 = \\|w (x - c)\\|^2 - \\|P (x - c)\\|^2
 
     with the centre c and weights w (dim,), and P (directions, dim). `liser.distillation.novelty`
-    fits them. It rises for speech of fewer than `enough_frames` in any case.
+    fits them. For speech of fewer than `enough_frames` the distance rises in any case.
     """
 
     centre: Tensor
