@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from liser import storage
-from liser.report.benchmark import with_interval
+from liser.report.format import with_interval
 
 if TYPE_CHECKING:
     from liser.benchmark.backbones import BackboneSource

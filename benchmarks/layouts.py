@@ -11,14 +11,11 @@ from liser.report.benchmark import (
     ADAPTED_NOTE,
     chance,
     checked_rows,
-    comparison_name,
     has_speaker_adapted,
     headline,
-    share,
-    system_name,
     title,
-    with_interval,
 )
+from liser.report.format import comparison_name, share, system_name, with_interval
 from markdown_table import Record, table
 from scale_layouts import overhead, simulation
 from speed_layouts import runtime, speed, speed_brief

@@ -13,12 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from liser.corpora.registry import corpus_title
 from liser.errors import InputError, MissingExtraError
+from liser.report.format import (
+    change,
+    comparison_name,
+    percentage,
+    plain,
+    share,
+    system_name,
+    with_interval,
+)
+from liser.report.page import page_environment, ranged, scored, unbroken
+from liser.report.robustness import robustness_note
 from liser.storage import write_text
 from liser.systems import SYSTEMS, names_of
-from liser.text.escaping import markup, visible
+from liser.text.escaping import markup
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from rich.table import Table
 
 Results = Mapping[str, Any]
@@ -41,26 +51,24 @@ def report(results: Results, path: Path) -> None:
         MissingExtraError: matplotlib or Jinja is not installed.
         StorageError: the page cannot be written.
     """
-    from liser.report.robustness import change, percentage, robustness_note
-
     rows = checked_rows(results)
     environment = page_environment()
     environment.filters |= {
-        "share": lambda labels: _unbroken(share(labels)),
+        "share": lambda labels: unbroken(share(labels)),
         "scored": scored,
         "system": system_name,
         "colour": lambda system: SYSTEMS[system].colour if system in SYSTEMS else "blue",
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
         "perceived_note": perceived_note,
-        "comparison": lambda one: _unbroken(comparison_name(one)),
-        "change": lambda row, key: _ranged(change(row, key)),
-        "percentage": lambda share: _unbroken(percentage(share)),
-        "robustness_note": lambda found: _unbroken(robustness_note(found)),
+        "comparison": lambda one: unbroken(comparison_name(one)),
+        "change": lambda row, key: ranged(change(row, key)),
+        "percentage": lambda share: unbroken(percentage(share)),
+        "robustness_note": lambda found: unbroken(robustness_note(found)),
     }
     page = environment.get_template("report.html.j2").render(
         results=results,
         title=title(results),
-        headline=_unbroken(headline(results)),
+        headline=unbroken(headline(results)),
         systems=[(name, list(group)) for name, group in groupby(rows, itemgetter("system"))],
         figures=_figures(results),
         focus=_focus(rows),
@@ -71,21 +79,6 @@ def report(results: Results, path: Path) -> None:
         skipped=Counter(skip["reason"] for skip in results.get("skipped", ())).most_common(),
     )
     write_text(path, page)
-
-
-def page_environment() -> "Environment":
-    """Return the pages' Jinja environment; raises `MissingExtraError` without Jinja."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "train") from error
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        finalize=lambda value: visible(value, keep_lines=True) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def table(results: Results) -> "Table":
@@ -212,38 +205,6 @@ def checked_rows(results: Results) -> list[Row]:
     return sorted(rows, key=lambda row: (order.index(row["system"]), row["labels"]))
 
 
-def system_name(system: str) -> str:
-    """Return what readers call a system; an unknown one is called by its name, with spaces."""
-    if system in SYSTEMS:
-        return SYSTEMS[system].title
-    return system.replace("_", " ").capitalize()
-
-
-def share(labels: float) -> str:
-    """Write a fraction of the labels in percent.
-
-    >>> share(0.05), share(1)
-    ('5 %', '100 %')
-    """
-    return f"{100 * labels:g} %"
-
-
-def with_interval(record: Mapping[str, Any], key: str) -> str:
-    """Write a value with its interval where it has one.
-
-    >>> with_interval({"uar": 0.6123, "uar_low": 0.58, "uar_high": 0.6449}, "uar")
-    '0.612 (0.580–0.645)'
-    """
-    if record.get(key) is None:
-        return "–"
-    prefix = "" if key == "value" else f"{key}_"
-    low, high = record.get(f"{prefix}low"), record.get(f"{prefix}high")
-    if low is None or high is None:
-        return f"{record[key]:.3f}"
-    between = " to " if low < 0 else "–"
-    return f"{record[key]:.3f} ({low:.3f}{between}{high:.3f})".replace("-", "−")
-
-
 def perceived_of(rows: Sequence[Row]) -> Mapping[str, Any] | None:
     """Return the first row's scores against perceived emotions; None if no row has any."""
     return next((row["perceived"] for row in rows if row.get("perceived")), None)
@@ -258,19 +219,6 @@ ADAPTED_NOTE = (
 def has_speaker_adapted(rows: Sequence[Row]) -> bool:
     """Tell whether any row has speaker-adapted scores."""
     return any(row.get("speaker_adapted") for row in rows)
-
-
-def comparison_name(one: Mapping[str, Any]) -> str:
-    """Name a comparison: its systems, their shares of the labels, and the operation.
-
-    >>> comparison_name({"system_a": "distilled", "labels_a": 0.1, "system_b": "scratch",
-    ...                  "labels_b": 1, "kind": "ratio", "speaker_adapted": True})
-    'Distilled student, 10 % ÷ Student from scratch, 100 %; both speaker-adapted'
-    """
-    sign = "÷" if one["kind"] == "ratio" else "−"
-    a = f"{system_name(one['system_a'])}, {share(one['labels_a'])}"
-    b = f"{system_name(one['system_b'])}, {share(one['labels_b'])}"
-    return f"{a} {sign} {b}{'; both speaker-adapted' if one.get('speaker_adapted') else ''}"
 
 
 def perceived_note(scores: Mapping[str, Any]) -> str:
@@ -295,29 +243,6 @@ def focus_budget(rows: Sequence[Row]) -> float:
     of_students = Counter(row["labels"] for row in rows if row["system"] in ABLATION)
     budgets = of_students or Counter(row["labels"] for row in rows)
     return float(min(budgets, key=lambda b: (b == 1, -budgets[b], abs(b - FEW_LABELS))))
-
-
-def plain(record: Mapping[str, Any] | None, key: str) -> str:
-    """Write a value without its interval; a dash where there is none."""
-    value = record.get(key) if record else None
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _unbroken(text: str) -> str:
-    """Keep a number and its percent sign on one line of the page."""
-    return text.replace(" %", "\u00a0%")
-
-
-def scored(record: Mapping[str, Any], key: str) -> str:
-    """Mark up `with_interval`, so that a narrow table breaks before the interval, not in it."""
-    return _ranged(with_interval(record, key))
-
-
-def _ranged(text: str) -> str:
-    from markupsafe import Markup
-
-    value, _, ends = text.partition(" ")
-    return value + Markup(' <span class="range">{}</span>').format(ends) if ends else value
 
 
 def _at(rows: Iterable[Row], systems: Sequence[str], budget: float) -> list[Row]:

@@ -21,7 +21,7 @@ from liser.corpora import ingested
 from liser.errors import MediaError
 from liser.media.audio import load_audio
 from liser.posteriors import softmax
-from liser.report.benchmark import page_environment
+from liser.report.page import page_environment
 from liser.storage import write_text
 from liser.targets.store import TargetStore
 from liser.teachers.base import Target

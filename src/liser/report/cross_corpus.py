@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from liser.corpora.registry import corpus_title
 from liser.errors import InputError
-from liser.report.benchmark import ADAPTED_NOTE, page_environment, scored, share, with_interval
+from liser.report.benchmark import ADAPTED_NOTE
+from liser.report.format import share, with_interval
+from liser.report.page import page_environment, scored
 from liser.storage import write_text
 from liser.text.escaping import markup
 

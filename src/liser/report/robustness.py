@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from liser.report.benchmark import plain, with_interval
+from liser.report.format import change, percentage, plain
 from liser.text.escaping import markup
 
 if TYPE_CHECKING:
@@ -30,29 +30,6 @@ def robustness_table(found: Robustness) -> "Table":
             cells = [plain(row, "wa"), plain(row, "ece")]
         made.add_row(markup(row["condition"]), plain(row, "uar"), change(row, "uar"), *cells)
     return made
-
-
-def change(row: Mapping[str, Any], metric: str) -> str:
-    """Write how far a metric is from that on clean sound, with its sign and its interval.
-
-    >>> row = {"change": {"uar": 0.0123, "uar_low": -0.02, "uar_high": 0.041}}
-    >>> change(row, "uar"), change({}, "uar")
-    ('+0.012 (−0.020 to 0.041)', '–')
-    """
-    differences = row.get("change")
-    if differences is None:
-        return "–"
-    sign = "+" if differences[metric] > 0 else ""
-    return sign + with_interval(differences, metric).replace("-", "−")
-
-
-def percentage(share: float | None) -> str:
-    """Write a share in percent, without decimals.
-
-    >>> percentage(0.875), percentage(None)
-    ('88 %', '–')
-    """
-    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def robustness_note(found: Robustness) -> str:
