@@ -23,7 +23,7 @@ LINES = {
     "scratch": "student from scratch (0.4 M parameters)",
 }
 WIDTH, HEIGHT, LEFT, TOP, PANEL, PLOT, GAP = 720, 330, 52, 46, 300, 200, 50
-LOWEST, HIGHEST = 0.3, 0.8
+LOWEST, HIGHEST = 0.1, 0.8
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
   .small { font-size: 12px } .title { font-weight: 600 }
